@@ -1,0 +1,10 @@
+"""Check hand-written gradients against differences that are propagated, not subtracted."""
+
+from gradsweep._checking import check as check
+from gradsweep._errors import DataError as DataError
+from gradsweep._errors import GradsweepError as GradsweepError
+from gradsweep._errors import InputError as InputError
+from gradsweep._errors import OracleError as OracleError
+from gradsweep._report import Report as Report
+from gradsweep.network import Network as Network
+from gradsweep.scratch import gradient_check as gradient_check

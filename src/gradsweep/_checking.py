@@ -1,0 +1,226 @@
+"""The road from a cost and a gradient to a report."""
+
+import functools
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._costs._network import NetworkCost
+from gradsweep._costs._protocol import Problem
+from gradsweep._errors import InputError
+from gradsweep._execution import read_jobs
+from gradsweep._parameters import match_gradient, precision, read_mapping
+from gradsweep._report import Report
+from gradsweep._schemes import Scheme, find_scheme
+from gradsweep._sweep import FINER, LayerQuotients, sweep, sweep_layer
+from gradsweep._types import Array, Gradient, Parameters
+from gradsweep._verdict import Block, Sides, Tally, block_status, compare, overall
+
+#: What the post calls fine.
+TOLERANCE = 1e-7
+
+# Where the gradient is less precise than float64, its rounding alone exceeds 1e-7: 1.2e-4 for float32, whose backward passes
+# are commonly right to 1e-6 and, over some layers, to 1e-5.
+_ROUNDINGS = 1024.0
+
+_MODES = ("auto", "sweep")
+
+
+def check(
+    cost: NetworkCost,
+    params: Parameters,
+    gradient: Gradient,
+    *,
+    mode: str = "auto",
+    scheme: str = "central",
+    step: float | None = None,
+    tolerance: float | None = None,
+    jobs: int | None = None,
+    seed: int = 0,
+) -> Report:
+    """Check a gradient against difference quotients of its cost.
+
+    Parameters
+    ----------
+    cost : NetworkCost
+        As made by :meth:`gradsweep.Network.cost`.
+    params : mapping of str to array_like
+        W1, b1, W2, … at which the gradient was computed.
+    gradient : mapping of str to array_like, or callable
+        The gradient under test, each block in the shape of its parameter. Keys may be those of `params`, or as in ``dW1``,
+        ``grad_W1``, ``W1_grad``; ``dA1`` and ``dZ1`` may stand beside them and are ignored. A callable is given a copy of
+        `params`.
+    mode : str, default: "auto"
+        ``"sweep"`` perturbs every parameter on its own; ``"auto"`` does the same.
+    scheme : str, default: "central"
+        ``"central"`` (J(θ+ε) − J(θ−ε)) / 2ε, or ``"forward"`` (J(θ+ε) − J(θ)) / ε.
+    step : float, optional
+        ε, absolute. By default 1e-7 (central) or 1e-10 (forward), less where an input is beyond a thousand.
+    tolerance : float, optional
+        Relative tolerance of every block and entry. By default 1e-7; where parameters or gradient are less precise than float64,
+        1024 times their machine epsilon if that is more.
+    jobs : int, optional
+        Number of workers as joblib's ``n_jobs``; by default what an active ``joblib.parallel_config`` says, else one.
+    seed : int, default: 0
+        Chooses the perturbations at which the kernels are held against the plain cost.
+
+    Returns
+    -------
+    Report
+        Verdict, blocks, worst entries and numeric gradient. Nothing is printed, nothing given is modified.
+
+    Raises
+    ------
+    InputError
+        An argument of another shape, name, type or value than is needed; a ValueError.
+    OracleError
+        The kernels disagree with the plain cost.
+
+    Notes
+    -----
+    Changes of the cost are computed by difference forms, not by subtracting two costs: the quotient is the textbook's, at the
+    textbook's ε, without its rounding. A gradient fails if an entry differs by more than the tolerance and by more than the
+    rounding that a backward pass may carry, both at this step and at one 2³⁰ times smaller.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradsweep
+    >>> network = gradsweep.Network([4, 3, 1])
+    >>> params = network.initialize(seed=0)
+    >>> X, Y = np.eye(4), np.array([[0.0, 1.0, 1.0, 0.0]])
+    >>> gradient = network.gradient(params, X, Y)
+    >>> gradsweep.check(network.cost(X, Y), params, gradient).ok
+    True
+    >>> gradient["dW2"] = -gradient["dW2"]
+    >>> gradsweep.check(network.cost(X, Y), params, gradient).verdict
+    'fail'
+    """
+    begun = time.perf_counter()
+    chosen = _read_settings(cost, mode, scheme, step, tolerance, seed)
+    workers = read_jobs(jobs)
+    problem = cost.prepare(params, seed)
+    analytic = match_gradient(_read_gradient(gradient, params), "gradient", problem.shapes)
+    epsilon = max(problem.epsilon, precision(analytic.values()))
+    allowed = max(TOLERANCE, _ROUNDINGS * epsilon) if tolerance is None else float(tolerance)
+    width = chosen.choose_step(problem.largest_input) if step is None else float(step)
+    # The numeric side is complete before the gradient under test is looked at.
+    numeric = sweep(problem, chosen, width, workers)
+    judge = _Judge(problem, analytic, chosen, width, allowed, epsilon)
+    judged = [block for index, layer in enumerate(numeric) for block in judge.layer(index, layer)]
+    blocks = [block for block, _, _ in judged]
+    total = Tally()
+    for _, tally, _ in judged:
+        total.add(tally)
+    return Report(
+        verdict=overall(blocks),
+        difference=total.difference,
+        tolerance=allowed,
+        precision=epsilon,
+        blocks=tuple(blocks),
+        numeric=_numeric_blocks(problem, numeric),
+        mode="sweep",
+        scheme=chosen.name,
+        step=width,
+        evaluations=sum(layer.evaluations for layer in numeric) + sum(extra for _, _, extra in judged),
+        seconds=time.perf_counter() - begun,
+        crossed=sum(layer.crossed for layer in numeric),
+        kinks=sum(block.kinks for block in blocks),
+    )
+
+
+def _read_settings(cost: Any, mode: str, scheme: str, step: Any, tolerance: Any, seed: Any) -> Scheme:
+    if not isinstance(cost, NetworkCost):
+        raise InputError(f"cost is a {type(cost).__name__}, but must be made by Network(...).cost(X, Y)")
+    if mode not in _MODES:
+        raise InputError(f"mode: {mode!r} is not known; known are {', '.join(repr(name) for name in _MODES)}")
+    for name, value in (("step", step), ("tolerance", tolerance)):
+        if value is not None and not (isinstance(value, int | float | np.number) and 0.0 < float(value) < np.inf):
+            raise InputError(f"{name} must be a positive finite number, not {value!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"seed must be a whole number of at least 0, not {seed!r}")
+    return find_scheme(scheme)
+
+
+def _read_gradient(gradient: Gradient, params: Parameters) -> Mapping[str, Any]:
+    if not callable(gradient):
+        return gradient
+    # Copies, so that a backward pass that works in place does not change what the caller holds.
+    return gradient({name: np.array(value) for name, value in read_mapping(params, "params").items()})
+
+
+def _numeric_blocks(problem: Problem, numeric: list[LayerQuotients]) -> Mapping[str, Array]:
+    """Read-only views of the numeric gradient by the names of the parameters."""
+    blocks: dict[str, Array] = {}
+    for index, layer in enumerate(numeric):
+        layer.values.flags.writeable = False
+        blocks.update(problem.blocks(index, layer.values))
+    return MappingProxyType(blocks)
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What is needed to judge a layer, once its numeric gradient is complete."""
+
+    problem: Problem
+    analytic: Mapping[str, NDArray[Any]]
+    scheme: Scheme
+    step: float
+    tolerance: float
+    epsilon: float
+
+    def layer(self, index: int, numeric: LayerQuotients) -> list[tuple[Block, Tally, int]]:
+        """Each block of a layer, its sums, and how many evaluations disputes took."""
+        result = []
+        for sides in self._sides(index, numeric):
+            tally = compare(sides, self.tolerance)
+            confirmed, evaluations = self._confirm(index, sides, tally) if tally.differing else (False, 0)
+            rows, columns = sides.below.shape
+            block = Block(
+                name=sides.name,
+                shape=(rows, columns),
+                status=block_status(tally, rows * columns, self.tolerance, confirmed=confirmed),
+                difference=tally.difference,
+                noise=tally.relative_noise,
+                differing=tally.differing if confirmed else 0,
+                vacuous=tally.vacuous,
+                kinks=int(np.count_nonzero(sides.below < sides.above)) if numeric.kinks else 0,
+                worst=tuple(entry for _, entry in tally.candidates),
+            )
+            result.append((block, tally, evaluations))
+        return result
+
+    def _sides(self, layer: int, numeric: LayerQuotients) -> Iterator[Sides]:
+        below, above = self.problem.blocks(layer, numeric.below), self.problem.blocks(layer, numeric.above)
+        for name in below:
+            # Both gradients are rounded: the tested one in its own precision, the quotient in float64.
+            noise = functools.partial(self._noise, name)
+            yield Sides(name, self.analytic[name], below[name], above[name] if numeric.kinks else below[name], noise)
+
+    def _noise(self, name: str, rows: slice) -> Array:
+        return 2.0 * self.epsilon * self.problem.rounding(name, rows)
+
+    def _confirm(self, layer: int, sides: Sides, tally: Tally) -> tuple[bool, int]:
+        """Whether an entry that differs does so with a much smaller step, too: a wrong gradient does, truncation vanishes.
+
+        The numeric side that is reported stays as it was. A smaller step can only make a difference form more exact, so this is
+        no search for a step that suits the gradient.
+        """
+        disputed = [entry for _, entry in tally.candidates if entry.differs(self.tolerance)]
+        for count, entry in enumerate(disputed, start=1):
+            chunk = self.problem.chunk_of(sides.name, entry.index)
+            finer = float(self.problem.quotients(chunk, self.scheme, self.step * FINER).values[0])
+            # At a kink the one-sided slopes were taken with the small step already.
+            if entry.kink or replace(entry, numeric=finer).differs(self.tolerance):
+                return True, count * len(self.scheme.offsets)
+        evaluations = len(disputed) * len(self.scheme.offsets)
+        if tally.differing == len(disputed):
+            return False, evaluations
+        again = sweep_layer(self.problem, layer, self.scheme, self.step * FINER)
+        finer_sides = next(finer for finer in self._sides(layer, again) if finer.name == sides.name)
+        return compare(finer_sides, self.tolerance).differing > 0, evaluations + again.evaluations

@@ -1,0 +1,236 @@
+"""The dense network in plain NumPy: values, backpropagation, and the rounding that backpropagation carries.
+
+Nothing here uses the kernels: these are the values that the kernels are held against.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradsweep._types import Array
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation in NumPy.
+
+    Attributes
+    ----------
+    value : callable
+        f(Z).
+    derivative : callable
+        f'(Z).
+    roughness : callable
+        Absolute rounding of f' as people compute it, in units of the machine epsilon: 1 − A² is off by 1 however small it is.
+    """
+
+    value: Callable[[Array], Array]
+    derivative: Callable[[Array], Array]
+    roughness: Callable[[Array], Array]
+
+
+def _sigmoid(z: Array) -> Array:
+    tail = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1.0, tail) / (1.0 + tail)
+
+
+def _sigmoid_derivative(z: Array) -> Array:
+    tail = np.exp(-np.abs(z))
+    return tail / (1.0 + tail) ** 2
+
+
+def _tanh_derivative(z: Array) -> Array:
+    return 4.0 * _sigmoid_derivative(2.0 * z)
+
+
+def _relu(z: Array) -> Array:
+    return np.maximum(z, 0.0)
+
+
+def _relu_derivative(z: Array) -> Array:
+    return (z > 0).astype(np.float64)
+
+
+#: Every activation by its name.
+ACTIVATIONS = {
+    "identity": Activation(lambda z: z, np.ones_like, np.zeros_like),
+    "relu": Activation(_relu, _relu_derivative, np.zeros_like),
+    "tanh": Activation(np.tanh, _tanh_derivative, np.ones_like),
+    "sigmoid": Activation(_sigmoid, _sigmoid_derivative, _sigmoid),
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Weights, bias and activation of one layer.
+
+    Attributes
+    ----------
+    weights : array of shape (units, inputs)
+        W, C-contiguous.
+    bias : array of shape (units, 1)
+        b.
+    activation : str
+        A name of `ACTIVATIONS`; ``"identity"`` for the last layer, whose output is the logits.
+    """
+
+    weights: Array
+    bias: Array
+    activation: str
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a forward pass leaves behind, a list entry a layer.
+
+    Attributes
+    ----------
+    inputs : list of arrays of shape (inputs, examples)
+        A of the layer before.
+    z : list of arrays of shape (units, examples)
+        Pre-activations; the last ones are the logits.
+    """
+
+    inputs: list[Array]
+    z: list[Array]
+
+
+def forward(layers: list[Layer], x: Array) -> Pass:
+    """Forward pass.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        The network.
+    x : array of shape (features, examples)
+        Inputs.
+
+    Returns
+    -------
+    Pass
+        Inputs and pre-activations of every layer.
+    """
+    inputs, z = [], []
+    activation = x
+    for layer in layers:
+        inputs.append(activation)
+        z.append(layer.weights @ activation + layer.bias)
+        activation = ACTIVATIONS[layer.activation].value(z[-1])
+    return Pass(inputs, z)
+
+
+def cross_entropy(logits: Array, y: Array) -> float:
+    """Binary cross-entropy on logits: summed over outputs, mean over examples.
+
+    Parameters
+    ----------
+    logits, y : arrays of shape (outputs, examples)
+        Logits, and labels in [0, 1].
+
+    Returns
+    -------
+    float
+        (1 − y)·log(1 + e^z) + y·log(1 + e^−z), in a form that cannot overflow.
+    """
+    losses = (1.0 - y) * np.logaddexp(0.0, logits) + y * np.logaddexp(0.0, -logits)
+    return float(losses.sum() / logits.shape[1])
+
+
+def backward(layers: list[Layer], done: Pass, y: Array) -> tuple[list[Array], list[Array]]:
+    """Backpropagation.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        The network.
+    done : Pass
+        Its forward pass.
+    y : array of shape (outputs, examples)
+        Labels.
+
+    Returns
+    -------
+    dz : list of arrays of shape (units, examples)
+        Gradient of the examples' losses (not of their mean) with respect to each layer's pre-activations.
+    da : list of arrays of shape (units, examples)
+        The same with respect to each layer's activations; the last one stands for the logits.
+    """
+    da = [_sigmoid(done.z[-1]) - y]
+    dz = [da[0]]
+    for layer, after, z in zip(layers[-2::-1], layers[:0:-1], done.z[-2::-1], strict=True):
+        da.append(after.weights.T @ dz[-1])
+        dz.append(da[-1] * ACTIVATIONS[layer.activation].derivative(z))
+    return dz[::-1], da[::-1]
+
+
+def rounding(layers: list[Layer], done: Pass, y: Array) -> list[tuple[Array, Array]]:
+    r"""How much rounding an entry of a backpropagated gradient may carry, as factors of low rank.
+
+    A running error analysis: each quantity of the forward and backward pass gets an estimate of its rounding in units of the
+    machine epsilon. Rounding that is made anew in a sum of n products is taken to be (4 + √n) times the root of the sum of their
+    squares, generous for any order of summation that people use; rounding that is passed on adds up as independent errors do;
+    and the derivative of an activation is off by its `roughness`.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        The network.
+    done : Pass
+        Its forward pass.
+    y : array of shape (outputs, examples)
+        Labels.
+
+    Returns
+    -------
+    list of (array of shape (units, terms), array of shape (terms, inputs + 1))
+        A pair for each layer. Their product, times epsilon, is the rounding of dW, its last column that of db.
+    """
+    examples = y.shape[1]
+    input_errors, z_errors = _forward_rounding(layers, done)
+    dz, da = backward(layers, done, y)
+    # AL − Y is as exact as its larger operand, and AL moves with the rounding of the logits.
+    error = 2.0 * (_sigmoid(done.z[-1]) + y) + _sigmoid_derivative(done.z[-1]) * z_errors[-1]
+    result: list[tuple[Array, Array]] = []
+    for index in range(len(layers) - 1, -1, -1):
+        ones = np.ones((1, examples))
+        inputs = np.vstack([np.abs(done.inputs[index]), ones])
+        errors = np.vstack([input_errors[index], 0.0 * ones])
+        left = np.hstack([error + _growth(examples) * np.abs(dz[index]), np.abs(dz[index])]) / examples
+        result.append((left, np.hstack([inputs, errors]).T))
+        if index:
+            weights = layers[index].weights
+            passed_on = _quadrature(weights.T, np.hypot(error, _growth(weights.shape[0]) * dz[index]))
+            before = ACTIVATIONS[layers[index - 1].activation]
+            z = done.z[index - 1]
+            slope = np.abs(before.derivative(z))
+            # |f''| is at most 2·f' for the activations whose derivative is computed without a subtraction.
+            rough = 2.0 * before.roughness(z) + 2.0 * slope * z_errors[index - 1]
+            error = passed_on * slope + np.abs(da[index - 1]) * rough
+    return result[::-1]
+
+
+def _forward_rounding(layers: list[Layer], done: Pass) -> tuple[list[Array], list[Array]]:
+    """Rounding of each layer's inputs, and of its pre-activations, in units of epsilon."""
+    error = np.zeros_like(done.inputs[0])
+    input_errors, z_errors = [], []
+    for index, (layer, inputs, z) in enumerate(zip(layers, done.inputs, done.z, strict=True)):
+        input_errors.append(error)
+        row_norms = np.sqrt(np.einsum("ij,ij->i", layer.weights, layer.weights))[:, np.newaxis]
+        input_norms = np.sqrt(np.einsum("ij,ij->j", inputs, inputs))[np.newaxis, :]
+        made_anew = _growth(inputs.shape[0]) * row_norms * input_norms + np.abs(layer.bias)
+        # The data themselves are exact: the first layer, the largest one, passes nothing on.
+        z_error = np.hypot(made_anew, _quadrature(layer.weights, error)) if index else made_anew
+        z_errors.append(z_error)
+        activation = ACTIVATIONS[layer.activation]
+        error = np.abs(activation.derivative(z)) * z_error + np.abs(activation.value(z))
+    return input_errors, z_errors
+
+
+def _growth(terms: int) -> float:
+    return 4.0 + float(np.sqrt(terms))
+
+
+def _quadrature(weights: Array, errors: Array) -> Array:
+    """Error of weights @ values, where the values carry independent errors."""
+    return np.sqrt((weights * weights) @ (errors * errors))

@@ -1,0 +1,26 @@
+"""The errors that gradsweep raises, one family under :class:`GradsweepError`."""
+
+
+class GradsweepError(Exception):
+    """Base of every error that gradsweep raises on purpose."""
+
+
+class InputError(GradsweepError, ValueError):
+    """An argument has the wrong shape, name, type or value.
+
+    The message starts with the name of the argument.
+    """
+
+
+class DataError(InputError):
+    """A data file cannot be read as the layout that was expected.
+
+    The message starts with the path of the file.
+    """
+
+
+class OracleError(GradsweepError):
+    """The compiled kernels and a plain evaluation of the cost disagree.
+
+    Without this error a wrong oracle would be reported as a wrong gradient.
+    """

@@ -1,0 +1,210 @@
+"""Named blocks: reading, checking and matching what the caller gave.
+
+A *block* is one named array of parameters. Nothing here writes to an array of the caller's.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._errors import InputError
+from gradsweep._types import Array
+
+# Gradients that backward passes return beside those of the parameters: with respect to activations and pre-activations.
+_INTERMEDIATE = re.compile(r"d[AZ]\d+")
+
+
+def read_numbers(value: Any, argument: str) -> NDArray[Any]:
+    """Array of real numbers, in the dtype that the caller chose.
+
+    Parameters
+    ----------
+    value : array_like
+        Anything NumPy can read.
+    argument : str
+        How to name it in an error.
+
+    Returns
+    -------
+    array
+        Boolean, integer or real floating; not copied if it is an array.
+
+    Raises
+    ------
+    InputError
+        It holds something else: complex numbers, objects, text, rows of unequal length.
+    """
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{argument} is not an array of numbers: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{argument} has dtype {array.dtype}, but real numbers are needed")
+    return array
+
+
+def read_array(value: Any, argument: str, shape: tuple[int, ...]) -> Array:
+    """Finite float64 array of exactly this shape, C-contiguous; the caller's own memory if it is that already.
+
+    Parameters
+    ----------
+    value : array_like
+        Anything NumPy can read.
+    argument : str
+        How to name it in an error.
+    shape : tuple of int
+        What it must be. Nothing is broadcast.
+
+    Returns
+    -------
+    array of float64
+        To be read, never written.
+
+    Raises
+    ------
+    InputError
+        Another shape, not real numbers, or not finite (named with the index).
+    """
+    array = read_numbers(value, argument)
+    require_shape(array, argument, shape)
+    result = np.ascontiguousarray(array, dtype=np.float64)
+    require_finite(result, argument)
+    return result
+
+
+def require_shape(array: NDArray[Any], argument: str, shape: tuple[int, ...]) -> None:
+    """Raise InputError unless the array has exactly this shape."""
+    if array.shape != shape:
+        raise InputError(f"{argument} has shape {array.shape}, but {shape} is needed")
+
+
+def require_finite(array: Array, argument: str) -> None:
+    """Raise InputError, with the first index, unless all entries are finite."""
+    # A sum over finite numbers is finite unless it overflows, and costs a fraction of a mask of the array's size.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum()):
+            return
+    wrong = np.argwhere(~np.isfinite(array))
+    if len(wrong):
+        index = tuple(int(i) for i in wrong[0])
+        raise InputError(f"{argument}[{format_index(index)}] is {array[index]}; all entries must be finite")
+
+
+def format_index(index: tuple[int, ...]) -> str:
+    """Index as it is written between brackets: ``3, 200``."""
+    return ", ".join(str(i) for i in index)
+
+
+def read_mapping(value: Any, argument: str) -> Mapping[str, Any]:
+    """The value, if it is a mapping with text as keys; else InputError."""
+    if not isinstance(value, Mapping):
+        raise InputError(f"{argument} is a {type(value).__name__}, but a dict of named arrays is needed")
+    for key in value:
+        if not isinstance(key, str):
+            raise InputError(f"{argument} has the key {key!r}, but names must be text")
+    return value
+
+
+def read_blocks(value: Any, argument: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+    """Named parameters, complete, finite, each of its shape.
+
+    Parameters
+    ----------
+    value : mapping of str to array_like
+        What the caller gave.
+    argument : str
+        How to name it in an error.
+    shapes : mapping of str to tuple of int
+        Every name that must be there, and no other may.
+
+    Returns
+    -------
+    dict of str to array of float64
+        In the order of `shapes`.
+
+    Raises
+    ------
+    InputError
+        A missing or surplus name, or see `read_array`.
+    """
+    given = read_mapping(value, argument)
+    _require_names(argument, missing=[n for n in shapes if n not in given], surplus=[n for n in given if n not in shapes])
+    return {name: read_array(given[name], f"{argument}[{name!r}]", shape) for name, shape in shapes.items()}
+
+
+def match_gradient(value: Any, argument: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[Any]]:
+    """Gradient blocks by the names of the parameters.
+
+    ``W1`` may be called ``W1``, ``dW1``, ``grad_W1`` or ``W1_grad``. Matching is by name, never by order. Gradients with respect
+    to activations and pre-activations (``dA1``, ``dZ1``) may stand beside them and are left alone.
+
+    Parameters
+    ----------
+    value : mapping of str to array_like
+        What the caller gave. Entries may be non-finite: that is for the verdict to say.
+    argument : str
+        How to name it in an error.
+    shapes : mapping of str to tuple of int
+        Names and shapes of the parameters.
+
+    Returns
+    -------
+    dict of str to array
+        In the order of `shapes`, each in the dtype it was given.
+
+    Raises
+    ------
+    InputError
+        A name that is missing, surplus or ambiguous, another shape, or not real numbers.
+    """
+    given = read_mapping(value, argument)
+    result: dict[str, NDArray[Any]] = {}
+    used: set[str] = set()
+    missing = []
+    for name, shape in shapes.items():
+        found = [key for key in spellings(name) if key in given]
+        if len(found) > 1:
+            raise InputError(f"{argument} is ambiguous: {_quote(found)} all stand for {name!r}")
+        if not found:
+            missing.append(name)
+            continue
+        used.add(found[0])
+        block = read_numbers(given[found[0]], f"{argument}[{found[0]!r}]")
+        require_shape(block, f"{argument}[{found[0]!r}]", shape)
+        result[name] = block
+    surplus = [key for key in given if key not in used and not _INTERMEDIATE.fullmatch(key)]
+    _require_names(argument, missing, surplus, hint="a gradient may be called W1, dW1, grad_W1 or W1_grad")
+    return result
+
+
+def spellings(name: str) -> list[str]:
+    """Names under which the gradient of a block is recognised, the plain one first."""
+    return [name, f"d{name}", f"grad_{name}", f"{name}_grad"]
+
+
+def _require_names(argument: str, missing: list[str], surplus: list[str], hint: str = "") -> None:
+    if missing or surplus:
+        problems = [f"lacks {_quote(missing)}"] if missing else []
+        problems += [f"has {_quote(surplus)}, which belongs to no parameter"] if surplus else []
+        raise InputError(f"{argument} " + " and ".join(problems) + (f" ({hint})" if hint and missing else ""))
+
+
+def _quote(names: Iterable[str]) -> str:
+    listed = [repr(name) for name in names]
+    shown = ", ".join(listed[:8])
+    return shown if len(listed) <= 8 else f"{shown} and {len(listed) - 8} more"
+
+
+def precision(arrays: Iterable[NDArray[Any]]) -> float:
+    """Machine epsilon of the least precise floating type among the arrays, at least that of float64.
+
+    Examples
+    --------
+    >>> precision([np.zeros(3), np.zeros(3, dtype=np.float32)])
+    1.1920928955078125e-07
+    """
+    epsilons = [float(np.finfo(array.dtype).eps) for array in arrays if array.dtype.kind == "f"]
+    return max([float(np.finfo(np.float64).eps), *epsilons])

@@ -1,0 +1,151 @@
+"""A report as plain text."""
+
+from typing import TYPE_CHECKING
+
+from gradsweep._parameters import format_index
+from gradsweep._verdict import Block, Entry, Status
+
+if TYPE_CHECKING:
+    from gradsweep._report import Report
+
+_MOST_ENTRIES = 5
+
+
+def format_report(report: "Report") -> str:
+    """Verdict first, a line for each block, the worst entries of a wrong gradient, then how it was checked.
+
+    Parameters
+    ----------
+    report : Report
+        The report.
+
+    Returns
+    -------
+    str
+        Lines of at most 100 columns, without a line break at the end.
+    """
+    lines = [_headline(report), "", *_table(report)]
+    wrong = [block for block in report.blocks if block.status is Status.WRONG]
+    if wrong:
+        lines += ["", *_worst_entries(report, {block.name for block in wrong})]
+    notes = [note for block in report.blocks for note in _block_notes(block, report)] + _notes(report)
+    if notes:
+        lines += ["", *notes]
+    lines += ["", _method(report)]
+    return "\n".join(lines)
+
+
+def format_size(count: int, noun: str) -> str:
+    """``1 entry``, ``61,481 entries``: a count with its noun."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Duration with three digits and a unit that suits it."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} µs"
+
+
+def _headline(report: "Report") -> str:
+    size = format_size(sum(block.size for block in report.blocks), "entry")
+    if report.verdict == "pass":
+        vacuous = sum(block.vacuous for block in report.blocks)
+        checked = f"all {size} agree" if not vacuous else f"{size} checked, {vacuous:,} of them vacuous, the others agree"
+        return f"PASS: {checked} with the numeric gradient"
+    if report.verdict == "fail":
+        wrong = [block.name for block in report.blocks if block.status is Status.WRONG]
+        right = [block.name for block in report.blocks if block.status is Status.AGREES]
+        return f"FAIL: the gradient of {_list(wrong)} is wrong" + (f"; {_list(right)} agree" if right else "")
+    return "INCONCLUSIVE: the gradient could not be verified to the tolerance"
+
+
+def _list(names: list[str]) -> str:
+    shown = names if len(names) <= 8 else [*names[:6], f"{len(names) - 6} more"]
+    return ", ".join(shown) if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _table(report: "Report") -> list[str]:
+    rows = [("block", "shape", "difference", "noise", "verdict")]
+    rows += [
+        (
+            block.name,
+            " x ".join(str(size) for size in block.shape),
+            f"{block.difference:.1e}",
+            f"{block.noise:.1e}",
+            _describe(block),
+        )
+        for block in report.blocks
+    ]
+    rows.append(("all", f"{sum(block.size for block in report.blocks):,}", f"{report.difference:.1e}", "", ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return [
+        f"  {name:<{widths[0]}}  {shape:>{widths[1]}}  {difference:>{widths[2]}}  {noise:>{widths[3]}}  {verdict}".rstrip()
+        for name, shape, difference, noise, verdict in rows
+    ]
+
+
+def _describe(block: Block) -> str:
+    if block.status is Status.WRONG:
+        return f"WRONG: {block.differing:,} of {format_size(block.size, 'entry')}"
+    if block.status is Status.VACUOUS:
+        return "vacuous: all entries are below the noise"
+    if block.status is Status.AGREES:
+        return "agrees" if not block.vacuous else f"agrees; {block.vacuous:,} of {format_size(block.size, 'entry')} vacuous"
+    return str(block.status.value)
+
+
+def _worst_entries(report: "Report", names: set[str]) -> list[str]:
+    entries = [entry for entry in report.worst(100) if entry.block in names][:_MOST_ENTRIES]
+    labels = [f"d{entry.block}[{format_index(entry.index)}]" for entry in entries]
+    width = max(len(label) for label in [*labels, "worst entries"])
+    head = f"  {'worst entries':<{width}}  {'analytic':>23}  {'numeric':>23}  {'ratio':>10}"
+    return [head, *(_entry_line(label, entry, width) for label, entry in zip(labels, entries, strict=True))]
+
+
+def _entry_line(label: str, entry: Entry, width: int) -> str:
+    ratio = f"{entry.analytic / entry.numeric:.4g}" if entry.numeric else "-"
+    return f"  {label:<{width}}  {entry.analytic:>23.16e}  {entry.numeric:>23.16e}  {ratio:>10}"
+
+
+def _block_notes(block: Block, report: "Report") -> list[str]:
+    if block.status is Status.VACUOUS:
+        return [
+            f"  {block.name} is vacuous: its whole gradient is smaller than rounding at this point (saturated or dead units,",
+            "    or a zero gradient), so that nothing was verified. Try other parameters or scaled inputs.",
+        ]
+    if block.status is Status.NOISY:
+        return [
+            f"  {block.name}: the rounding that its gradient may carry, {block.noise:.1e}, is above the tolerance.",
+            "    Use float64 and inputs near 1, or a larger tolerance.",
+        ]
+    if block.status is Status.STEP_TOO_LARGE:
+        return [
+            f"  {block.name}: the step {report.step:g} is too large: the quotient is off by its own truncation,",
+            f"    and agrees at a smaller step. Use step={report.step / 1e3:g}; difference forms lose nothing by it.",
+        ]
+    return []
+
+
+def _notes(report: "Report") -> list[str]:
+    notes = []
+    if report.precision > 2.3e-16:
+        notes.append(
+            f"  precision: the gradient is only as exact as {report.precision:.1e}, so the tolerance is {report.tolerance:.1e}"
+        )
+    if report.crossed:
+        notes.append(f"  {format_size(report.crossed, 'step')} crossed a kink and were taken again, smaller")
+    if report.kinks:
+        notes.append(
+            f"  {format_size(report.kinks, 'entry')} at a kink: any value between the two one-sided slopes is accepted there"
+        )
+    return notes
+
+
+def _method(report: "Report") -> str:
+    return (
+        f"  {report.mode}, {report.scheme} differences, step {report.step:g}, tolerance {report.tolerance:.1e}: "
+        f"{format_size(report.evaluations, 'evaluation')} in {format_seconds(report.seconds)}"
+    )

@@ -1,0 +1,102 @@
+"""The result of a check."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from gradsweep._types import Array
+from gradsweep._verdict import Block, Entry
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found. Its text is ``str(report)``.
+
+    Attributes
+    ----------
+    verdict : str
+        ``"pass"``, ``"fail"`` or ``"inconclusive"``.
+    difference : float
+        Formula 3 over all entries: ‖g − ĝ‖ / (‖g‖ + ‖ĝ‖). The blocks decide, not this number.
+    tolerance : float
+        Relative tolerance of blocks and entries.
+    precision : float
+        Machine epsilon of the least precise of parameters and gradient; below float64 it widens the default tolerance.
+    blocks : tuple of Block
+        In the order of the parameters.
+    numeric : mapping of str to array
+        The numeric gradient, by the names of the parameters; read-only.
+    mode : str
+        ``"sweep"``.
+    scheme : str
+        ``"central"`` or ``"forward"``.
+    step : float
+        ε.
+    evaluations : int
+        Changes of the cost that were computed: one for each parameter and step, and those that were looked at again.
+    seconds : float
+        Duration of the whole check.
+    crossed : int
+        Parameters whose step crossed a kink and that were looked at again with a smaller one.
+    kinks : int
+        Parameters at a kink, where any gradient between the two one-sided slopes is accepted.
+
+    Examples
+    --------
+    >>> import numpy as np, gradsweep
+    >>> network = gradsweep.Network([2, 3, 1])
+    >>> params = network.initialize()
+    >>> X, Y = np.array([[1.0], [2.0]]), np.array([[1.0]])
+    >>> gradient = network.gradient(params, X, Y)
+    >>> gradient["db1"] = 2 * gradient["db1"]
+    >>> report = gradsweep.check(network.cost(X, Y), params, gradient)
+    >>> report.verdict, [block.name for block in report.blocks if block.differing]
+    ('fail', ['b1'])
+    """
+
+    verdict: Literal["pass", "fail", "inconclusive"]
+    difference: float
+    tolerance: float
+    precision: float
+    blocks: tuple[Block, ...]
+    numeric: Mapping[str, Array]
+    mode: str
+    scheme: str
+    step: float
+    evaluations: int
+    seconds: float
+    crossed: int
+    kinks: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the verdict is ``"pass"``."""
+        return self.verdict == "pass"
+
+    def worst(self, k: int = 10) -> list[Entry]:
+        """Entries that are furthest from acceptance.
+
+        Parameters
+        ----------
+        k : int, default: 10
+            How many, at most; of each block at most ten are kept.
+
+        Returns
+        -------
+        list of Entry
+            The worst first.
+        """
+        entries = [entry for block in self.blocks for entry in block.worst]
+        return sorted(entries, key=self._badness, reverse=True)[:k]
+
+    def _badness(self, entry: Entry) -> float:
+        gap = abs(entry.analytic - entry.numeric)
+        allowed = self.tolerance * (abs(entry.analytic) + abs(entry.numeric)) + entry.noise
+        return math.inf if math.isnan(gap) or (gap and not allowed) else gap / (allowed or 1.0)
+
+    def __str__(self) -> str:
+        """The report as plain text, at most 100 columns wide."""
+        from gradsweep._presenting._text import format_report
+
+        return format_report(self)

@@ -1,0 +1,175 @@
+"""The sweep: every parameter's difference quotient, chunk by chunk, kinks resolved."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gradsweep._costs._protocol import Chunk, Problem
+from gradsweep._execution import run
+from gradsweep._schemes import BACKWARD, FORWARD, Scheme
+from gradsweep._types import Array
+
+# Changes of an activation in one chunk: some milliseconds of work, which makes the hand-over to a worker negligible.
+_WORK = 2**24
+
+# How much smaller the step is at which disputed parameters are looked at again. Difference forms have no rounding that grows
+# as the step shrinks, so it may be so small that only a kink at the very point is still crossed, and no truncation is left.
+FINER = 2.0**-30
+
+# Neighbouring parameters that are looked at again together, even if some between them need not be.
+_GAP = 64
+
+
+@dataclass(frozen=True)
+class _Kinks:
+    """Parameters at which the cost has a kink at the very point: two one-sided slopes, no derivative.
+
+    Attributes
+    ----------
+    positions : array of int of shape (kinks,)
+        Which parameters of the layer, counted row by row.
+    below, above : arrays of shape (kinks,)
+        The smaller and the larger of the two slopes.
+    """
+
+    positions: np.ndarray[tuple[int], np.dtype[np.int64]]
+    below: Array
+    above: Array
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a worker returns for a chunk."""
+
+    chunk: Chunk
+    values: Array
+    crossed: int
+    kinks: _Kinks
+    evaluations: int
+
+    def without_values(self) -> "_Part":
+        """The same without the quotients, which have been copied to their place."""
+        return replace(self, values=np.empty(0))
+
+
+@dataclass(frozen=True)
+class LayerQuotients:
+    """Numeric gradient of a layer.
+
+    Attributes
+    ----------
+    values : array of shape (units, inputs + 1)
+        Difference quotients: the layer's weights with the bias as last column.
+    below, above : arrays of the same shape
+        The smaller and the larger one-sided slope; at all entries without a kink, the quotient. The very array `values` where the
+        layer has no kink.
+    kinks : int
+        Entries at a kink.
+    crossed : int
+        Entries whose step crossed a kink, and which were looked at again with a smaller one.
+    evaluations : int
+        Changes of the cost that were computed.
+    """
+
+    values: Array
+    below: Array
+    above: Array
+    kinks: int
+    crossed: int
+    evaluations: int
+
+
+def sweep(problem: Problem, scheme: Scheme, step: float, jobs: int | None) -> list[LayerQuotients]:
+    """Numeric gradient of every parameter.
+
+    Parameters
+    ----------
+    problem : Problem
+        Cost and parameters.
+    scheme : Scheme
+        Steps and weights.
+    step : float
+        ε.
+    jobs : int or None
+        Workers.
+
+    Returns
+    -------
+    list of LayerQuotients
+        Of every layer; the same bits for any number of workers.
+    """
+    layers = range(len(problem.layer_shapes))
+    arrays = [np.empty(problem.layer_shapes[layer]) for layer in layers]
+    parts: list[list[_Part]] = [[] for _ in layers]
+    evaluate = functools.partial(_evaluate, problem, scheme, step)
+    for part in run(evaluate, problem.chunks(_WORK, layers), jobs, problem.work * len(scheme.offsets)):
+        chunk = part.chunk
+        arrays[chunk.layer].reshape(-1)[chunk.start : chunk.stop] = part.values
+        parts[chunk.layer].append(part.without_values())
+    return [_assemble(values, done) for values, done in zip(arrays, parts, strict=True)]
+
+
+def sweep_layer(problem: Problem, layer: int, scheme: Scheme, step: float) -> LayerQuotients:
+    """The same for a single layer, in the caller."""
+    values = np.empty(problem.layer_shapes[layer])
+    parts = []
+    for chunk in problem.chunks(_WORK, [layer]):
+        part = _evaluate(problem, scheme, step, chunk)
+        values.reshape(-1)[chunk.start : chunk.stop] = part.values
+        parts.append(part.without_values())
+    return _assemble(values, parts)
+
+
+def _assemble(values: Array, parts: list[_Part]) -> LayerQuotients:
+    below = above = values
+    kinks = sum(len(part.kinks.positions) for part in parts)
+    if kinks:
+        below, above = values.copy(), values.copy()
+        for part in parts:
+            below.reshape(-1)[part.kinks.positions] = part.kinks.below
+            above.reshape(-1)[part.kinks.positions] = part.kinks.above
+    crossed, evaluations = sum(part.crossed for part in parts), sum(part.evaluations for part in parts)
+    return LayerQuotients(values, below, above, kinks, crossed, evaluations)
+
+
+def _evaluate(problem: Problem, scheme: Scheme, step: float, chunk: Chunk) -> _Part:
+    """Quotients of a chunk; where a step crossed a kink, those of a much smaller step."""
+    done = problem.quotients(chunk, scheme, step)
+    values = done.values
+    evaluations = len(values) * len(scheme.offsets)
+    positions, below, above = [], [], []
+    for start, stop in _runs(done.crossings > 0):
+        part = Chunk(chunk.layer, chunk.start + start, chunk.start + stop)
+        finer = problem.quotients(part, scheme, step * FINER)
+        again = done.crossings[start:stop] > 0
+        values[start:stop][again] = finer.values[again]
+        evaluations += (stop - start) * len(scheme.offsets)
+        if not finer.crossings.any():
+            continue
+        rising = problem.quotients(part, FORWARD, step * FINER)
+        falling = problem.quotients(part, BACKWARD, step * FINER)
+        evaluations += (stop - start) * 2
+        # The crossing may lie on one side only, and a scheme may look at the other: both sides are asked.
+        at = np.flatnonzero((rising.crossings + falling.crossings) > 0)
+        positions.append(at + part.start)
+        below.append(np.minimum(rising.values[at], falling.values[at]))
+        above.append(np.maximum(rising.values[at], falling.values[at]))
+    places = np.concatenate(positions) if positions else np.empty(0, dtype=np.int64)
+    kinks = _Kinks(places, _concatenate(below), _concatenate(above))
+    return _Part(chunk, values, int((done.crossings > 0).sum()), kinks, evaluations)
+
+
+def _runs(marked: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Iterator[tuple[int, int]]:
+    """Stretches that hold all marked places, with no gap of more than `_GAP` inside."""
+    places = np.flatnonzero(marked)
+    if len(places):
+        breaks = np.flatnonzero(np.diff(places) > _GAP)
+        starts = places[np.concatenate([[0], breaks + 1])]
+        stops = places[np.concatenate([breaks, [len(places) - 1]])] + 1
+        yield from zip(starts.tolist(), stops.tolist(), strict=True)
+
+
+def _concatenate(parts: list[Array]) -> Array:
+    return np.concatenate(parts) if parts else np.empty(0)

@@ -1,0 +1,308 @@
+"""The verdict: formula 3 by block, entries against tolerance and rounding, and what follows from them.
+
+An entry *differs* if |g − ĝ| > tolerance·(|g| + |ĝ|) + noise, where the noise is the rounding that g and ĝ may carry. Written
+so that a NaN differs. A block in which no entry differs is within the tolerance by the triangle inequality, apart from noise;
+so entries decide, and no norm over many of them can hide one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._types import Array
+
+# Entries compared at once: 128 KB an array. Larger temporaries are taken from the operating system and given back each time
+# (twice as slow on 61,481 entries), and leave the cache.
+_ENTRIES = 2**14
+
+# How many of the worst entries of each block are kept.
+_KEPT = 10
+
+# Roots of sums of squares between these have lost nothing to overflow or underflow.
+_SAFE = (1e-140, 1e140)
+
+
+class Status(Enum):
+    """What is known of a block."""
+
+    AGREES = "agrees"
+    WRONG = "wrong"
+    VACUOUS = "vacuous"
+    NOISY = "noisy"
+    STEP_TOO_LARGE = "step too large"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a gradient, on both sides.
+
+    Attributes
+    ----------
+    block : str
+        Name of the parameter's block.
+    index : tuple of int
+        Index within the block.
+    analytic, numeric : float
+        The tested gradient, and the difference quotient.
+    noise : float
+        Rounding that the two may carry.
+    kink : bool
+        Whether the cost has a kink here; `numeric` is then the value between the one-sided slopes that is nearest to `analytic`.
+    """
+
+    block: str
+    index: tuple[int, int]
+    analytic: float
+    numeric: float
+    noise: float
+    kink: bool = False
+
+    def differs(self, tolerance: float) -> bool:
+        """Whether the two differ by more than tolerance and noise; a NaN does."""
+        allowed = tolerance * (abs(self.analytic) + abs(self.numeric)) + self.noise
+        return not abs(self.analytic - self.numeric) <= allowed
+
+
+@dataclass(frozen=True)
+class Block:
+    """How a block's gradient compares.
+
+    Attributes
+    ----------
+    name : str
+        Name of the parameter's block.
+    shape : tuple of int
+        Its shape.
+    status : Status
+        What is known of it.
+    difference : float
+        Formula 3: ‖g − ĝ‖ / (‖g‖ + ‖ĝ‖), 0 if both are zero.
+    noise : float
+        The same with the rounding in the place of g − ĝ.
+    differing : int
+        Entries that differ by more than tolerance and noise.
+    vacuous : int
+        Entries whose gradient is below the noise on both sides: nothing can be said of them.
+    kinks : int
+        Entries at a kink, where any value between the two one-sided slopes is accepted.
+    worst : tuple of Entry
+        At most ten, the worst first.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    status: Status
+    difference: float
+    noise: float
+    differing: int
+    vacuous: int
+    kinks: int
+    worst: tuple[Entry, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self.shape[0] * self.shape[1]
+
+
+@dataclass
+class Tally:
+    """Sums over the entries of a block, or of several.
+
+    Attributes
+    ----------
+    analytic, numeric, gap, noise : float
+        Norms of g, of ĝ, of g − ĝ and of the rounding.
+    differing, vacuous : int
+        As in `Block`.
+    candidates : list of (float, Entry)
+        The worst entries so far, and how far each is from acceptance (1: just).
+    """
+
+    analytic: float = 0.0
+    numeric: float = 0.0
+    gap: float = 0.0
+    noise: float = 0.0
+    differing: int = 0
+    vacuous: int = 0
+    candidates: list[tuple[float, Entry]] = field(default_factory=list)
+
+    @property
+    def difference(self) -> float:
+        """Formula 3."""
+        return ratio(self.gap, self.analytic + self.numeric)
+
+    @property
+    def relative_noise(self) -> float:
+        """Rounding, relative as in formula 3."""
+        return ratio(self.noise, self.analytic + self.numeric)
+
+    def add(self, other: "Tally") -> None:
+        """Take in the norms of another block."""
+        self.analytic = float(np.hypot(self.analytic, other.analytic))
+        self.numeric = float(np.hypot(self.numeric, other.numeric))
+        self.gap = float(np.hypot(self.gap, other.gap))
+        self.noise = float(np.hypot(self.noise, other.noise))
+
+
+def ratio(gap: float, size: float) -> float:
+    """Gap / size; 0 where both are zero, infinite where only the size is, NaN where either is NaN or infinite."""
+    if gap == 0.0 and size == 0.0:
+        return 0.0
+    if not np.isfinite(size):
+        return float("nan")
+    return gap / size if size else float("inf")
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The two gradients of a block.
+
+    Attributes
+    ----------
+    name : str
+        Name of the block.
+    analytic : array of shape (rows, columns)
+        The tested gradient, any real type.
+    below, above : arrays of shape (rows, columns)
+        The difference quotient, in both; at a kink the smaller and the larger one-sided slope.
+    noise : callable
+        Rounding that some rows may carry, as an array.
+    """
+
+    name: str
+    analytic: NDArray[np.generic]
+    below: Array
+    above: Array
+    noise: Callable[[slice], Array]
+
+
+def compare(sides: Sides, tolerance: float) -> Tally:
+    """Compare a block's two gradients.
+
+    Parameters
+    ----------
+    sides : Sides
+        The block.
+    tolerance : float
+        Relative.
+
+    Returns
+    -------
+    Tally
+        Of the whole block.
+    """
+    tally = Tally()
+    rows, columns = sides.below.shape
+    length = max(1, _ENTRIES // columns)
+    for start in range(0, rows, length):
+        _compare_rows(tally, sides, slice(start, min(start + length, rows)), tolerance)
+    tally.candidates.sort(key=lambda candidate: candidate[0], reverse=True)
+    del tally.candidates[_KEPT:]
+    return tally
+
+
+def _compare_rows(tally: Tally, sides: Sides, rows: slice, tolerance: float) -> None:
+    tested = np.asarray(sides.analytic[rows], dtype=np.float64)
+    below, above, noise = sides.below[rows], sides.above[rows], sides.noise(rows)
+    # At a kink the nearest value that is accepted. A NaN stays one.
+    numeric = below if sides.below is sides.above else np.clip(tested, below, above)
+    size_tested, size_numeric = np.abs(tested), np.abs(numeric)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite − infinite: NaN, which differs
+        gap = np.abs(tested - numeric)
+        allowed = tolerance * (size_tested + size_numeric) + noise
+        fine = gap <= allowed
+        # How far each entry is from acceptance. 0/0 is fine; a NaN must outrank every number.
+        score = np.divide(gap, allowed, out=np.zeros_like(gap), where=allowed > 0)
+    differing = int(fine.size - np.count_nonzero(fine))
+    if differing:
+        score[~fine & ~(score > 1.0)] = np.inf
+    tally.differing += differing
+    tally.vacuous += int(np.count_nonzero(np.maximum(size_tested, size_numeric) <= noise))
+    tally.analytic = float(np.hypot(tally.analytic, norm(size_tested)))
+    tally.numeric = float(np.hypot(tally.numeric, norm(size_numeric)))
+    tally.gap = float(np.hypot(tally.gap, norm(gap)))
+    tally.noise = float(np.hypot(tally.noise, norm(noise)))
+    for flat in _largest(score.reshape(-1)):
+        row, column = divmod(int(flat), score.shape[1])
+        entry = Entry(
+            block=sides.name,
+            index=(rows.start + row, column),
+            analytic=float(tested[row, column]),
+            numeric=float(numeric[row, column]),
+            noise=float(noise[row, column]),
+            kink=bool(below[row, column] < above[row, column]),
+        )
+        tally.candidates.append((float(score[row, column]), entry))
+
+
+def norm(values: Array) -> float:
+    """Euclidean norm of non-negative entries that is right for entries near the ends of the number range, too."""
+    flat = values.reshape(-1)
+    with np.errstate(over="ignore", under="ignore"):
+        plain = float(np.sqrt(np.dot(flat, flat)))
+    if _SAFE[0] < plain < _SAFE[1]:
+        return plain
+    largest = float(flat.max(initial=0.0))
+    if largest == 0.0 or not np.isfinite(largest):
+        return largest
+    scaled = flat / largest
+    return largest * float(np.sqrt(np.dot(scaled, scaled)))
+
+
+def _largest(score: Array) -> NDArray[np.intp]:
+    """Places of the `_KEPT` largest scores; NaN counts as largest, as NumPy sorts it."""
+    segment = 64
+    whole = len(score) - len(score) % segment
+    if whole < 2 * _KEPT * segment:
+        return np.argsort(score)[-_KEPT:]
+    # The largest ten lie in the ten segments with the largest maxima: a pass over all, then a search in few.
+    maxima = score[:whole].reshape(-1, segment).max(axis=1)
+    segments = np.argpartition(maxima, -_KEPT)[-_KEPT:]
+    places = np.concatenate([(segments[:, np.newaxis] * segment + np.arange(segment)).ravel(), np.arange(whole, len(score))])
+    return places[np.argsort(score[places])[-_KEPT:]]
+
+
+def block_status(tally: Tally, size: int, tolerance: float, *, confirmed: bool) -> Status:
+    """What is known of a block.
+
+    Parameters
+    ----------
+    tally : Tally
+        Its sums.
+    size : int
+        Its number of entries.
+    tolerance : float
+        Relative.
+    confirmed : bool
+        Whether an entry still differs when its quotient is formed with a much smaller step.
+
+    Returns
+    -------
+    Status
+        WRONG only if confirmed.
+    """
+    if confirmed:
+        return Status.WRONG
+    if tally.vacuous == size:
+        return Status.VACUOUS
+    if not tally.relative_noise <= tolerance:
+        return Status.NOISY
+    # Entries differ at this step and agree at a smaller one: the quotient's own truncation.
+    if not tally.difference <= tolerance + tally.relative_noise:
+        return Status.STEP_TOO_LARGE
+    return Status.AGREES
+
+
+def overall(blocks: list[Block]) -> Literal["pass", "fail", "inconclusive"]:
+    """Verdict over all blocks: ``"pass"``, ``"fail"`` or ``"inconclusive"``."""
+    statuses = {block.status for block in blocks}
+    if Status.WRONG in statuses:
+        return "fail"
+    if statuses & {Status.NOISY, Status.STEP_TOO_LARGE} or statuses == {Status.VACUOUS}:
+        return "inconclusive"
+    return "pass"

@@ -1,0 +1,202 @@
+"""Dense networks, as people write them in NumPy."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gradsweep import _dense
+from gradsweep._costs._network import NetworkCost
+from gradsweep._costs._protocol import PlainCost
+from gradsweep._errors import InputError
+from gradsweep._parameters import read_array, read_numbers
+from gradsweep._schemes import known
+from gradsweep._types import Array
+
+
+class Network:
+    """A dense network with a sigmoid output and binary cross-entropy.
+
+    Layer l computes ``Z = W @ A + b`` and ``A = f(Z)``, the last one ``sigmoid(Z)``. The cost is the mean over the examples.
+    Parameters are a dict W1, b1, W2, … with W of shape (units, inputs) and b of shape (units, 1). Data have a column for each
+    example.
+
+    Parameters
+    ----------
+    layers : sequence of int
+        Sizes of the layers, the inputs first: at least two, each at least 1.
+    hidden : str or sequence of str, default: "tanh"
+        Activation of the hidden layers, one for all or one for each: ``"tanh"``, ``"relu"``, ``"sigmoid"`` or ``"identity"``.
+
+    Raises
+    ------
+    InputError
+        A layer without units, less than two layers, or an activation that is not known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradsweep
+    >>> network = gradsweep.Network([3, 4, 1])
+    >>> params = network.initialize(seed=0)
+    >>> X, Y = np.ones((3, 2)), np.array([[0.0, 1.0]])
+    >>> report = gradsweep.check(network.cost(X, Y), params, network.gradient(params, X, Y))
+    >>> report.verdict
+    'pass'
+    """
+
+    def __init__(self, layers: Sequence[int], hidden: str | Sequence[str] = "tanh") -> None:
+        self.layers = _read_layers(layers)
+        self.hidden = _read_hidden(hidden, len(self.layers) - 2)
+
+    def __repr__(self) -> str:
+        """Text that makes the same network."""
+        return f"Network({list(self.layers)}, hidden={list(self.hidden)})"
+
+    def initialize(self, seed: int = 0) -> dict[str, Array]:
+        """Random parameters at which a check is worth something.
+
+        Weights are normal, divided by the root of the number of inputs, so that no activation saturates. Biases are 0.1·normal:
+        zero biases would hide a wrong bias term.
+
+        Parameters
+        ----------
+        seed : int, default: 0
+            Of the generator.
+
+        Returns
+        -------
+        dict of str to array
+            W1, b1, W2, …
+        """
+        generator = np.random.default_rng(seed)
+        params: dict[str, Array] = {}
+        for number, (inputs, units) in enumerate(zip(self.layers, self.layers[1:], strict=False), start=1):
+            params[f"W{number}"] = generator.standard_normal((units, inputs)) / np.sqrt(inputs)
+            params[f"b{number}"] = 0.1 * generator.standard_normal((units, 1))
+        return params
+
+    def forward(self, params: Mapping[str, Any], X: ArrayLike) -> Array:
+        """Output of the network.
+
+        Parameters
+        ----------
+        params : mapping of str to array_like
+            W1, b1, W2, …
+        X : array_like of shape (features, examples)
+            Inputs.
+
+        Returns
+        -------
+        array of shape (outputs, examples)
+            Probabilities.
+
+        Raises
+        ------
+        InputError
+            A missing or surplus name, a wrong shape, or an entry that is not a finite real number.
+        """
+        x = self._read_inputs(X)
+        cost = self._cost(x, np.zeros((self.layers[-1], x.shape[1])))
+        logits = _dense.forward(cost.read(params), x).z[-1]
+        return _dense.ACTIVATIONS["sigmoid"].value(logits)
+
+    def cost(self, X: ArrayLike, Y: ArrayLike, like: PlainCost | None = None) -> NetworkCost:
+        """Cost on some data, to be called with parameters or given to :func:`gradsweep.check`.
+
+        Parameters
+        ----------
+        X : array_like of shape (features, examples)
+            Inputs. Any real type; unsigned bytes as in an image are fine.
+        Y : array_like of shape (outputs, examples)
+            Labels in [0, 1].
+        like : callable, optional
+            Your own cost: parameters in, a number out. The kernels must agree with it at the checked parameters and at some
+            perturbed ones, else the check stops with an error. Without it they must agree with this class in plain NumPy.
+
+        Returns
+        -------
+        NetworkCost
+            A callable.
+
+        Raises
+        ------
+        InputError
+            Shapes that do not fit, no examples, labels outside [0, 1], or an entry that is not a finite real number.
+        """
+        x = self._read_inputs(X)
+        return self._cost(x, self._read_labels(Y, x.shape[1]), like)
+
+    def gradient(self, params: Mapping[str, Any], X: ArrayLike, Y: ArrayLike) -> dict[str, Array]:
+        """Gradient of the cost by backpropagation, in plain NumPy.
+
+        Parameters
+        ----------
+        params : mapping of str to array_like
+            W1, b1, W2, …
+        X : array_like of shape (features, examples)
+            Inputs.
+        Y : array_like of shape (outputs, examples)
+            Labels in [0, 1].
+
+        Returns
+        -------
+        dict of str to array
+            dW1, db1, dW2, …
+
+        Raises
+        ------
+        InputError
+            As `cost`, and as `forward`.
+        """
+        cost = self.cost(X, Y)
+        layers = cost.read(params)
+        done = _dense.forward(layers, cost.x)
+        dz, _ = _dense.backward(layers, done, cost.y)
+        gradient: dict[str, Array] = {}
+        for number, (inputs, errors) in enumerate(zip(done.inputs, dz, strict=True), start=1):
+            gradient[f"dW{number}"] = errors @ inputs.T / cost.y.shape[1]
+            gradient[f"db{number}"] = errors.mean(axis=1, keepdims=True)
+        return gradient
+
+    def _cost(self, x: Array, y: Array, like: PlainCost | None = None) -> NetworkCost:
+        return NetworkCost(self.layers, (*self.hidden, "identity"), x, y, like)
+
+    def _read_inputs(self, X: ArrayLike) -> Array:
+        given = read_numbers(X, "X")
+        if given.ndim != 2:
+            raise InputError(f"X has shape {given.shape}, but (features, examples) is needed: one column for each example")
+        if given.shape[0] != self.layers[0]:
+            raise InputError(f"X has {given.shape[0]} features, but the first layer has {self.layers[0]} inputs")
+        if given.shape[1] == 0:
+            raise InputError("X has no examples")
+        return read_array(given, "X", given.shape)
+
+    def _read_labels(self, Y: ArrayLike, examples: int) -> Array:
+        y = read_array(Y, "Y", (self.layers[-1], examples))
+        wrong = np.argwhere((y < 0) | (y > 1))
+        if len(wrong):
+            row, column = wrong[0]
+            raise InputError(f"Y[{row}, {column}] is {y[row, column]}; labels must lie in [0, 1]")
+        return y
+
+
+def _read_layers(layers: Sequence[int]) -> tuple[int, ...]:
+    sizes = read_numbers(layers, "layers")
+    if sizes.ndim != 1 or len(sizes) < 2:
+        raise InputError(f"layers must be a list of at least two sizes, inputs and outputs, not {layers!r}")
+    if sizes.dtype.kind not in "iu" or sizes.min() < 1:
+        raise InputError(f"layers must be whole numbers of at least 1, not {layers!r}")
+    return tuple(int(size) for size in sizes)
+
+
+def _read_hidden(hidden: str | Sequence[str], count: int) -> tuple[str, ...]:
+    names = (hidden,) * count if isinstance(hidden, str) else tuple(hidden)
+    if len(names) != count:
+        raise InputError(f"hidden names {len(names)} activations, but the network has {count} hidden layers")
+    # A single name is checked even where there is no hidden layer that would use it.
+    for name in {*names, hidden} if isinstance(hidden, str) else names:
+        if name not in _dense.ACTIVATIONS:
+            raise InputError(f"hidden: activation {name!r} is not known; known are {known(list(_dense.ACTIVATIONS))}")
+    return names
