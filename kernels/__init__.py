@@ -1,11 +1,19 @@
 """The compiled kernels: arrays in, arrays out.
 
-Importing this package compiles every kernel once and keeps the machine code on disk (see `_compile`); later imports load it.
+Importing one of the modules compiles its kernels once and keeps the machine code on disk (see `_compile`); later imports load it.
+Importing this package alone compiles nothing.
 """
 
-from . import activations as activations
-from . import dense as dense
-from . import losses as losses
+import functools
+
+from ._compile import is_compiled as is_compiled
 from ._compile import mark_compiled
 
-mark_compiled()
+
+@functools.cache
+def load() -> None:
+    """Load every kernel, or compile it if need be, and remember on disk that this was done."""
+    from . import activations, comparison, dense, losses
+
+    del activations, comparison, dense, losses
+    mark_compiled()

@@ -113,7 +113,7 @@ def _numba_cache(folder: pathlib.Path) -> Iterator[None]:
         numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
 
 
-def kernel(signature: str) -> Callable[[Function], Function]:
+def kernel(signature: str, *, reorder_sums: bool = False) -> Callable[[Function], Function]:
     """Compile a function for one signature, without the interpreter lock, and keep the machine code on disk.
 
     Parameters
@@ -121,6 +121,8 @@ def kernel(signature: str) -> Callable[[Function], Function]:
     signature : str
         Numba signature in the letters of `_LETTERS`: ``"i A2 M1"`` is an integer, a readable matrix, a writable vector.
         Readable arrays may be read-only, so that a caller's read-only array does not compile a second version.
+    reorder_sums : bool, default: False
+        Whether sums may be formed in another order, by which a loop over them vectorises.
 
     Returns
     -------
@@ -128,13 +130,14 @@ def kernel(signature: str) -> Callable[[Function], Function]:
         A decorator.
     """
     arguments = tuple(_LETTERS[letter] for letter in signature.split())
+    options = {**_OPTIONS, "fastmath": _OPTIONS["fastmath"] | ({"reassoc"} if reorder_sums else set())}
 
     def decorate(function: Function) -> Function:
         folder = cache_folder()
         if folder is None:
-            return cast(Function, numba.njit(arguments, **_OPTIONS)(function))
+            return cast(Function, numba.njit(arguments, **options)(function))
         with _numba_cache(folder):
-            return cast(Function, numba.njit(arguments, cache=True, **_OPTIONS)(function))
+            return cast(Function, numba.njit(arguments, cache=True, **options)(function))
 
     return decorate
 

@@ -154,6 +154,7 @@ def change(
     lanes: Place,
     crossings: Array,
     first_crossing: Place,
+    known_small: bool,
 ) -> None:
     """Replace changes of one unit's pre-activation by changes of its activation, in place.
 
@@ -173,13 +174,15 @@ def change(
         Raised by one from `first_crossing` on in each lane that crosses a kink.
     first_crossing : unsigned int
         Where.
+    known_small : bool
+        Whether every |δ| is known to be at most `SMALL`; otherwise it is looked for.
     """
     if code == IDENTITY:
         return
     z = base[example, unit, 0]
     if code == RELU:
         _relu(z, deltas, first, lanes, crossings, first_crossing)
-    elif any_larger(deltas, first, lanes, SMALL):
+    elif not known_small and any_larger(deltas, first, lanes, SMALL):
         for lane in range(lanes):
             deltas[first + lane] = _full(code, z, deltas[first + lane])
     elif code == TANH:
@@ -197,7 +200,7 @@ def change_layer(code: int, base: Array, deltas: Array, crossings: Array) -> Non
         for example in range(examples):
             first = np.uint64((unit * examples + example) * lanes)
             first_crossing = np.uint64(example * lanes)
-            change(code, base, example, unit, flat, first, np.uint64(lanes), flat_crossings, first_crossing)
+            change(code, base, example, unit, flat, first, np.uint64(lanes), flat_crossings, first_crossing, False)
 
 
 @kernel("i A2 M2 M3")

@@ -20,10 +20,13 @@ lanes = steps * parameters and all parameters of the first step first, which is 
 import numpy as np
 
 from ._compile import Array, Place, kernel, point
-from .activations import change, change_layer
+from .activations import SMALL, any_larger, change, change_layer
 
 # Lanes that a matrix product takes at once: 4 rows of changes and 4 of results stay in 32 KB of L1.
 _TILE = 512
+
+# Lanes that are filled before they are passed on to the activation: 16 KB, which are still in L1 then.
+_STRETCH = 2048
 
 
 @point
@@ -61,12 +64,22 @@ def perturb(code: int, base: Array, inputs: Array, steps: Array, start: int, uni
             done = 0
             while done < parameters:
                 unit, column = divmod(start + done, columns)
-                lanes = np.uint64(min(columns - column, parameters - done))
+                lanes = np.uint64(min(columns - column, parameters - done, _STRETCH))
                 first = np.uint64((example * steps.shape[0] + step) * parameters + done)
                 _fill(steps[step], values, np.uint64(example * columns + column), lanes, out, first)
                 # Crossings have the same lanes in the same order, so they begin at the same place.
-                change(code, base, example, unit, out, first, lanes, crossed, first)
+                change(code, base, example, unit, out, first, lanes, crossed, first, False)
                 done += int(lanes)
+
+
+@point
+def _largest(weights: Array, first_column: int, last_column: int) -> float:
+    """Largest absolute value in some columns."""
+    largest = 0.0
+    for row in range(weights.shape[0]):
+        for column in range(first_column, last_column + 1):
+            largest = max(largest, abs(weights[row, column]))
+    return largest
 
 
 @kernel("A3 i i A2 i A3 M3 M2")
@@ -95,19 +108,32 @@ def enter(
     examples, steps, parameters = unit_change.shape
     values, out, crossed = unit_change.reshape(-1), deltas.reshape(-1), crossings.reshape(-1)
     lanes = np.uint64(steps * parameters)
-    for unit in range(deltas.shape[0]):
-        for example in range(examples):
-            first_value = np.uint64(example) * lanes
+    first_before, first_column = divmod(start, columns)
+    last_before = (start + parameters - 1) // columns
+    # Below this a change of the unit before is small in every row, which need not be looked for in each of them.
+    limit = SMALL / max(_largest(weights, first_before, last_before), 1e-300)
+    for example in range(examples):
+        first_value = np.uint64(example) * lanes
+        known_small = not any_larger(values, first_value, lanes, limit)
+        for unit in range(deltas.shape[0]):
             first = np.uint64(unit * examples) * lanes + first_value
-            for step in range(steps):
-                done = 0
+            filled = changed = 0
+            for _ in range(steps):
+                before, column, done = first_before, first_column, 0
                 while done < parameters:
-                    before, column = divmod(start + done, columns)
-                    length = min(columns - column, parameters - done)
-                    offset = np.uint64(step * parameters + done)
+                    length = min(columns - column, parameters - done, _STRETCH)
+                    offset = np.uint64(filled)
                     _fill(weights[unit, before], values, first_value + offset, np.uint64(length), out, first + offset)
                     done += length
-            change(code, base, example, unit, out, first, lanes, crossed, first_value)
+                    filled += length
+                    column += length
+                    if column == columns:
+                        before, column = before + 1, 0
+                    if filled - changed >= _STRETCH or filled == steps * parameters:
+                        offset, stretch = np.uint64(changed), np.uint64(filled - changed)
+                        place, crossed_place = first + offset, first_value + offset
+                        change(code, base, example, unit, out, place, stretch, crossed, crossed_place, known_small)
+                        changed = filled
 
 
 @kernel("A3 i i M3")

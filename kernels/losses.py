@@ -23,6 +23,9 @@ from .activations import SMALL, any_larger, logistic, small_expm1
 
 BINARY_CROSS_ENTROPY = 0
 
+# Lanes that are turned into changes of the loss before they are added up: 16 KB, which are still in L1 then.
+_STRETCH = 2048
+
 #: The number by which kernels know each loss.
 CODES = {"binary_cross_entropy": BINARY_CROSS_ENTROPY}
 
@@ -125,6 +128,12 @@ def evaluate(z: Array, labels: Array, losses: Array, base: Array) -> None:
         losses[example] = total
 
 
+@point
+def _add(factor: float, values: Array, first: Place, lanes: Place, out: Array, first_out: Place) -> None:
+    for lane in range(lanes):
+        out[first_out + lane] += factor * values[first + lane]
+
+
 @kernel("A3 A2 M3 A1 M1")
 def add_change(base: Array, labels: Array, deltas: Array, coefficients: Array, quotient: Array) -> None:
     """Add each lane's part of the difference quotient.
@@ -143,14 +152,13 @@ def add_change(base: Array, labels: Array, deltas: Array, coefficients: Array, q
         Receives the sum.
     """
     outputs, examples, lanes = deltas.shape
-    parameters = np.uint64(quotient.shape[0])
+    parameters = quotient.shape[0]
     flat = deltas.reshape(-1)
     for example in range(examples):
         for output in range(outputs):
-            first = np.uint64((output * examples + example) * lanes)
-            _change(base, example, output, labels[example, output], flat, first, np.uint64(lanes))
             for step in range(coefficients.shape[0]):
-                coefficient = coefficients[step]
-                start = first + np.uint64(step) * parameters
-                for parameter in range(parameters):
-                    quotient[parameter] += coefficient * flat[start + parameter]
+                for start in range(0, parameters, _STRETCH):
+                    stretch = np.uint64(min(_STRETCH, parameters - start))
+                    first = np.uint64((output * examples + example) * lanes + step * parameters + start)
+                    _change(base, example, output, labels[example, output], flat, first, stretch)
+                    _add(coefficients[step], flat, first, stretch, quotient, np.uint64(start))

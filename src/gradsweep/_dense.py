@@ -193,11 +193,11 @@ def rounding(layers: list[Layer], done: Pass, y: Array) -> list[tuple[Array, Arr
     error = 2.0 * (_sigmoid(done.z[-1]) + y) + _sigmoid_derivative(done.z[-1]) * z_errors[-1]
     result: list[tuple[Array, Array]] = []
     for index in range(len(layers) - 1, -1, -1):
-        ones = np.ones((1, examples))
-        inputs = np.vstack([np.abs(done.inputs[index]), ones])
-        errors = np.vstack([input_errors[index], 0.0 * ones])
-        left = np.hstack([error + _growth(examples) * np.abs(dz[index]), np.abs(dz[index])]) / examples
-        result.append((left, np.hstack([inputs, errors]).T))
+        left, right = _bordered(error + _growth(examples) * np.abs(dz[index]), done.inputs[index], 1.0)
+        if index:  # the data themselves are exact
+            more = _bordered(np.abs(dz[index]), input_errors[index], 0.0)
+            left, right = np.hstack([left, more[0]]), np.vstack([right, more[1]])
+        result.append((left / examples, right))
         if index:
             weights = layers[index].weights
             passed_on = _quadrature(weights.T, np.hypot(error, _growth(weights.shape[0]) * dz[index]))
@@ -210,16 +210,24 @@ def rounding(layers: list[Layer], done: Pass, y: Array) -> list[tuple[Array, Arr
     return result[::-1]
 
 
+def _bordered(left: Array, inputs: Array, bias_input: float) -> tuple[Array, Array]:
+    """Factors of left @ |inputs|ᵀ, with a last column for the bias."""
+    right = np.empty((inputs.shape[1], inputs.shape[0] + 1))
+    np.abs(inputs.T, out=right[:, :-1])
+    right[:, -1] = bias_input
+    return left, right
+
+
 def _forward_rounding(layers: list[Layer], done: Pass) -> tuple[list[Array], list[Array]]:
     """Rounding of each layer's inputs, and of its pre-activations, in units of epsilon."""
     error = np.zeros_like(done.inputs[0])
     input_errors, z_errors = [], []
     for index, (layer, inputs, z) in enumerate(zip(layers, done.inputs, done.z, strict=True)):
         input_errors.append(error)
-        row_norms = np.sqrt(np.einsum("ij,ij->i", layer.weights, layer.weights))[:, np.newaxis]
-        input_norms = np.sqrt(np.einsum("ij,ij->j", inputs, inputs))[np.newaxis, :]
+        row_norms = np.sqrt(np.vecdot(layer.weights, layer.weights))[:, np.newaxis]
+        input_norms = np.sqrt(np.vecdot(inputs, inputs, axis=0))[np.newaxis, :]
         made_anew = _growth(inputs.shape[0]) * row_norms * input_norms + np.abs(layer.bias)
-        # The data themselves are exact: the first layer, the largest one, passes nothing on.
+        # The first layer, the largest one, has nothing to pass on.
         z_error = np.hypot(made_anew, _quadrature(layer.weights, error)) if index else made_anew
         z_errors.append(z_error)
         activation = ACTIVATIONS[layer.activation]

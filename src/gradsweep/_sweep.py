@@ -140,7 +140,7 @@ def _evaluate(problem: Problem, scheme: Scheme, step: float, chunk: Chunk) -> _P
     values = done.values
     evaluations = len(values) * len(scheme.offsets)
     positions, below, above = [], [], []
-    for start, stop in _runs(done.crossings > 0):
+    for start, stop in _runs(done.crossings):
         part = Chunk(chunk.layer, chunk.start + start, chunk.start + stop)
         finer = problem.quotients(part, scheme, step * FINER)
         again = done.crossings[start:stop] > 0
@@ -158,13 +158,13 @@ def _evaluate(problem: Problem, scheme: Scheme, step: float, chunk: Chunk) -> _P
         above.append(np.maximum(rising.values[at], falling.values[at]))
     places = np.concatenate(positions) if positions else np.empty(0, dtype=np.int64)
     kinks = _Kinks(places, _concatenate(below), _concatenate(above))
-    return _Part(chunk, values, int((done.crossings > 0).sum()), kinks, evaluations)
+    return _Part(chunk, values, int(np.count_nonzero(done.crossings)), kinks, evaluations)
 
 
-def _runs(marked: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Iterator[tuple[int, int]]:
-    """Stretches that hold all marked places, with no gap of more than `_GAP` inside."""
-    places = np.flatnonzero(marked)
-    if len(places):
+def _runs(crossings: Array) -> Iterator[tuple[int, int]]:
+    """Stretches that hold all places with a crossing, with no gap of more than `_GAP` inside."""
+    if crossings.any():
+        places = np.flatnonzero(crossings)
         breaks = np.flatnonzero(np.diff(places) > _GAP)
         starts = places[np.concatenate([[0], breaks + 1])]
         stops = places[np.concatenate([breaks, [len(places) - 1]])] + 1

@@ -5,6 +5,7 @@ so that a NaN differs. A block in which no entry differs is within the tolerance
 so entries decide, and no norm over many of them can hide one.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -201,61 +202,61 @@ def compare(sides: Sides, tolerance: float) -> Tally:
     length = max(1, _ENTRIES // columns)
     for start in range(0, rows, length):
         _compare_rows(tally, sides, slice(start, min(start + length, rows)), tolerance)
-    tally.candidates.sort(key=lambda candidate: candidate[0], reverse=True)
-    del tally.candidates[_KEPT:]
     return tally
 
 
 def _compare_rows(tally: Tally, sides: Sides, rows: slice, tolerance: float) -> None:
-    tested = np.asarray(sides.analytic[rows], dtype=np.float64)
-    below, above, noise = sides.below[rows], sides.above[rows], sides.noise(rows)
-    # At a kink the nearest value that is accepted. A NaN stays one.
-    numeric = below if sides.below is sides.above else np.clip(tested, below, above)
-    size_tested, size_numeric = np.abs(tested), np.abs(numeric)
-    with np.errstate(invalid="ignore", over="ignore"):  # infinite − infinite: NaN, which differs
-        gap = np.abs(tested - numeric)
-        allowed = tolerance * (size_tested + size_numeric) + noise
-        fine = gap <= allowed
-        # How far each entry is from acceptance. 0/0 is fine; a NaN must outrank every number.
-        score = np.divide(gap, allowed, out=np.zeros_like(gap), where=allowed > 0)
-    differing = int(fine.size - np.count_nonzero(fine))
-    if differing:
-        score[~fine & ~(score > 1.0)] = np.inf
+    from gradsweep.kernels import comparison
+
+    analytic = np.ascontiguousarray(sides.analytic[rows], dtype=np.float64)
+    below = np.ascontiguousarray(sides.below[rows])
+    above = below if sides.above is sides.below else np.ascontiguousarray(sides.above[rows])
+    noise = sides.noise(rows)
+    score = np.empty_like(below)
+    totals = np.zeros(comparison.TOTALS)
+    comparison.compare(analytic, below, above, noise, tolerance, score, totals)
+    differing = int(totals[comparison.DIFFERING])
     tally.differing += differing
-    tally.vacuous += int(np.count_nonzero(np.maximum(size_tested, size_numeric) <= noise))
-    tally.analytic = float(np.hypot(tally.analytic, norm(size_tested)))
-    tally.numeric = float(np.hypot(tally.numeric, norm(size_numeric)))
-    tally.gap = float(np.hypot(tally.gap, norm(gap)))
-    tally.noise = float(np.hypot(tally.noise, norm(noise)))
-    for flat in _largest(score.reshape(-1)):
-        row, column = divmod(int(flat), score.shape[1])
-        entry = Entry(
-            block=sides.name,
-            index=(rows.start + row, column),
-            analytic=float(tested[row, column]),
-            numeric=float(numeric[row, column]),
-            noise=float(noise[row, column]),
-            kink=bool(below[row, column] < above[row, column]),
-        )
+    tally.vacuous += int(totals[comparison.VACUOUS])
+    numeric = below if above is below else np.clip(analytic, below, above)
+    tally.analytic = _longer(tally.analytic, totals[comparison.ANALYTIC], analytic)
+    tally.numeric = _longer(tally.numeric, totals[comparison.NUMERIC], numeric)
+    tally.gap = _longer(tally.gap, totals[comparison.GAP], analytic, numeric)
+    tally.noise = _longer(tally.noise, totals[comparison.NOISE], noise)
+    # Of a part that agrees the worst entry will do; the search for more would take as long as the comparison.
+    places = _largest(score.reshape(-1)) if differing else [int(np.argmax(score))]
+    for place in places:
+        row, column = divmod(int(place), score.shape[1])
+        tested, low, high = float(analytic[row, column]), float(below[row, column]), float(above[row, column])
+        nearest = low if not tested >= low else min(tested, high)
+        index = (rows.start + row, column)
+        entry = Entry(sides.name, index, tested, nearest, float(noise[row, column]), kink=low < high)
         tally.candidates.append((float(score[row, column]), entry))
+    tally.candidates.sort(key=lambda candidate: candidate[0], reverse=True)
+    del tally.candidates[_KEPT:]
+
+
+def _longer(before: float, squares: float, values: Array, minus: Array | None = None) -> float:
+    """Norm of what was there before and of some values, whose sum of squares is at hand."""
+    root = math.sqrt(squares) if squares >= 0.0 else math.nan
+    # Near the ends of the number range squares overflow or underflow: then once more, scaled.
+    if not (_SAFE[0] < root < _SAFE[1]) and squares == squares:
+        with np.errstate(over="ignore", invalid="ignore"):
+            root = norm(values if minus is None else values - minus)
+    return math.hypot(before, root)
 
 
 def norm(values: Array) -> float:
-    """Euclidean norm of non-negative entries that is right for entries near the ends of the number range, too."""
-    flat = values.reshape(-1)
-    with np.errstate(over="ignore", under="ignore"):
-        plain = float(np.sqrt(np.dot(flat, flat)))
-    if _SAFE[0] < plain < _SAFE[1]:
-        return plain
-    largest = float(flat.max(initial=0.0))
-    if largest == 0.0 or not np.isfinite(largest):
+    """Euclidean norm, right for entries near the ends of the number range, too."""
+    sizes = np.abs(values)
+    largest = float(sizes.max(initial=0.0))
+    if largest == 0.0 or not math.isfinite(largest):
         return largest
-    scaled = flat / largest
-    return largest * float(np.sqrt(np.dot(scaled, scaled)))
+    return largest * float(np.linalg.norm(sizes / largest))
 
 
 def _largest(score: Array) -> NDArray[np.intp]:
-    """Places of the `_KEPT` largest scores; NaN counts as largest, as NumPy sorts it."""
+    """Places of the `_KEPT` largest scores."""
     segment = 64
     whole = len(score) - len(score) % segment
     if whole < 2 * _KEPT * segment:
@@ -290,12 +291,11 @@ def block_status(tally: Tally, size: int, tolerance: float, *, confirmed: bool) 
         return Status.WRONG
     if tally.vacuous == size:
         return Status.VACUOUS
-    if not tally.relative_noise <= tolerance:
-        return Status.NOISY
-    # Entries differ at this step and agree at a smaller one: the quotient's own truncation.
-    if not tally.difference <= tolerance + tally.relative_noise:
-        return Status.STEP_TOO_LARGE
-    return Status.AGREES
+    if tally.difference <= tolerance:
+        return Status.AGREES
+    # More than the tolerance, and nothing is wrong: it is either rounding, or, where entries differ by more than that at this
+    # step and agree at a smaller one, the quotient's own truncation.
+    return Status.STEP_TOO_LARGE if tally.differing else Status.NOISY
 
 
 def overall(blocks: list[Block]) -> Literal["pass", "fail", "inconclusive"]:

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from gradsweep._types import Array
 _CELLS = 2**17
 
 # Parameters perturbed at once, at most: longer rows gain nothing, and their buffers would no longer stay in cache.
-_MOST_PARAMETERS = 4096
+_MOST_PARAMETERS = 8192
 
 # Activations with a kink, whose crossings are counted.
 _KINKED = frozenset({"relu"})
@@ -145,7 +146,7 @@ class NetworkCost:
 
     def _guard(self, problem: "NetworkProblem", params: Mapping[str, Any], seed: int) -> None:
         """Raise OracleError unless the kernels agree with the plain cost at the base point and at an entry of each layer."""
-        base = self._plain_value(problem.layers, params, None)
+        base = self._plain_value(problem, params, None)
         self._compare("at the given parameters", problem.loss, base, abs(base), problem.epsilon)
         generator = np.random.default_rng(seed)
         for index in range(1, len(problem.layers) + 1):
@@ -154,14 +155,16 @@ class NetworkCost:
             place = int(generator.integers(rows)), int(generator.integers(columns))
             chunk = problem.chunk_of(name, place)
             change = float(problem.quotients(chunk, FORWARD, _VISIBLE_STEP).values[0]) * _VISIBLE_STEP
-            plain = self._plain_value(problem.layers, params, (name, place)) - base
+            plain = self._plain_value(problem, params, (name, place)) - base
             where = f"when {name}[{format_index(place)}] grows by {_VISIBLE_STEP}"
             self._compare(f"in the change of the cost {where}", change, plain, abs(base), problem.epsilon)
 
-    def _plain_value(self, layers: list[_dense.Layer], params: Mapping[str, Any], place: Any) -> float:
+    def _plain_value(self, problem: "NetworkProblem", params: Mapping[str, Any], place: Any) -> float:
         """Plain cost, the user's own if there is one, with one entry perturbed."""
+        if self.like is None and place is None:
+            return _dense.cross_entropy(problem.plain_pass.z[-1], self.y)
         if self.like is None:
-            return self._plain(_perturbed(layers, place))
+            return self._plain(_perturbed(problem.layers, place))
         own = {name: np.array(params[name], dtype=np.float64) for name in self.shapes}
         if place is not None:
             own[place[0]][place[1]] += _VISIBLE_STEP
@@ -181,8 +184,6 @@ class NetworkCost:
 
 def _perturbed(layers: list[_dense.Layer], place: Any) -> list[_dense.Layer]:
     """The same layers, with the visible step added to one entry of a copy."""
-    if place is None:
-        return layers
     name, index = place
     number = int(name[1:]) - 1
     old = layers[number]
@@ -219,13 +220,17 @@ class NetworkProblem:
     def __init__(self, cost: NetworkCost, layers: list[_dense.Layer], epsilon: float) -> None:
         from gradsweep import kernels
 
+        kernels.load()
+        from gradsweep.kernels import activations, losses
+
         self.layers = layers
         self.shapes = cost.shapes
         self.epsilon = epsilon
         self._cost = cost
         self._sizes = cost.layers
+        self._kinked = bool(_KINKED.intersection(cost.activations))
         self._labels = np.ascontiguousarray(cost.y.T)
-        self._codes = [kernels.activations.CODES[layer.activation] for layer in layers]
+        self._codes = [activations.CODES[layer.activation] for layer in layers]
         self._inputs: list[Array] = []
         self._bases: list[Array] = []
         examples = cost.x.shape[1]
@@ -242,15 +247,15 @@ class NetworkProblem:
                 )
             base = np.empty((examples, units, 3))
             outputs = _with_ones(examples, units)
-            kernels.activations.evaluate(code, z, outputs, base)
+            activations.evaluate(code, z, outputs, base)
             self._inputs.append(inputs)
             self._bases.append(base)
             inputs = outputs
-        losses = np.empty(examples)
+        each = np.empty(examples)
         self._loss_base = np.empty((examples, self._sizes[-1], 3))
-        kernels.losses.evaluate(z, self._labels, losses, self._loss_base)
+        losses.evaluate(z, self._labels, each, self._loss_base)
         #: Cost at the base point, by the kernels.
-        self.loss = float(losses.sum() / examples)
+        self.loss = float(each.sum() / examples)
 
     @functools.cached_property
     def largest_input(self) -> float:
@@ -279,7 +284,8 @@ class NetworkProblem:
         """
         for layer in layers:
             units, columns = self.layer_shapes[layer]
-            length = max(1, work // self._work(layer))
+            # Few enough that the results of a chunk are small, too: large arrays are taken from the system each time.
+            length = min(max(1, work // self._work(layer)), _MOST_PARAMETERS)
             for start in range(0, units * columns, length):
                 yield Chunk(layer, start, min(start + length, units * columns))
 
@@ -341,31 +347,30 @@ class NetworkProblem:
         # As many parameters as fill the cells with one example; where the chunk has fewer, several examples at once.
         length = min(count, max(16, min(_CELLS // width, _MOST_PARAMETERS)))
         examples = min(self._labels.shape[0], max(1, _CELLS // (width * length)))
-        rooms = _Rooms(examples * len(steps) * length, width * examples * length)
+        _rooms.reserve(examples * len(steps) * length, width * examples * length)
         for start in range(0, count, length):
             stop = min(start + length, count)
             for first in range(0, self._labels.shape[0], examples):
                 group = slice(first, first + examples)
-                crossed = self._add(chunk.layer, chunk.start + start, group, steps, coefficients, values[start:stop], rooms)
-                if _KINKED.intersection(self._cost.activations):
+                crossed = self._add(chunk.layer, chunk.start + start, group, steps, coefficients, values[start:stop])
+                if self._kinked:
                     crossings[start:stop] += crossed.reshape(-1, stop - start).sum(axis=0)
         return Quotients(values, crossings)
 
-    def _add(
-        self, layer: int, start: int, group: slice, steps: Array, coefficients: Array, values: Array, rooms: "_Rooms"
-    ) -> Array:
+    def _add(self, layer: int, start: int, group: slice, steps: Array, coefficients: Array, values: Array) -> Array:
         """Add the quotients of a run of parameters for a group of examples; return the crossings of each lane."""
         from gradsweep.kernels import dense, losses
 
         inputs = self._inputs[layer][group]
         examples, columns = inputs.shape
         lanes = len(steps) * len(values)
-        crossings = rooms.crossings[: examples * lanes].reshape(examples, lanes)
-        crossings[:] = 0.0
-        unit_change = rooms.unit_change[: examples * lanes].reshape(examples, len(steps), len(values))
+        crossings = _rooms.crossings[: examples * lanes].reshape(examples, lanes)
+        if self._kinked:
+            crossings[:] = 0.0
+        unit_change = _rooms.unit_change[: examples * lanes].reshape(examples, len(steps), len(values))
         dense.perturb(self._codes[layer], self._bases[layer][group], inputs, steps, start, unit_change, crossings)
         last = len(self.layers) - 1
-        deltas = rooms.next_layer(self._sizes[min(layer + 1, last) + 1], examples, lanes)
+        deltas = _rooms.next_layer(self._sizes[min(layer + 1, last) + 1], examples, lanes)
         if layer == last:
             dense.place(unit_change, start, columns, deltas)
         for index in range(layer + 1, last + 1):
@@ -374,7 +379,7 @@ class NetworkProblem:
                 dense.enter(unit_change, start, columns, weights, code, base, deltas, crossings)
             else:
                 before = deltas
-                deltas = rooms.next_layer(self._sizes[index + 1], examples, lanes)
+                deltas = _rooms.next_layer(self._sizes[index + 1], examples, lanes)
                 dense.propagate(weights, before, code, base, deltas, crossings)
         losses.add_change(self._loss_base[group], self._labels[group], deltas, coefficients, values)
         return crossings
@@ -384,8 +389,13 @@ class NetworkProblem:
         return {f"W{layer + 1}": values[:, :-1], f"b{layer + 1}": values[:, -1:]}
 
     @functools.cached_property
+    def plain_pass(self) -> _dense.Pass:
+        """The plain forward pass at the base point."""
+        return _dense.forward(self.layers, self._cost.x)
+
+    @functools.cached_property
     def _rounding(self) -> list[tuple[Array, Array]]:
-        return _dense.rounding(self.layers, _dense.forward(self.layers, self._cost.x), self._cost.y)
+        return _dense.rounding(self.layers, self.plain_pass, self._cost.y)
 
     def rounding(self, name: str, rows: slice) -> Array:
         """Rounding that a backpropagated gradient may carry, in units of epsilon.
@@ -406,18 +416,31 @@ class NetworkProblem:
         return left[rows] @ (right[:, :-1] if name[0] == "W" else right[:, -1:])
 
 
-class _Rooms:
-    """Memory that a chunk's lanes move through, allocated once: two layers in turn."""
+class _Rooms(threading.local):
+    """Memory that lanes move through, a set for each thread: two layers' changes in turn.
 
-    def __init__(self, unit: int, layer: int) -> None:
-        self.unit_change = np.empty(unit)
-        self.crossings = np.empty(unit)
-        self._layers = (np.empty(layer), np.empty(layer))
+    It is kept between chunks. Taken anew from the system for each of them, its first touch would cost as much as the arithmetic
+    of a narrow network.
+    """
+
+    def __init__(self) -> None:
+        self.unit_change = self.crossings = np.empty(0)
+        self._layers = (np.empty(0), np.empty(0))
+
+    def reserve(self, unit: int, layer: int) -> None:
+        """Make room for so many doubles of one unit's, and of a layer's changes."""
+        if len(self.crossings) < unit:
+            self.unit_change, self.crossings = np.empty(unit), np.zeros(unit)
+        if len(self._layers[0]) < layer:
+            self._layers = (np.empty(layer), np.empty(layer))
 
     def next_layer(self, units: int, examples: int, lanes: int) -> Array:
         """The room that was not handed out last, as an array of this shape."""
         self._layers = self._layers[::-1]
         return self._layers[0][: units * examples * lanes].reshape(units, examples, lanes)
+
+
+_rooms = _Rooms()
 
 
 def _with_ones(examples: int, units: int) -> Array:

@@ -1,0 +1,176 @@
+"""The command line. Exit status: 0 pass, 1 fail, 3 inconclusive, 2 wrong usage or bad input."""
+
+import enum
+import pathlib
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.exceptions import TyperException
+
+from gradsweep import _demo, datasets
+from gradsweep._checking import check
+from gradsweep._errors import GradsweepError, InputError
+from gradsweep._presenting._text import format_seconds, format_size
+from gradsweep._report import Report
+from gradsweep.network import Network
+
+_EXIT = {"pass": 0, "fail": 1, "inconclusive": 3}
+_STYLE = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Check hand-written gradients against differences that are propagated, not subtracted.",
+    epilog="Exit status: 0 pass, 1 fail, 3 inconclusive, 2 wrong usage or bad input.",
+)
+
+BugName = enum.StrEnum("BugName", {name: name for name in _demo.BUGS})  # type: ignore[misc]
+
+
+class SchemeName(enum.StrEnum):
+    """The schemes that can be chosen."""
+
+    central = "central"
+    forward = "forward"
+
+
+Scheme = Annotated[SchemeName, typer.Option(help="Two-sided or right-hand differences.")]
+Step = Annotated[float | None, typer.Option(help="ε, absolute.", show_default="1e-07 (central), 1e-10 (forward)")]
+Tolerance = Annotated[float | None, typer.Option(help="Relative tolerance.", show_default="1e-07")]
+Jobs = Annotated[int | None, typer.Option(help="Workers, as joblib's n_jobs.", show_default="1")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit status tells.")]
+Seed = Annotated[int, typer.Option(help="Draws the examples and, where there are none, the parameters.", min=0)]
+Raw = Annotated[bool, typer.Option("--raw", help="Leave pixels at 0 to 255; by default they are scaled to [0, 1].")]
+
+
+@app.callback()
+def _root() -> None:
+    """Make every command a subcommand."""
+
+
+@app.command()
+def demo(
+    bug: Annotated[BugName | None, typer.Option(help="A mistake to plant in the backward pass.")] = None,
+    examples: Annotated[int | None, typer.Option(help="How many images.", show_default="1")] = None,
+    seed: Seed = 0,
+    raw: Raw = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check the post's network, 12288-5-5-1, on the images that ship with the package."""
+    console = _console(quiet)
+    _load_kernels()
+    done = _demo.run_demo(bug.value if bug else None, examples, seed, raw=raw)
+    size = sum(block.size for block in done.report.blocks)
+    planted = f", with a planted bug: {_demo.BUGS[bug.value].description}" if bug else ""
+    console.print(f"Network   {'-'.join(map(str, _demo.LAYERS))}, tanh, {size:,} parameters, as the post initialises it")
+    console.print(f"Data      {_describe_images(done)}")
+    console.print(f"Gradient  gradsweep.scratch.L_model_backward{planted}")
+    console.print()
+    _print_report(console, done.report)
+    textbook = done.textbook
+    total = textbook.seconds_each * size
+    each, whole, own = (format_seconds(t) for t in (textbook.seconds_each, total, done.report.seconds))
+    console.print()
+    console.print(f"The textbook's loop, measured on {format_size(textbook.parameters, 'parameter')} of all blocks:")
+    console.print(
+        f"  time        {each} for each, so {whole} for all {size:,}; "
+        f"gradsweep {own}, {total / done.report.seconds:,.0f} times faster"
+    )
+    console.print(f"  difference  {textbook.difference:.1e} by formula 3; gradsweep {done.report.difference:.1e}")
+    raise typer.Exit(_EXIT[done.report.verdict])
+
+
+@app.command()
+def network(
+    data: Annotated[pathlib.Path, typer.Argument(help="HDF5 file with train_set_x (n, …) uint8 and train_set_y (n,).")],
+    layers: Annotated[str, typer.Option(help="Sizes of the layers, the inputs first: 12288,5,5,1")],
+    hidden: Annotated[str, typer.Option(help="Activation of the hidden layers; several with commas, one for each.")] = "tanh",
+    examples: Annotated[int, typer.Option(help="How many examples to draw.", min=1)] = 1,
+    seed: Seed = 0,
+    raw: Raw = False,
+    scheme: Scheme = SchemeName.central,
+    step: Step = None,
+    tolerance: Tolerance = None,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:
+    """Check backpropagation of a dense network on data of your own, at random parameters."""
+    console = _console(quiet)
+    names = [name.strip() for name in hidden.split(",")]
+    net = Network(_read_layers(layers), hidden=names[0] if len(names) == 1 else names)
+    available = datasets.count(data)
+    if examples > available:
+        raise InputError(f"examples: {examples} were asked for, but {data} holds {available}")
+    rows = np.random.default_rng(seed).choice(available, examples, replace=False)
+    X, Y = datasets.load(data, rows, raw=raw)
+    cost = net.cost(X, Y)
+    _load_kernels()
+    params = net.initialize(seed)
+    gradient = net.gradient(params, X, Y)
+    report = check(cost, params, gradient, scheme=scheme.value, step=step, tolerance=tolerance, jobs=jobs, seed=seed)
+    size = sum(block.size for block in report.blocks)
+    console.print(f"Network   {'-'.join(map(str, net.layers))}, {hidden}, {size:,} parameters, drawn with seed {seed}")
+    console.print(f"Data      {format_size(examples, 'example')} of the {available:,} in {data}")
+    console.print("Gradient  gradsweep.Network.gradient")
+    console.print()
+    _print_report(console, report)
+    raise typer.Exit(_EXIT[report.verdict])
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        status = app(standalone_mode=False)
+    except TyperException as error:
+        # One line in the place of typer's box. Its usage errors have a fuller text than str() gives.
+        describe = getattr(error, "format_message", error.__str__)
+        _complain(f"{describe().rstrip('.')} (see gradsweep --help)")
+        raise SystemExit(2) from error
+    except GradsweepError as error:
+        _complain(str(error))
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        raise SystemExit(130) from None
+    raise SystemExit(status)
+
+
+def _console(quiet: bool) -> Console:
+    # Soft wrap: a line longer than the terminal is the terminal's to break, and one in a file stays a line.
+    return Console(quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def _complain(message: str) -> None:
+    Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(f"gradsweep: {message}")
+
+
+def _load_kernels() -> None:
+    """Load the kernels before anything is timed; if that means compiling, say so, since it takes some seconds."""
+    from gradsweep import kernels
+
+    if not kernels.is_compiled():
+        _complain("compiling the kernels; this takes some seconds, once")
+    kernels.load()
+
+
+def _print_report(console: Console, report: Report) -> None:
+    headline, _, rest = str(report).partition("\n")
+    console.print(Text(headline, style=_STYLE[report.verdict]))
+    console.print(rest)
+
+
+def _describe_images(done: _demo.Demo) -> str:
+    pixels = "pixels 0 to 255" if done.raw else "pixels scaled to [0, 1]"
+    if len(done.rows) > 1:
+        return f"{len(done.rows)} of the shipped images, {sum(done.labels)} of them cats, {pixels}"
+    return f"image {done.rows[0]} of the shipped ones, {'a cat' if done.labels[0] else 'no cat'}, {pixels}"
+
+
+def _read_layers(layers: str) -> list[int]:
+    try:
+        return [int(size) for size in layers.split(",")]
+    except ValueError as error:
+        raise InputError(f"layers must be whole numbers with commas between them, not {layers!r}") from error

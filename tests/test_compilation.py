@@ -1,0 +1,218 @@
+"""What the compiler makes of the kernels, what it keeps on disk, and what is imported when."""
+
+import ast
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+KERNELS = ROOT / "kernels"
+
+#: What kernel files may import besides each other; Numba comes to them through `_compile.py`.
+ALLOWED = {"math", "numpy"}
+#: No kernels: one chooses options and the cache folder, the other loads the rest.
+EXCEPTIONS = {
+    "_compile.py": {"numpy", "numba", "llvmlite", *sys.stdlib_module_names},
+    "__init__.py": set(sys.stdlib_module_names),
+}
+
+#: The loops where the time goes.
+HOT = ["dense.enter", "dense.propagate", "activations.change_all"]
+
+
+def run(code: str, cache: pathlib.Path, *, folder: pathlib.Path = ROOT, **environment: str) -> Any:
+    """Run code in a fresh interpreter that keeps compiled code in `cache`; what it prints last is read as JSON."""
+    # Paths of the tests' own interpreter go along, so that an installation in a virtual environment is found.
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
+    variables |= {"NUMBA_CACHE_DIR": str(cache), **environment}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# ---- machine code --------------------------------------------------------------------------------------------------------
+
+# Loaded from the cache a kernel has no assembly, so this compiles afresh: where no cache can be.
+COMPILE_AFRESH = f"""
+import json, numba
+import numpy as np
+numba.config.CACHE_DIR = "elsewhere"
+from gradsweep.kernels import _compile, activations, dense
+
+delta = np.full((1, 1, 3), 1e-9)
+base, activation = np.empty((1, 1, 3)), np.empty((1, 1))
+activations.evaluate(activations.TANH, np.zeros((1, 1)), activation, base)
+activations.change_all(activations.TANH, base, delta, np.zeros((1, 3)))
+
+def assembly(name):
+    module, function = name.split(".")
+    return "\\n".join(getattr(globals()[module], function).inspect_asm().values())
+
+print(json.dumps({{
+    "assembly": {{name: assembly(name) for name in {HOT!r}}},
+    "changes": delta.ravel().tolist(),
+    "folder": str(_compile.cache_folder()),
+    "compiled": _compile.is_compiled(),
+    "users_folder": numba.config.CACHE_DIR,
+}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def afresh(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What a process says that compiles the kernels, since its cache folder cannot be made: it lies below a file."""
+    file = tmp_path_factory.mktemp("cache") / "a file"
+    file.write_text("not a folder")
+    return run(COMPILE_AFRESH, file / "cache")
+
+
+def test_kernels_work_without_a_cache(afresh: Any) -> None:
+    assert afresh["folder"] == "None"
+    assert not afresh["compiled"]
+    assert afresh["changes"] == [1e-9] * 3  # tanh 1e-9 to the last digit
+
+
+def test_the_users_cache_folder_is_left_alone_without_a_cache(afresh: Any) -> None:
+    assert afresh["users_folder"] == "elsewhere"
+
+
+def has_packed_fma() -> bool:
+    """Whether this processor has AVX2 and FMA, so that packed fused instructions are to be expected."""
+    if platform.machine().lower() not in {"x86_64", "amd64"}:
+        return False
+    from llvmlite import binding
+
+    features = binding.get_host_cpu_features()
+    return bool(features.get("avx2") and features.get("fma"))
+
+
+@pytest.mark.skipif(not has_packed_fma(), reason="packed double FMA is looked for on x86-64 with AVX2 and FMA only")
+@pytest.mark.parametrize("name", HOT)
+def test_hot_loops_are_packed(afresh: Any, name: str) -> None:
+    """Doubles side by side, product and sum in one instruction: what makes a value cost 0.2 ns."""
+    code = afresh["assembly"][name]
+    for instruction in (r"vfn?madd\d+pd", r"vdivpd"):
+        found = re.findall(rf"^\s*{instruction}\s.*%[yz]mm\d+", code, re.MULTILINE)
+        assert found, f"{name} has no {instruction} on ymm or zmm registers"
+
+
+# ---- cache ---------------------------------------------------------------------------------------------------------------
+
+# Two steps from 0, a small and a large one, through `dense.enter` and the activation it takes from another file.
+ENTER = """
+import json, numba
+import numpy as np
+numba.config.CACHE_DIR = "elsewhere"
+from package.kernels import _compile, activations, dense
+
+def enter(step):
+    base, deltas = np.empty((1, 1, 3)), np.empty((1, 1, 1))
+    activations.evaluate(activations.TANH, np.zeros((1, 1)), np.empty((1, 1)), base)
+    dense.enter(np.full((1, 1, 1), step), 0, 2, np.ones((1, 1)), activations.TANH, base, deltas, np.zeros((1, 1)))
+    return float(deltas[0, 0, 0])
+
+# Those with a cache; functions that are made part of others have none.
+functions = [*vars(activations).values(), *vars(dense).values()]
+kernels = [each for each in functions if hasattr(each, "stats") and each.stats.cache_path]
+print(json.dumps({
+    "small": enter(1e-5),
+    "large": enter(2.0),
+    "hits": sum(sum(each.stats.cache_hits.values()) for each in kernels),
+    "misses": sum(sum(each.stats.cache_misses.values()) for each in kernels),
+    "folder": str(_compile.cache_folder()),
+    "users_folder": numba.config.CACHE_DIR,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder with a copy of the kernels in a package of its own."""
+    folder = tmp_path_factory.mktemp("copy")
+    shutil.copytree(KERNELS, folder / "package" / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "package" / "__init__.py").touch()
+    return folder
+
+
+def compiled(cache: pathlib.Path) -> dict[str, int]:
+    """Files of compiled code below a folder, and when each was written."""
+    return {str(path.relative_to(cache)): path.stat().st_mtime_ns for path in cache.rglob("*.nb[ci]")}
+
+
+def test_compiled_code_is_kept_and_never_stale(package: pathlib.Path) -> None:
+    """A constant of one file changes, which a kernel in another file was compiled with; Numba alone would not notice."""
+    cache = package / "cache"
+    first = run(ENTER, cache, folder=package)
+    kept = compiled(cache)
+    assert kept
+    assert pathlib.Path(first["folder"]).is_relative_to(cache)
+    assert first["small"] == pytest.approx(1e-5, rel=1e-9)
+    assert first["large"] == pytest.approx(0.9640275800758169, rel=1e-15)
+    assert first["hits"] == 0
+    assert first["misses"] >= 5  # evaluate, change_all, perturb, enter, place, propagate
+
+    again = run(ENTER, cache, folder=package)
+    assert compiled(cache) == kept  # nothing was written anew
+    assert (again["hits"], again["misses"]) == (first["misses"], 0)
+    assert (again["small"], again["large"], again["folder"]) == (first["small"], first["large"], first["folder"])
+
+    # Any step counts as a small one now: at 2 the short polynomial is far off.
+    source = package / "package" / "kernels" / "activations.py"
+    stamp = source.stat()
+    text, count = re.subn(r"^SMALL = .*$", "SMALL = 2.0**+9", source.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert count == 1
+    source.write_text(text, encoding="utf-8")
+    os.utime(source, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # an upgrade may keep time stamps
+    changed = run(ENTER, cache, folder=package)
+    assert changed["small"] == first["small"]
+    assert abs(changed["large"] - first["large"]) > 0.1
+    assert changed["folder"] != first["folder"]
+    assert {name: compiled(cache)[name] for name in kept} == kept  # the old version's code is still there for the old version
+
+    assert first["users_folder"] == again["users_folder"] == changed["users_folder"] == "elsewhere"
+
+
+# ---- imports -------------------------------------------------------------------------------------------------------------
+
+
+def imports(source: pathlib.Path) -> list[tuple[int, str]]:
+    """Level and name of each module that a file imports, wherever in it."""
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            # `from . import dense` names modules of the package itself.
+            found += [(node.level, node.module)] if node.module else [(node.level, alias.name) for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("source", sorted(KERNELS.glob("*.py")), ids=lambda path: path.name)
+def test_kernels_import_nothing_from_above(source: pathlib.Path) -> None:
+    """Arrays in, arrays out: a kernel that could reach the library would not be one."""
+    allowed = EXCEPTIONS.get(source.name, ALLOWED)
+    siblings = {path.stem for path in KERNELS.glob("*.py")}
+    found = imports(source)
+    assert found
+    for level, module in found:
+        name = module.split(".")[0]
+        assert (level == 0 and name in allowed) or (level == 1 and name in siblings), (
+            f"{source.name} imports {'.' * level}{module}"
+        )
+
+
+def test_import_loads_nothing_slow(tmp_path: pathlib.Path) -> None:
+    """Compiler, workers and HDF5 are imported when they are first needed."""
+    code = "import sys, json, gradsweep; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    modules = run(code, tmp_path)
+    assert "numpy" in modules
+    assert not {"numba", "llvmlite", "joblib", "h5py", "rich", "typer"} & set(modules)
+    assert not list(tmp_path.iterdir())
