@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gradsweep._costs._network import NetworkCost
 from gradsweep._costs._protocol import Problem
 from gradsweep._errors import InputError
-from gradsweep._execution import read_jobs
+from gradsweep._execution import one_blas_thread, read_jobs
 from gradsweep._parameters import match_gradient, precision, read_mapping
 from gradsweep._report import Report
 from gradsweep._schemes import Scheme, find_scheme
@@ -102,16 +102,33 @@ def check(
     'fail'
     """
     begun = time.perf_counter()
-    chosen = _read_settings(cost, mode, scheme, step, tolerance, seed)
-    workers = read_jobs(jobs)
-    problem = cost.prepare(params, seed)
-    analytic = match_gradient(_read_gradient(gradient, params), "gradient", problem.shapes)
+    settings = _read_settings(cost, mode, scheme, step, tolerance, jobs, seed)
+    # The user's own code runs with the BLAS threads that it has elsewhere.
+    given = _read_gradient(gradient, params)
+    with one_blas_thread():
+        problem = cost.prepare(params, settings.seed)
+        analytic = match_gradient(given, "gradient", problem.shapes)
+        return _check(problem, analytic, settings, begun)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How to check: the keyword arguments of `check`, once they have been looked at."""
+
+    scheme: Scheme
+    step: float | None
+    tolerance: float | None
+    jobs: int | None
+    seed: int
+
+
+def _check(problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: _Settings, begun: float) -> Report:
     epsilon = max(problem.epsilon, precision(analytic.values()))
-    allowed = max(TOLERANCE, _ROUNDINGS * epsilon) if tolerance is None else float(tolerance)
-    width = chosen.choose_step(problem.largest_input) if step is None else float(step)
+    tolerance = max(TOLERANCE, _ROUNDINGS * epsilon) if settings.tolerance is None else settings.tolerance
+    step = settings.scheme.choose_step(problem.largest_input) if settings.step is None else settings.step
     # The numeric side is complete before the gradient under test is looked at.
-    numeric = sweep(problem, chosen, width, workers)
-    judge = _Judge(problem, analytic, chosen, width, allowed, epsilon)
+    numeric = sweep(problem, settings.scheme, step, settings.jobs)
+    judge = _Judge(problem, analytic, settings.scheme, step, tolerance, epsilon)
     judged = [block for index, layer in enumerate(numeric) for block in judge.layer(index, layer)]
     blocks = [block for block, _, _ in judged]
     total = Tally()
@@ -120,13 +137,13 @@ def check(
     return Report(
         verdict=overall(blocks),
         difference=total.difference,
-        tolerance=allowed,
+        tolerance=tolerance,
         precision=epsilon,
         blocks=tuple(blocks),
         numeric=_numeric_blocks(problem, numeric),
         mode="sweep",
-        scheme=chosen.name,
-        step=width,
+        scheme=settings.scheme.name,
+        step=step,
         evaluations=sum(layer.evaluations for layer in numeric) + sum(extra for _, _, extra in judged),
         seconds=time.perf_counter() - begun,
         crossed=sum(layer.crossed for layer in numeric),
@@ -134,20 +151,28 @@ def check(
     )
 
 
-def _read_settings(cost: Any, mode: str, scheme: str, step: Any, tolerance: Any, seed: Any) -> Scheme:
+def _read_settings(cost: Any, mode: Any, scheme: Any, step: Any, tolerance: Any, jobs: Any, seed: Any) -> _Settings:
     if not isinstance(cost, NetworkCost):
         raise InputError(f"cost is a {type(cost).__name__}, but must be made by Network(...).cost(X, Y)")
     if mode not in _MODES:
         raise InputError(f"mode: {mode!r} is not known; known are {', '.join(repr(name) for name in _MODES)}")
-    for name, value in (("step", step), ("tolerance", tolerance)):
-        if value is not None and not (isinstance(value, int | float | np.number) and 0.0 < float(value) < np.inf):
-            raise InputError(f"{name} must be a positive finite number, not {value!r}")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError(f"seed must be a whole number of at least 0, not {seed!r}")
-    return find_scheme(scheme)
+    return _Settings(
+        find_scheme(scheme), _read_positive(step, "step"), _read_positive(tolerance, "tolerance"), read_jobs(jobs), int(seed)
+    )
 
 
-def _read_gradient(gradient: Gradient, params: Parameters) -> Mapping[str, Any]:
+def _read_positive(value: Any, argument: str) -> float | None:
+    if value is None:
+        return None
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not 0.0 < float(value) < np.inf:
+        raise InputError(f"{argument} must be a positive finite number, not {value!r}")
+    return float(value)
+
+
+def _read_gradient(gradient: Gradient, params: Parameters) -> Parameters:
     if not callable(gradient):
         return gradient
     # Copies, so that a backward pass that works in place does not change what the caller holds.

@@ -225,7 +225,7 @@ def _forward_rounding(layers: list[Layer], done: Pass) -> tuple[list[Array], lis
     for index, (layer, inputs, z) in enumerate(zip(layers, done.inputs, done.z, strict=True)):
         input_errors.append(error)
         row_norms = np.sqrt(np.vecdot(layer.weights, layer.weights))[:, np.newaxis]
-        input_norms = np.sqrt(np.vecdot(inputs, inputs, axis=0))[np.newaxis, :]
+        input_norms = np.sqrt(np.vecdot(inputs.T, inputs.T))[np.newaxis, :]
         made_anew = _growth(inputs.shape[0]) * row_norms * input_norms + np.abs(layer.bias)
         # The first layer, the largest one, has nothing to pass on.
         z_error = np.hypot(made_anew, _quadrature(layer.weights, error)) if index else made_anew

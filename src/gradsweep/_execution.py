@@ -1,6 +1,8 @@
-"""Running chunks: in the caller, or by joblib."""
+"""Running chunks: in the caller, or by joblib; and how many threads BLAS may take meanwhile."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from gradsweep._errors import InputError
@@ -14,6 +16,28 @@ def read_jobs(jobs: Any) -> int | None:
     if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs == 0):
         raise InputError(f"jobs must be a whole number other than 0, or None, not {jobs!r}")
     return jobs
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Hold BLAS to one thread.
+
+    A check multiplies small matrices only, between its kernels. A second BLAS thread gains nothing there, and where another process
+    has the other core it makes a check of 2 ms take 50: the threads wait for each other.
+
+    Returns
+    -------
+    context manager
+        Restores what was before.
+    """
+    return _blas_controller().limit(limits=1, user_api="blas")  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _blas_controller() -> Any:
+    # Looking through the process's libraries takes milliseconds; a limit takes 10 µs.
+    import threadpoolctl
+
+    return threadpoolctl.ThreadpoolController()
 
 
 # Work, in changes of an activation, that gains nothing from workers: some 20 ms, what a joblib call costs.
