@@ -103,11 +103,11 @@ def check(
     """
     begun = time.perf_counter()
     settings = _read_settings(cost, mode, scheme, step, tolerance, jobs, seed)
-    # The user's own code runs with the BLAS threads that it has elsewhere.
-    given = _read_gradient(gradient, params)
     with one_blas_thread():
         problem = cost.prepare(params, settings.seed)
-        analytic = match_gradient(given, "gradient", problem.shapes)
+    # The user's own code runs with the BLAS threads that it has elsewhere.
+    analytic = match_gradient(_read_gradient(gradient, params), "gradient", problem.shapes)
+    with one_blas_thread():
         return _check(problem, analytic, settings, begun)
 
 

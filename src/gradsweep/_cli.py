@@ -123,7 +123,8 @@ def network(
 def main() -> None:
     """Run the command line."""
     try:
-        status = app(standalone_mode=False)
+        # Not standalone: typer would print its own errors. It still turns Ctrl-C into status 130.
+        status = app(prog_name="gradsweep", standalone_mode=False)
     except TyperException as error:
         # One line in the place of typer's box. Its usage errors have a fuller text than str() gives.
         describe = getattr(error, "format_message", error.__str__)
@@ -132,9 +133,6 @@ def main() -> None:
     except GradsweepError as error:
         _complain(str(error))
         raise SystemExit(2) from error
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        raise SystemExit(130) from None
     raise SystemExit(status)
 
 

@@ -21,8 +21,8 @@ def read_jobs(jobs: Any) -> int | None:
 def one_blas_thread() -> AbstractContextManager[Any]:
     """Hold BLAS to one thread.
 
-    A check multiplies small matrices only, between its kernels. A second BLAS thread gains nothing there, and where another process
-    has the other core it makes a check of 2 ms take 50: the threads wait for each other.
+    A check multiplies small matrices only, between its kernels. A second BLAS thread gains nothing there, and where another
+    process has the other core it makes a check of 2 ms take 50: the threads wait for each other.
 
     Returns
     -------
