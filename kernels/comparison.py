@@ -51,9 +51,10 @@ def compare(analytic: Array, below: Array, above: Array, noise: Array, tolerance
                 numeric = above[row, column]
             gap = abs(tested - numeric)
             allowed = tolerance * (abs(tested) + abs(numeric)) + slack
-            accepted = gap <= allowed
-            # Infinite minus infinite is no number, and neither is accepted.
-            score[row, column] = math.inf if not accepted and not gap < math.inf else (gap / allowed if gap > 0.0 else 0.0)
+            # What is infinite would be allowed an infinite gap, and infinite minus infinite is no number: neither is accepted.
+            finite = gap < math.inf
+            accepted = finite and gap <= allowed
+            score[row, column] = (gap / allowed if gap > 0.0 else 0.0) if finite else math.inf
             differing += 0.0 if accepted else 1.0
             vacuous += 1.0 if abs(tested) <= slack and abs(numeric) <= slack else 0.0
             analytic_sum += tested * tested

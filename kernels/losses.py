@@ -37,16 +37,24 @@ def square_change(x: float, delta: float) -> float:
 
 
 @point
+def _tail(z: float) -> float:
+    """How far s(z) lies above max(z, 0)."""
+    return math.log1p(math.exp(-abs(z)))
+
+
+@point
 def _softplus(z: float) -> float:
-    return max(z, 0.0) + math.log1p(math.exp(-abs(z)))
+    return max(z, 0.0) + _tail(z)
 
 
 @point
 def _softplus_change(z: float, delta: float) -> float:
     """s(z+δ) − s(z) for any finite z and δ."""
     if abs(delta) > 30.0:
-        # The two values are far apart, whichever side of 0 they lie on: nothing cancels.
-        return _softplus(z + delta) - _softplus(z)
+        # The two values are far apart; only where the loss is a straight line at both could they cancel.
+        moved = z + delta
+        straight = delta if z > 0.0 and moved > 0.0 else max(moved, 0.0) - max(z, 0.0)
+        return straight + (_tail(moved) - _tail(z))
     grown = logistic(z) * math.expm1(delta)
     if grown > -0.5:
         return math.log1p(grown)

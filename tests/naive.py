@@ -195,8 +195,10 @@ DERIVATIVES: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def backprop(params: Mapping[str, Array], x: Array, y: Array, hidden: Sequence[str]) -> dict[str, Array]:
-    """Gradient by the chain rule, by the names of the parameters; the slope of relu at 0 is taken as 0."""
+def backprop(
+    params: Mapping[str, Array], x: Array, y: Array, hidden: Sequence[str], kink: Callable[[tuple[int, ...]], Array] = np.zeros
+) -> dict[str, Array]:
+    """Gradient by the chain rule, by the names of the parameters; `kink` makes the slopes that relu is taken to have at 0."""
     z = pre_activations(params, x, hidden)
     a = [x, *(ACTIVATIONS[name](values) for name, values in zip(hidden, z, strict=False))]
     # σ(z) − y with each label's own term: p − 1 has no digits left where p is near 1.
@@ -206,7 +208,11 @@ def backprop(params: Mapping[str, Array], x: Array, y: Array, hidden: Sequence[s
         result[f"W{number}"] = dz @ a[number - 1].T / x.shape[1]
         result[f"b{number}"] = dz.sum(axis=1, keepdims=True) / x.shape[1]
         if number > 1:
-            dz = (params[f"W{number}"].T @ dz) * DERIVATIVES[hidden[number - 2]](z[number - 2])
+            before = z[number - 2]
+            slopes = DERIVATIVES[hidden[number - 2]](before)
+            if hidden[number - 2] == "relu":
+                slopes = np.where(before == 0.0, kink(before.shape), slopes)
+            dz = (params[f"W{number}"].T @ dz) * slopes
     return result
 
 

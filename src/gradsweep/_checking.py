@@ -1,6 +1,8 @@
 """The road from a cost and a gradient to a report."""
 
+import contextlib
 import functools
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,9 +16,9 @@ from gradsweep._costs._network import NetworkCost
 from gradsweep._costs._protocol import Problem
 from gradsweep._errors import InputError
 from gradsweep._execution import one_blas_thread, read_jobs
-from gradsweep._parameters import match_gradient, precision, read_mapping
+from gradsweep._parameters import Precision, match_gradient, precision, read_mapping
 from gradsweep._report import Report
-from gradsweep._schemes import Scheme, find_scheme
+from gradsweep._schemes import LEAST_STEP, Scheme, find_scheme
 from gradsweep._sweep import FINER, LayerQuotients, sweep, sweep_layer
 from gradsweep._types import Array, Gradient, Parameters
 from gradsweep._verdict import Block, Sides, Tally, block_status, compare, overall
@@ -27,6 +29,9 @@ TOLERANCE = 1e-7
 # Where the gradient is less precise than float64, its rounding alone exceeds 1e-7: 1.2e-4 for float32, whose backward passes
 # are commonly right to 1e-6 and, over some layers, to 1e-5.
 _ROUNDINGS = 1024.0
+
+# Half precision would get a tolerance of 1, which accepts anything: it is held to this, and inconclusive where that is too much.
+_LARGEST_TOLERANCE = 1e-2
 
 _MODES = ("auto", "sweep")
 
@@ -63,7 +68,7 @@ def check(
         ε, absolute. By default 1e-7 (central) or 1e-10 (forward), less where an input is beyond a thousand.
     tolerance : float, optional
         Relative tolerance of every block and entry. By default 1e-7; where parameters or gradient are less precise than float64,
-        1024 times their machine epsilon if that is more.
+        1024 times their machine epsilon if that is more, up to 0.01.
     jobs : int, optional
         Number of workers as joblib's ``n_jobs``; by default what an active ``joblib.parallel_config`` says, else one.
     seed : int, default: 0
@@ -123,12 +128,14 @@ class _Settings:
 
 
 def _check(problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: _Settings, begun: float) -> Report:
-    epsilon = max(problem.epsilon, precision(analytic.values()))
-    tolerance = max(TOLERANCE, _ROUNDINGS * epsilon) if settings.tolerance is None else settings.tolerance
+    exactness = problem.precision.or_less(precision(analytic.values()))
+    tolerance = settings.tolerance
+    if tolerance is None:
+        tolerance = min(max(TOLERANCE, _ROUNDINGS * exactness.epsilon), _LARGEST_TOLERANCE)
     step = settings.scheme.choose_step(problem.largest_input) if settings.step is None else settings.step
     # The numeric side is complete before the gradient under test is looked at.
     numeric = sweep(problem, settings.scheme, step, settings.jobs)
-    judge = _Judge(problem, analytic, settings.scheme, step, tolerance, epsilon)
+    judge = _Judge(problem, analytic, settings.scheme, step, tolerance, exactness)
     judged = [block for index, layer in enumerate(numeric) for block in judge.layer(index, layer)]
     blocks = [block for block, _, _ in judged]
     total = Tally()
@@ -138,7 +145,7 @@ def _check(problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: _Se
         verdict=overall(blocks),
         difference=total.difference,
         tolerance=tolerance,
-        precision=epsilon,
+        precision=exactness.epsilon,
         blocks=tuple(blocks),
         numeric=_numeric_blocks(problem, numeric),
         mode="sweep",
@@ -154,22 +161,26 @@ def _check(problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: _Se
 def _read_settings(cost: Any, mode: Any, scheme: Any, step: Any, tolerance: Any, jobs: Any, seed: Any) -> _Settings:
     if not isinstance(cost, NetworkCost):
         raise InputError(f"cost is a {type(cost).__name__}, but must be made by Network(...).cost(X, Y)")
-    if mode not in _MODES:
+    if not isinstance(mode, str) or mode not in _MODES:
         raise InputError(f"mode: {mode!r} is not known; known are {', '.join(repr(name) for name in _MODES)}")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError(f"seed must be a whole number of at least 0, not {seed!r}")
-    return _Settings(
-        find_scheme(scheme), _read_positive(step, "step"), _read_positive(tolerance, "tolerance"), read_jobs(jobs), int(seed)
-    )
+    width = _read_positive(step, "step")
+    if width is not None and width < LEAST_STEP:
+        raise InputError(f"step must be at least {LEAST_STEP:g}, not {step!r}")
+    return _Settings(find_scheme(scheme), width, _read_positive(tolerance, "tolerance"), read_jobs(jobs), int(seed))
 
 
 def _read_positive(value: Any, argument: str) -> float | None:
     if value is None:
         return None
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not number or not 0.0 < float(value) < np.inf:
+    number = math.nan
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
+            number = float(value)
+    if not 0.0 < number < math.inf:
         raise InputError(f"{argument} must be a positive finite number, not {value!r}")
-    return float(value)
+    return number
 
 
 def _read_gradient(gradient: Gradient, params: Parameters) -> Parameters:
@@ -197,7 +208,7 @@ class _Judge:
     scheme: Scheme
     step: float
     tolerance: float
-    epsilon: float
+    precision: Precision
 
     def layer(self, index: int, numeric: LayerQuotients) -> list[tuple[Block, Tally, int]]:
         """Each block of a layer, its sums, and how many evaluations disputes took."""
@@ -215,7 +226,7 @@ class _Judge:
                 differing=tally.differing if confirmed else 0,
                 vacuous=tally.vacuous,
                 kinks=int(np.count_nonzero(sides.below < sides.above)) if numeric.kinks else 0,
-                worst=tuple(entry for _, entry in tally.candidates),
+                worst=tuple(tally.candidates),
             )
             result.append((block, tally, evaluations))
         return result
@@ -223,12 +234,12 @@ class _Judge:
     def _sides(self, layer: int, numeric: LayerQuotients) -> Iterator[Sides]:
         below, above = self.problem.blocks(layer, numeric.below), self.problem.blocks(layer, numeric.above)
         for name in below:
-            # Both gradients are rounded: the tested one in its own precision, the quotient in float64.
             noise = functools.partial(self._noise, name)
             yield Sides(name, self.analytic[name], below[name], above[name] if numeric.kinks else below[name], noise)
 
     def _noise(self, name: str, rows: slice) -> Array:
-        return 2.0 * self.epsilon * self.problem.rounding(name, rows)
+        # Both gradients are rounded, the quotient never more than the tested one.
+        return 2.0 * self.problem.rounding(name, rows, self.precision)
 
     def _confirm(self, layer: int, sides: Sides, tally: Tally) -> tuple[bool, int]:
         """Whether an entry that differs does so with a much smaller step, too: a wrong gradient does, truncation vanishes.
@@ -236,7 +247,7 @@ class _Judge:
         The numeric side that is reported stays as it was. A smaller step can only make a difference form more exact, so this is
         no search for a step that suits the gradient.
         """
-        disputed = [entry for _, entry in tally.candidates if entry.differs(self.tolerance)]
+        disputed = [entry for entry in tally.candidates if entry.score > 1.0]
         for count, entry in enumerate(disputed, start=1):
             chunk = self.problem.chunk_of(sides.name, entry.index)
             finer = float(self.problem.quotients(chunk, self.scheme, self.step * FINER).values[0])

@@ -164,13 +164,11 @@ def backward(layers: list[Layer], done: Pass, y: Array) -> tuple[list[Array], li
     return dz[::-1], da[::-1]
 
 
-def rounding(layers: list[Layer], done: Pass, y: Array) -> list[tuple[Array, Array]]:
-    r"""How much rounding an entry of a backpropagated gradient may carry, as factors of low rank.
+def subgradients(layers: list[Layer], done: Pass, y: Array) -> list[tuple[Array, Array]]:
+    """Bounds on what backpropagation gives, whatever it takes for relu' at 0, for each unit and example its own value in [0, 1].
 
-    A running error analysis: each quantity of the forward and backward pass gets an estimate of its rounding in units of the
-    machine epsilon. Rounding that is made anew in a sum of n products is taken to be (4 + √n) times the root of the sum of their
-    squares, generous for any order of summation that people use; rounding that is passed on adds up as independent errors do;
-    and the derivative of an activation is off by its `roughness`.
+    Where several units are at their kink at once, a backward pass need not lie between the one-sided slopes of the cost: it
+    multiplies what it takes for each of them, while a step opens some and not others.
 
     Parameters
     ----------
@@ -183,14 +181,63 @@ def rounding(layers: list[Layer], done: Pass, y: Array) -> list[tuple[Array, Arr
 
     Returns
     -------
+    list of (array of shape (units, inputs + 1), array of the same shape)
+        The smallest and the largest gradient, for each layer's weights and, as last column, its bias; by interval arithmetic, so
+        not always attained.
+    """
+    examples = y.shape[1]
+    low = high = _sigmoid(done.z[-1]) - y
+    result: list[tuple[Array, Array]] = []
+    for index in range(len(layers) - 1, -1, -1):
+        inputs = np.vstack([done.inputs[index], np.ones((1, examples))]).T / examples
+        result.append(_interval_product(low, high, inputs))
+        if index:
+            weights = layers[index].weights
+            below, above = (part.T for part in _interval_product(low.T, high.T, weights))
+            z = done.z[index - 1]
+            activation = layers[index - 1].activation
+            least = ACTIVATIONS[activation].derivative(z)
+            most = np.where(z == 0.0, 1.0, least) if activation == "relu" else least
+            products = np.stack([below * least, below * most, above * least, above * most])
+            low, high = products.min(axis=0), products.max(axis=0)
+    return result[::-1]
+
+
+def _interval_product(low: Array, high: Array, factor: Array) -> tuple[Array, Array]:
+    """Smallest and largest values of interval @ factor."""
+    positive, negative = np.maximum(factor, 0.0), np.minimum(factor, 0.0)
+    return low @ positive + high @ negative, high @ positive + low @ negative
+
+
+def rounding(layers: list[Layer], done: Pass, y: Array, least: float) -> list[tuple[Array, Array]]:
+    r"""How much rounding an entry of a backpropagated gradient may carry, as factors of low rank.
+
+    A running error analysis: each quantity of the forward and backward pass gets an estimate of its rounding in units of the
+    machine epsilon. Rounding that is made anew in a sum of n products is taken to be (4 + √n) times the root of the sum of their
+    squares, generous for any order of summation that people use; rounding that is passed on adds up as independent errors do;
+    and the derivative of an activation is off by its `roughness`. What underflows is lost altogether.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        The network.
+    done : Pass
+        Its forward pass.
+    y : array of shape (outputs, examples)
+        Labels.
+    least : float
+        Smallest normal number, in units of epsilon.
+
+    Returns
+    -------
     list of (array of shape (units, terms), array of shape (terms, inputs + 1))
         A pair for each layer. Their product, times epsilon, is the rounding of dW, its last column that of db.
     """
     examples = y.shape[1]
-    input_errors, z_errors = _forward_rounding(layers, done)
+    input_errors, z_errors = _forward_rounding(layers, done, least)
     dz, da = backward(layers, done, y)
     # AL − Y is as exact as its larger operand, and AL moves with the rounding of the logits.
-    error = 2.0 * (_sigmoid(done.z[-1]) + y) + _sigmoid_derivative(done.z[-1]) * z_errors[-1]
+    error = 2.0 * (_sigmoid(done.z[-1]) + y) + _sigmoid_derivative(done.z[-1]) * z_errors[-1] + least
     result: list[tuple[Array, Array]] = []
     for index in range(len(layers) - 1, -1, -1):
         left, right = _bordered(error + _growth(examples) * np.abs(dz[index]), done.inputs[index], 1.0)
@@ -205,8 +252,8 @@ def rounding(layers: list[Layer], done: Pass, y: Array) -> list[tuple[Array, Arr
             z = done.z[index - 1]
             slope = np.abs(before.derivative(z))
             # |f''| is at most 2·f' for the activations whose derivative is computed without a subtraction.
-            rough = 2.0 * before.roughness(z) + 2.0 * slope * z_errors[index - 1]
-            error = passed_on * slope + np.abs(da[index - 1]) * rough
+            rough = 2.0 * before.roughness(z) + 2.0 * slope * z_errors[index - 1] + least
+            error = passed_on * slope + np.abs(da[index - 1]) * rough + least
     return result[::-1]
 
 
@@ -218,7 +265,7 @@ def _bordered(left: Array, inputs: Array, bias_input: float) -> tuple[Array, Arr
     return left, right
 
 
-def _forward_rounding(layers: list[Layer], done: Pass) -> tuple[list[Array], list[Array]]:
+def _forward_rounding(layers: list[Layer], done: Pass, least: float) -> tuple[list[Array], list[Array]]:
     """Rounding of each layer's inputs, and of its pre-activations, in units of epsilon."""
     error = np.zeros_like(done.inputs[0])
     input_errors, z_errors = [], []
@@ -231,7 +278,7 @@ def _forward_rounding(layers: list[Layer], done: Pass) -> tuple[list[Array], lis
         z_error = np.hypot(made_anew, _quadrature(layer.weights, error)) if index else made_anew
         z_errors.append(z_error)
         activation = ACTIVATIONS[layer.activation]
-        error = np.abs(activation.derivative(z)) * z_error + np.abs(activation.value(z))
+        error = np.abs(activation.derivative(z)) * z_error + np.abs(activation.value(z)) + least
     return input_errors, z_errors
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
+import numpy as np
+
 from gradsweep._errors import InputError
 
 Item = TypeVar("Item")
@@ -13,9 +15,11 @@ Result = TypeVar("Result")
 
 def read_jobs(jobs: Any) -> int | None:
     """Number of workers as joblib's ``n_jobs``; InputError if it is something else."""
-    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs == 0):
+    if jobs is None:
+        return None
+    if isinstance(jobs, bool) or not isinstance(jobs, int | np.integer) or jobs == 0:
         raise InputError(f"jobs must be a whole number other than 0, or None, not {jobs!r}")
-    return jobs
+    return int(jobs)
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:

@@ -5,6 +5,7 @@ A *block* is one named array of parameters. Nothing here writes to an array of t
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,8 @@ def read_array(value: Any, argument: str, shape: tuple[int, ...]) -> Array:
     """
     array = read_numbers(value, argument)
     require_shape(array, argument, shape)
-    result = np.ascontiguousarray(array, dtype=np.float64)
+    with np.errstate(over="ignore"):  # what float64 cannot hold is infinite, and refused as such
+        result = np.ascontiguousarray(array, dtype=np.float64)
     require_finite(result, argument)
     return result
 
@@ -198,13 +200,33 @@ def _quote(names: Iterable[str]) -> str:
     return shown if len(listed) <= 8 else f"{shown} and {len(listed) - 8} more"
 
 
-def precision(arrays: Iterable[NDArray[Any]]) -> float:
-    """Machine epsilon of the least precise floating type among the arrays, at least that of float64.
+@dataclass(frozen=True)
+class Precision:
+    """How exact a floating type is.
+
+    Attributes
+    ----------
+    epsilon : float
+        Machine epsilon: relative rounding of a number.
+    tiny : float
+        Smallest normal number: absolute rounding of a number, however small. An exponential below it is commonly 0.
+    """
+
+    epsilon: float
+    tiny: float
+
+    def or_less(self, other: "Precision") -> "Precision":
+        """The less precise of the two, in either respect."""
+        return Precision(max(self.epsilon, other.epsilon), max(self.tiny, other.tiny))
+
+
+def precision(arrays: Iterable[NDArray[Any]]) -> Precision:
+    """Precision of the least precise floating type among the arrays, at most that of float64.
 
     Examples
     --------
-    >>> precision([np.zeros(3), np.zeros(3, dtype=np.float32)])
+    >>> precision([np.zeros(3), np.zeros(3, dtype=np.float32)]).epsilon
     1.1920928955078125e-07
     """
-    epsilons = [float(np.finfo(array.dtype).eps) for array in arrays if array.dtype.kind == "f"]
-    return max([float(np.finfo(np.float64).eps), *epsilons])
+    types = [np.finfo(np.float64), *(np.finfo(array.dtype) for array in arrays if array.dtype.kind == "f")]
+    return Precision(max(float(each.eps) for each in types), max(float(each.tiny) for each in types))

@@ -1,6 +1,5 @@
 """The result of a check."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -80,7 +79,7 @@ class Report:
         Parameters
         ----------
         k : int, default: 10
-            How many, at most; of each block at most ten are kept.
+            How many, at most. Of a block that is wrong the worst ten are kept, of others fewer.
 
         Returns
         -------
@@ -88,12 +87,7 @@ class Report:
             The worst first.
         """
         entries = [entry for block in self.blocks for entry in block.worst]
-        return sorted(entries, key=self._badness, reverse=True)[:k]
-
-    def _badness(self, entry: Entry) -> float:
-        gap = abs(entry.analytic - entry.numeric)
-        allowed = self.tolerance * (abs(entry.analytic) + abs(entry.numeric)) + entry.noise
-        return math.inf if math.isnan(gap) or (gap and not allowed) else gap / (allowed or 1.0)
+        return sorted(entries, key=lambda entry: entry.score, reverse=True)[:k]
 
     def __str__(self) -> str:
         """The report as plain text, at most 100 columns wide."""

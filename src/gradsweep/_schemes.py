@@ -12,6 +12,10 @@ from gradsweep._errors import InputError
 _LARGEST_INPUT = 1e3
 
 
+#: Below this the division by ε comes near to overflow.
+LEAST_STEP = 1e-250
+
+
 @dataclass(frozen=True)
 class Scheme:
     """A difference quotient: sum of weights[k]·(J(θ + offsets[k]·ε) − J(θ)), over ε.
@@ -80,7 +84,7 @@ class Scheme:
         float
             ε: `default_step`, or less for inputs beyond a thousand.
         """
-        return self.default_step * min(1.0, _LARGEST_INPUT / max(largest_input, 1.0))
+        return max(self.default_step * min(1.0, _LARGEST_INPUT / max(largest_input, 1.0)), LEAST_STEP)
 
 
 #: Formula 1 of the post. Its error is of first order; a difference form has no rounding that forbids a small step,
@@ -114,7 +118,7 @@ def find_scheme(name: str) -> Scheme:
     InputError
         There is none of this name.
     """
-    if name not in _SCHEMES:
+    if not isinstance(name, str) or name not in _SCHEMES:
         raise InputError(f"scheme: {name!r} is not known; known are {known(_SCHEMES)}")
     return _SCHEMES[name]
 

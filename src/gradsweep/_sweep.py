@@ -63,8 +63,8 @@ class LayerQuotients:
     values : array of shape (units, inputs + 1)
         Difference quotients: the layer's weights with the bias as last column.
     below, above : arrays of the same shape
-        The smaller and the larger one-sided slope; at all entries without a kink, the quotient. The very array `values` where the
-        layer has no kink.
+        At a kink, bounds on what is accepted: the one-sided slopes, and what a backward pass gives with any slope at the kink. At
+        all other entries, the quotient. The very array `values` where the layer has no kink.
     kinks : int
         Entries at a kink.
     crossed : int
@@ -108,7 +108,7 @@ def sweep(problem: Problem, scheme: Scheme, step: float, jobs: int | None) -> li
         chunk = part.chunk
         arrays[chunk.layer].reshape(-1)[chunk.start : chunk.stop] = part.values
         parts[chunk.layer].append(part.without_values())
-    return [_assemble(values, done) for values, done in zip(arrays, parts, strict=True)]
+    return [_assemble(problem, layer, arrays[layer], parts[layer]) for layer in layers]
 
 
 def sweep_layer(problem: Problem, layer: int, scheme: Scheme, step: float) -> LayerQuotients:
@@ -119,17 +119,19 @@ def sweep_layer(problem: Problem, layer: int, scheme: Scheme, step: float) -> La
         part = _evaluate(problem, scheme, step, chunk)
         values.reshape(-1)[chunk.start : chunk.stop] = part.values
         parts.append(part.without_values())
-    return _assemble(values, parts)
+    return _assemble(problem, layer, values, parts)
 
 
-def _assemble(values: Array, parts: list[_Part]) -> LayerQuotients:
+def _assemble(problem: Problem, layer: int, values: Array, parts: list[_Part]) -> LayerQuotients:
     below = above = values
     kinks = sum(len(part.kinks.positions) for part in parts)
     if kinks:
         below, above = values.copy(), values.copy()
+        least, most = (bound.reshape(-1) for bound in problem.subgradients(layer))
         for part in parts:
-            below.reshape(-1)[part.kinks.positions] = part.kinks.below
-            above.reshape(-1)[part.kinks.positions] = part.kinks.above
+            places = part.kinks.positions
+            below.reshape(-1)[places] = np.minimum(part.kinks.below, least[places])
+            above.reshape(-1)[places] = np.maximum(part.kinks.above, most[places])
     crossed, evaluations = sum(part.crossed for part in parts), sum(part.evaluations for part in parts)
     return LayerQuotients(values, below, above, kinks, crossed, evaluations)
 

@@ -52,7 +52,9 @@ class Entry:
     noise : float
         Rounding that the two may carry.
     kink : bool
-        Whether the cost has a kink here; `numeric` is then the value between the one-sided slopes that is nearest to `analytic`.
+        Whether the cost has a kink here; `numeric` is then the accepted value that is nearest to `analytic`.
+    score : float
+        How far the two are from acceptance: their difference over what is allowed. Above 1 they differ.
     """
 
     block: str
@@ -60,12 +62,14 @@ class Entry:
     analytic: float
     numeric: float
     noise: float
-    kink: bool = False
+    kink: bool
+    score: float
 
     def differs(self, tolerance: float) -> bool:
         """Whether the two differ by more than tolerance and noise; a NaN does."""
         allowed = tolerance * (abs(self.analytic) + abs(self.numeric)) + self.noise
-        return not abs(self.analytic - self.numeric) <= allowed
+        gap = abs(self.analytic - self.numeric)
+        return not (gap <= allowed and gap < math.inf)
 
 
 @dataclass(frozen=True)
@@ -120,8 +124,8 @@ class Tally:
         Norms of g, of ĝ, of g − ĝ and of the rounding.
     differing, vacuous : int
         As in `Block`.
-    candidates : list of (float, Entry)
-        The worst entries so far, and how far each is from acceptance (1: just).
+    candidates : list of Entry
+        The worst entries so far.
     """
 
     analytic: float = 0.0
@@ -130,7 +134,7 @@ class Tally:
     noise: float = 0.0
     differing: int = 0
     vacuous: int = 0
-    candidates: list[tuple[float, Entry]] = field(default_factory=list)
+    candidates: list[Entry] = field(default_factory=list)
 
     @property
     def difference(self) -> float:
@@ -230,9 +234,10 @@ def _compare_rows(tally: Tally, sides: Sides, rows: slice, tolerance: float) -> 
         tested, low, high = float(analytic[row, column]), float(below[row, column]), float(above[row, column])
         nearest = low if not tested >= low else min(tested, high)
         index = (rows.start + row, column)
-        entry = Entry(sides.name, index, tested, nearest, float(noise[row, column]), kink=low < high)
-        tally.candidates.append((float(score[row, column]), entry))
-    tally.candidates.sort(key=lambda candidate: candidate[0], reverse=True)
+        tally.candidates.append(
+            Entry(sides.name, index, tested, nearest, float(noise[row, column]), low < high, float(score[row, column]))
+        )
+    tally.candidates.sort(key=lambda entry: entry.score, reverse=True)
     del tally.candidates[_KEPT:]
 
 

@@ -1,6 +1,6 @@
 """Dense networks, as people write them in NumPy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -125,6 +125,8 @@ class Network:
         InputError
             Shapes that do not fit, no examples, labels outside [0, 1], or an entry that is not a finite real number.
         """
+        if like is not None and not callable(like):
+            raise InputError(f"like is a {type(like).__name__}, but must be a function of the parameters")
         x = self._read_inputs(X)
         return self._cost(x, self._read_labels(Y, x.shape[1]), like)
 
@@ -186,17 +188,20 @@ def _read_layers(layers: Sequence[int]) -> tuple[int, ...]:
     sizes = read_numbers(layers, "layers")
     if sizes.ndim != 1 or len(sizes) < 2:
         raise InputError(f"layers must be a list of at least two sizes, inputs and outputs, not {layers!r}")
-    if sizes.dtype.kind not in "iu" or sizes.min() < 1:
+    # NumPy reads True beside numbers as 1.
+    if sizes.dtype.kind not in "iu" or sizes.min() < 1 or any(isinstance(size, bool | np.bool_) for size in layers):
         raise InputError(f"layers must be whole numbers of at least 1, not {layers!r}")
     return tuple(int(size) for size in sizes)
 
 
 def _read_hidden(hidden: str | Sequence[str], count: int) -> tuple[str, ...]:
+    if not isinstance(hidden, Iterable):
+        raise InputError(f"hidden must be the name of an activation, or a list of names, not {hidden!r}")
     names = (hidden,) * count if isinstance(hidden, str) else tuple(hidden)
     if len(names) != count:
         raise InputError(f"hidden names {len(names)} activations, but the network has {count} hidden layers")
     # A single name is checked even where there is no hidden layer that would use it.
-    for name in {*names, hidden} if isinstance(hidden, str) else names:
-        if name not in _dense.ACTIVATIONS:
+    for name in (hidden,) if isinstance(hidden, str) else names:
+        if not isinstance(name, str) or name not in _dense.ACTIVATIONS:
             raise InputError(f"hidden: activation {name!r} is not known; known are {known(list(_dense.ACTIVATIONS))}")
-    return names
+    return tuple(str(name) for name in names)

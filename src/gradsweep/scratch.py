@@ -13,6 +13,7 @@ judge, and share no code with what judges them. `gradient_check` alone is differ
 Shapes throughout: W{l} (units, inputs), b{l} (units, 1), X (features, examples), Y (1, examples).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -278,6 +279,16 @@ def forward_prop_cost(X: Array, parameters: Mapping[str, Array], Y: Array, hidde
     return compute_cost(AL, Y)
 
 
+# The arguments of `check` and `Network`, and what they are called here.
+_OWN_NAMES = {
+    "params": "parameters",
+    "gradient": "gradients",
+    "layers": "layers_dims",
+    "step": "epsilon",
+    "hidden": "hidden_layers_activation_fn",
+}
+
+
 def gradient_check(
     parameters: Mapping[str, ArrayLike],
     gradients: Mapping[str, ArrayLike],
@@ -321,8 +332,13 @@ def gradient_check(
     from gradsweep._verdict import Status
     from gradsweep.network import Network
 
-    cost = Network(layers_dims, hidden=hidden_layers_activation_fn).cost(X, Y)
-    report = check(cost, parameters, gradients, step=epsilon)
+    try:
+        cost = Network(layers_dims, hidden=hidden_layers_activation_fn).cost(X, Y)
+        report = check(cost, parameters, gradients, step=epsilon)
+    except InputError as error:
+        # The caller knows the arguments by this function's names.
+        name, rest = re.fullmatch(r"(\w*)(.*)", str(error), re.DOTALL).groups()  # type: ignore[union-attr]
+        raise InputError(_OWN_NAMES.get(name, name) + rest) from error
     if report.verdict == "fail":
         wrong = ", ".join(f"d{block.name}" for block in report.blocks if block.status is Status.WRONG)
         colour, words = 31, f"There is a mistake in the back-propagation implementation, in {wrong}!"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gradsweep import _dense
 from gradsweep._costs._protocol import Chunk, PlainCost, Quotients
 from gradsweep._errors import InputError, OracleError
-from gradsweep._parameters import format_index, precision, read_blocks, read_numbers
+from gradsweep._parameters import Precision, format_index, precision, read_blocks, read_numbers
 from gradsweep._schemes import FORWARD, Scheme
 from gradsweep._types import Array
 
@@ -139,15 +139,14 @@ class NetworkCost:
             The kernels disagree with the plain cost, or with `like`.
         """
         layers = self.read(params)
-        epsilon = precision(read_numbers(params[name], name) for name in self.shapes)
-        problem = NetworkProblem(self, layers, epsilon)
+        problem = NetworkProblem(self, layers, precision(read_numbers(params[name], name) for name in self.shapes))
         self._guard(problem, params, seed)
         return problem
 
     def _guard(self, problem: "NetworkProblem", params: Mapping[str, Any], seed: int) -> None:
         """Raise OracleError unless the kernels agree with the plain cost at the base point and at an entry of each layer."""
         base = self._plain_value(problem, params, None)
-        self._compare("at the given parameters", problem.loss, base, abs(base), problem.epsilon)
+        self._compare("at the given parameters", problem.loss, base, abs(base), problem.precision.epsilon)
         generator = np.random.default_rng(seed)
         for index in range(1, len(problem.layers) + 1):
             name = f"{'Wb'[int(generator.integers(2))]}{index}"
@@ -157,7 +156,7 @@ class NetworkCost:
             change = float(problem.quotients(chunk, FORWARD, _VISIBLE_STEP).values[0]) * _VISIBLE_STEP
             plain = self._plain_value(problem, params, (name, place)) - base
             where = f"when {name}[{format_index(place)}] grows by {_VISIBLE_STEP}"
-            self._compare(f"in the change of the cost {where}", change, plain, abs(base), problem.epsilon)
+            self._compare(f"in the change of the cost {where}", change, plain, abs(base), problem.precision.epsilon)
 
     def _plain_value(self, problem: "NetworkProblem", params: Mapping[str, Any], place: Any) -> float:
         """Plain cost, the user's own if there is one, with one entry perturbed."""
@@ -168,7 +167,7 @@ class NetworkCost:
         own = {name: np.array(params[name], dtype=np.float64) for name in self.shapes}
         if place is not None:
             own[place[0]][place[1]] += _VISIBLE_STEP
-        return read_cost(self.like(own))
+        return read_cost(self.like(own), "like")
 
     def _compare(self, where: str, fast: float, plain: float, size: float, epsilon: float) -> None:
         # The plain change is the difference of two costs and carries the rounding of both. A cost near 0 is still made of
@@ -193,14 +192,14 @@ def _perturbed(layers: list[_dense.Layer], place: Any) -> list[_dense.Layer]:
     return [*layers[:number], _dense.Layer(weights, bias, old.activation), *layers[number + 1 :]]
 
 
-def read_cost(value: Any) -> float:
-    """One finite number, given as a float or as an array of one entry; else InputError."""
-    array = read_numbers(value, "cost")
+def read_cost(value: Any, argument: str) -> float:
+    """One finite number that a cost returned, as a float or as an array of one entry; else InputError."""
+    array = read_numbers(value, f"{argument}: the value that it returns")
     if array.size != 1:
-        raise InputError(f"cost has shape {array.shape}, but must be a single number")
+        raise InputError(f"{argument} returns an array of shape {array.shape}, but a cost is a single number")
     number = float(array.reshape(()))
     if not np.isfinite(number):
-        raise InputError(f"cost is {number} at the given parameters")
+        raise InputError(f"{argument} returns {number} at the given parameters, or near them")
     return number
 
 
@@ -213,11 +212,11 @@ class NetworkProblem:
         The cost.
     layers : list of Layer
         Its parameters.
-    epsilon : float
-        Machine epsilon of the least precise of parameters and data.
+    precision : Precision
+        Of the least precise of the parameters.
     """
 
-    def __init__(self, cost: NetworkCost, layers: list[_dense.Layer], epsilon: float) -> None:
+    def __init__(self, cost: NetworkCost, layers: list[_dense.Layer], precision: Precision) -> None:
         from gradsweep import kernels
 
         kernels.load()
@@ -225,7 +224,8 @@ class NetworkProblem:
 
         self.layers = layers
         self.shapes = cost.shapes
-        self.epsilon = epsilon
+        self.precision = precision
+        self._rounding: dict[Precision, list[tuple[Array, Array]]] = {}
         self._cost = cost
         self._sizes = cost.layers
         self._kinked = bool(_KINKED.intersection(cost.activations))
@@ -241,7 +241,8 @@ class NetworkProblem:
             units = layer.weights.shape[0]
             with np.errstate(over="ignore", invalid="ignore"):
                 z = inputs[:, :-1] @ layer.weights.T + layer.bias.T
-            if not np.isfinite(z.sum()) and not np.isfinite(z).all():
+                finite = bool(np.isfinite(z.sum()) or np.isfinite(z).all())
+            if not finite:
                 raise InputError(
                     f"params: the pre-activations of layer {len(self._inputs) + 1} overflow; scale the weights or X down"
                 )
@@ -393,12 +394,8 @@ class NetworkProblem:
         """The plain forward pass at the base point."""
         return _dense.forward(self.layers, self._cost.x)
 
-    @functools.cached_property
-    def _rounding(self) -> list[tuple[Array, Array]]:
-        return _dense.rounding(self.layers, self.plain_pass, self._cost.y)
-
-    def rounding(self, name: str, rows: slice) -> Array:
-        """Rounding that a backpropagated gradient may carry, in units of epsilon.
+    def rounding(self, name: str, rows: slice, precision: Precision) -> Array:
+        """Rounding that a backpropagated gradient may carry.
 
         Parameters
         ----------
@@ -406,14 +403,40 @@ class NetworkProblem:
             Name of the block.
         rows : slice
             Which rows of it.
+        precision : Precision
+            In what the gradient was computed.
 
         Returns
         -------
         array of shape (rows, columns)
-            An estimate on the safe side.
+            An estimate on the safe side; infinite where it overflows, since nothing can be said of a gradient there.
         """
-        left, right = self._rounding[int(name[1:]) - 1]
-        return left[rows] @ (right[:, :-1] if name[0] == "W" else right[:, -1:])
+        with np.errstate(over="ignore", invalid="ignore"):
+            if precision not in self._rounding:
+                least = precision.tiny / precision.epsilon
+                self._rounding[precision] = _dense.rounding(self.layers, self.plain_pass, self._cost.y, least)
+            left, right = self._rounding[precision][int(name[1:]) - 1]
+            bound = precision.epsilon * left[rows] @ (right[:, :-1] if name[0] == "W" else right[:, -1:])
+            return bound if np.isfinite(bound.sum()) else np.nan_to_num(bound, nan=np.inf, posinf=np.inf)
+
+    def subgradients(self, layer: int) -> tuple[Array, Array]:
+        """Smallest and largest gradient of a layer that backpropagation can give, whatever it takes for the slope at a kink.
+
+        Parameters
+        ----------
+        layer : int
+            Layer.
+
+        Returns
+        -------
+        below, above : arrays of shape (units, inputs + 1)
+            In the layout of the layer's array.
+        """
+        return self._subgradients[layer]
+
+    @functools.cached_property
+    def _subgradients(self) -> list[tuple[Array, Array]]:
+        return _dense.subgradients(self.layers, self.plain_pass, self._cost.y)
 
 
 class _Rooms(threading.local):

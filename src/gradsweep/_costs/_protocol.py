@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gradsweep._parameters import Precision
 from gradsweep._schemes import Scheme
 from gradsweep._types import Array
 
@@ -51,8 +52,8 @@ class Problem(Protocol):
         """Name and shape of every block, in order."""
 
     @property
-    def epsilon(self) -> float:
-        """Machine epsilon of the least precise of the parameters."""
+    def precision(self) -> Precision:
+        """Of the least precise of the parameters."""
 
     @property
     def largest_input(self) -> float:
@@ -78,8 +79,11 @@ class Problem(Protocol):
     def blocks(self, layer: int, values: Array) -> Mapping[str, Array]:
         """Views of a layer's array by the names of its blocks."""
 
-    def rounding(self, name: str, rows: slice) -> Array:
-        """Rounding that a backpropagated gradient may carry, in units of epsilon, for some rows of a block."""
+    def rounding(self, name: str, rows: slice, precision: Precision) -> Array:
+        """Rounding that a gradient computed in this precision may carry, for some rows of a block."""
+
+    def subgradients(self, layer: int) -> tuple[Array, Array]:
+        """Bounds on a layer's gradient, whatever a backward pass takes for the slope at a kink."""
 
 
 class Cost(Protocol):

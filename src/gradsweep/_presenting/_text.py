@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 _MOST_ENTRIES = 5
 
+_WIDTH = 100
+
 
 def format_report(report: "Report") -> str:
     """Verdict first, a line for each block, the worst entries of a wrong gradient, then how it was checked.
@@ -58,13 +60,20 @@ def _headline(report: "Report") -> str:
     if report.verdict == "fail":
         wrong = [block.name for block in report.blocks if block.status is Status.WRONG]
         right = [block.name for block in report.blocks if block.status is Status.AGREES]
-        return f"FAIL: the gradient of {_list(wrong)} is wrong" + (f"; {_list(right)} agree" if right else "")
+        headline = f"FAIL: the gradient of {_list(wrong, 50)} is wrong"
+        room = _WIDTH - len(headline) - len(";  agree")
+        return f"{headline}; {_list(right, room)} agree" if right else headline
     return "INCONCLUSIVE: the gradient could not be verified to the tolerance"
 
 
-def _list(names: list[str]) -> str:
-    shown = names if len(names) <= 8 else [*names[:6], f"{len(names) - 6} more"]
-    return ", ".join(shown) if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+def _list(names: list[str], room: int) -> str:
+    """Names with commas between them, as many as there is room for."""
+    for count in range(len(names), 0, -1):
+        shown = names if count == len(names) else [*names[:count], f"{len(names) - count} more"]
+        text = shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+        if len(text) <= room:
+            return text
+    return f"{len(names)} others"
 
 
 def _table(report: "Report") -> list[str]:
