@@ -642,6 +642,17 @@ class TestNotFinite:
         narrow = {name: block.astype(np.float32) for name, block in gradient.items()}
         assert plain.check(narrow).verdict == "fail"
 
+    def test_beyond_float64(self, plain: Case) -> None:
+        """A long double that float64 cannot hold is infinite to it, without a warning on the side."""
+        if np.finfo(np.longdouble).max == np.finfo(np.float64).max:
+            pytest.skip("long double is float64 here")
+        gradient = plain.backward()
+        gradient["dW3"] = gradient["dW3"].astype(np.longdouble)
+        gradient["dW3"][1, 2] = np.longdouble("1e4000")
+        report = plain.check(gradient)
+        assert_only(report, "W3")
+        assert report.worst(1)[0].index == (1, 2)
+
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_in_a_vacuous_block(self, value: float) -> None:
         """That nothing can be said of the numeric side does not excuse the other one."""

@@ -238,8 +238,16 @@ class _Judge:
             yield Sides(name, self.analytic[name], below[name], above[name] if numeric.kinks else below[name], noise)
 
     def _noise(self, name: str, rows: slice) -> Array:
+        noise = self.problem.rounding(name, rows, self.precision)
         # Both gradients are rounded, the quotient never more than the tested one.
-        return 2.0 * self.problem.rounding(name, rows, self.precision)
+        noise *= 2.0
+        noise += self._least
+        return noise
+
+    @functools.cached_property
+    def _least(self) -> float:
+        """What is lost where numbers underflow: in the gradient, and in changes of the cost, which are smaller by ε than it is."""
+        return self.precision.tiny + float(np.finfo(np.float64).tiny) / (self.step * FINER)
 
     def _confirm(self, layer: int, sides: Sides, tally: Tally) -> tuple[bool, int]:
         """Whether an entry that differs does so with a much smaller step, too: a wrong gradient does, truncation vanishes.

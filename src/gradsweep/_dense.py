@@ -61,6 +61,10 @@ ACTIVATIONS = {
 }
 
 
+# What an estimate that overflows is replaced by: the product of two is still finite.
+_ENORMOUS = 1e150
+
+
 @dataclass(frozen=True)
 class Layer:
     """Weights, bias and activation of one layer.
@@ -233,18 +237,23 @@ def rounding(layers: list[Layer], done: Pass, y: Array, least: float) -> list[tu
     list of (array of shape (units, terms), array of shape (terms, inputs + 1))
         A pair for each layer. Their product, times epsilon, is the rounding of dW, its last column that of db.
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _rounding(layers, done, y, least)
+
+
+def _rounding(layers: list[Layer], done: Pass, y: Array, least: float) -> list[tuple[Array, Array]]:
     examples = y.shape[1]
     input_errors, z_errors = _forward_rounding(layers, done, least)
     dz, da = backward(layers, done, y)
     # AL − Y is as exact as its larger operand, and AL moves with the rounding of the logits.
     error = 2.0 * (_sigmoid(done.z[-1]) + y) + _sigmoid_derivative(done.z[-1]) * z_errors[-1] + least
-    result: list[tuple[Array, Array]] = []
+    factors: list[tuple[Array, Array]] = []
     for index in range(len(layers) - 1, -1, -1):
         left, right = _bordered(error + _growth(examples) * np.abs(dz[index]), done.inputs[index], 1.0)
         if index:  # the data themselves are exact
             more = _bordered(np.abs(dz[index]), input_errors[index], 0.0)
             left, right = np.hstack([left, more[0]]), np.vstack([right, more[1]])
-        result.append((left / examples, right))
+        factors.append((_finite(left / examples), _finite(right)))
         if index:
             weights = layers[index].weights
             passed_on = _quadrature(weights.T, np.hypot(error, _growth(weights.shape[0]) * dz[index]))
@@ -254,7 +263,14 @@ def rounding(layers: list[Layer], done: Pass, y: Array, least: float) -> list[tu
             # |f''| is at most 2·f' for the activations whose derivative is computed without a subtraction.
             rough = 2.0 * before.roughness(z) + 2.0 * slope * z_errors[index - 1] + least
             error = passed_on * slope + np.abs(da[index - 1]) * rough + least
-    return result[::-1]
+    return factors[::-1]
+
+
+def _finite(factor: Array) -> Array:
+    """The same where it is finite; elsewhere so large that nothing can be said of a gradient, yet safe to multiply."""
+    if factor.max() <= _ENORMOUS:
+        return factor
+    return np.nan_to_num(np.minimum(factor, _ENORMOUS), nan=_ENORMOUS)
 
 
 def _bordered(left: Array, inputs: Array, bias_input: float) -> tuple[Array, Array]:

@@ -212,7 +212,8 @@ def compare(sides: Sides, tolerance: float) -> Tally:
 def _compare_rows(tally: Tally, sides: Sides, rows: slice, tolerance: float) -> None:
     from gradsweep.kernels import comparison
 
-    analytic = np.ascontiguousarray(sides.analytic[rows], dtype=np.float64)
+    with np.errstate(over="ignore"):  # what float64 cannot hold is infinite
+        analytic = np.ascontiguousarray(sides.analytic[rows], dtype=np.float64)
     below = np.ascontiguousarray(sides.below[rows])
     above = below if sides.above is sides.below else np.ascontiguousarray(sides.above[rows])
     noise = sides.noise(rows)

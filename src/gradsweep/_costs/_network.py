@@ -409,15 +409,14 @@ class NetworkProblem:
         Returns
         -------
         array of shape (rows, columns)
-            An estimate on the safe side; infinite where it overflows, since nothing can be said of a gradient there.
+            An estimate on the safe side.
         """
-        with np.errstate(over="ignore", invalid="ignore"):
-            if precision not in self._rounding:
-                least = precision.tiny / precision.epsilon
-                self._rounding[precision] = _dense.rounding(self.layers, self.plain_pass, self._cost.y, least)
-            left, right = self._rounding[precision][int(name[1:]) - 1]
-            bound = precision.epsilon * left[rows] @ (right[:, :-1] if name[0] == "W" else right[:, -1:])
-            return bound if np.isfinite(bound.sum()) else np.nan_to_num(bound, nan=np.inf, posinf=np.inf)
+        if precision not in self._rounding:
+            least = precision.tiny / precision.epsilon
+            self._rounding[precision] = _dense.rounding(self.layers, self.plain_pass, self._cost.y, least)
+        left, right = self._rounding[precision][int(name[1:]) - 1]
+        # np.dot, since matmul takes five times as long where there is a single example.
+        return np.dot(precision.epsilon * left[rows], right[:, :-1] if name[0] == "W" else right[:, -1:])
 
     def subgradients(self, layer: int) -> tuple[Array, Array]:
         """Smallest and largest gradient of a layer that backpropagation can give, whatever it takes for the slope at a kink.
