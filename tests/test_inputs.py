@@ -616,6 +616,25 @@ class TestOptions:
         """An integer that no float can hold is not a finite number."""
         assert_refused(setting, name, "finite", **{name: 10**400})
 
+    @pytest.mark.parametrize("value", [1, 1.0, 7.5, 1e300])
+    def test_tolerance_that_accepts_anything(self, setting: Setting, value: float) -> None:
+        """|g − ĝ| is never more than |g| + |ĝ|, so that a tolerance of 1 would pass every gradient."""
+        assert_refused(setting, "tolerance", "below 1", tolerance=value)
+
+    def test_step_that_underflows(self, setting: Setting) -> None:
+        """1/ε must be a number."""
+        assert_refused(setting, "step", "at least", step=1e-300)
+
+    @pytest.mark.parametrize("name", ["params", "gradient", "X"])
+    def test_masked_arrays(self, setting: Setting, name: str) -> None:
+        """A mask would be lost without a word."""
+        if name == "X":
+            setting.X = np.ma.masked_array(setting.X)
+        else:
+            key = "W1" if name == "params" else "dW1"
+            getattr(setting, name)[key] = np.ma.masked_array(getattr(setting, name)[key])
+        assert_refused(setting, name, "masked array")
+
     @pytest.mark.parametrize("value", [[], {}], ids=repr)
     def test_scheme_that_cannot_be_looked_up(self, setting: Setting, value: Any) -> None:
         """An unhashable value is an unknown scheme like any other."""
@@ -666,7 +685,7 @@ class TestOptions:
     )
     def test_cost(self, setting: Setting, cost: Any) -> None:
         """What is no cost of a network is refused by its type, with the way to make one."""
-        with pytest.raises(InputError, match=rf"^cost is a {type(cost).__name__}.*Network.*cost\(X, Y\)"):
+        with pytest.raises(InputError, match=rf"^cost is of type {type(cost).__name__}.*Network.*cost\(X, Y\)"):
             gradsweep.check(cost, setting.params, setting.gradient)
 
     def test_options_have_no_position(self, setting: Setting) -> None:

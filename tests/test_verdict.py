@@ -1,8 +1,10 @@
 """Tests of the verdict: right gradients pass, planted bugs fail in the right block, and what cannot be told is not claimed."""
 
+import copy
 import dataclasses
 import itertools
 import math
+import pickle
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -1041,6 +1043,14 @@ class TestSteps:
                 assert "step" in str(report)
         assert inconclusive == 25 or (scheme, step) == ("central", 1e-4)
 
+    @pytest.mark.parametrize("scheme", ["central", "forward"])
+    @pytest.mark.parametrize("step", [1e2, 1e6, 1e12, 1e150, 1e300])
+    def test_right_gradient_at_a_monstrous_step(self, scheme: str, step: float) -> None:
+        """Whatever overflows on the way: inconclusive, never a failure, and no warning."""
+        for seed, hidden in enumerate(["tanh", "relu", "sigmoid"]):
+            case = gentle([5, 4, 4, 2], hidden, 3, seed)
+            assert case.check(case.backward(), scheme=scheme, step=step).verdict != "fail"
+
     def test_advice_leads_to_a_pass(self) -> None:
         """Following it, perhaps twice, ends in a pass."""
         case = gentle([5, 4, 4, 2], ["tanh", "sigmoid"], 3)
@@ -1512,6 +1522,19 @@ class TestReport:
         wrong = {name: 3 - value for name, value in right.items()}
         one, other = plain.check(right).numeric, plain.check(wrong).numeric
         assert all(one[name].tobytes() == other[name].tobytes() for name in BLOCKS)
+
+    @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda report: pickle.loads(pickle.dumps(report))])
+    def test_copies(self, plain: Case, duplicate: Callable[[Report], Report]) -> None:
+        """A report can be copied and sent to another process, and is as frozen there."""
+        report = plain.check(plain.backward())
+        other = duplicate(report)
+        assert str(other) == str(report)
+        assert all(other.numeric[name].tobytes() == report.numeric[name].tobytes() for name in BLOCKS)
+        with pytest.raises(TypeError):
+            other.numeric["W1"] = np.zeros((5, 6))  # type: ignore[index]
+        with pytest.raises(ValueError, match="read-only"):
+            other.numeric["b1"][0, 0] = 1.0
+        assert len({report, other, report}) == 2
 
     def test_reports_do_not_share_memory(self, plain: Case) -> None:
         """A second check leaves the first one's numbers alone."""

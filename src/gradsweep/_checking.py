@@ -132,10 +132,13 @@ def _check(problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: _Se
     tolerance = settings.tolerance
     if tolerance is None:
         tolerance = min(max(TOLERANCE, _ROUNDINGS * exactness.epsilon), _LARGEST_TOLERANCE)
-    step = settings.scheme.choose_step(problem.largest_input) if settings.step is None else settings.step
+    usual = settings.scheme.choose_step(problem.largest_input)
+    step = usual if settings.step is None else settings.step
+    # So small that no truncation is left, however large the step that was asked for.
+    finer = min(step, usual) * FINER
     # The numeric side is complete before the gradient under test is looked at.
-    numeric = sweep(problem, settings.scheme, step, settings.jobs)
-    judge = _Judge(problem, analytic, settings.scheme, step, tolerance, exactness)
+    numeric = sweep(problem, settings.scheme, step, finer, settings.jobs)
+    judge = _Judge(problem, analytic, settings.scheme, finer, tolerance, exactness)
     judged = [block for index, layer in enumerate(numeric) for block in judge.layer(index, layer)]
     blocks = [block for block, _, _ in judged]
     total = Tally()
@@ -160,7 +163,7 @@ def _check(problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: _Se
 
 def _read_settings(cost: Any, mode: Any, scheme: Any, step: Any, tolerance: Any, jobs: Any, seed: Any) -> _Settings:
     if not isinstance(cost, NetworkCost):
-        raise InputError(f"cost is a {type(cost).__name__}, but must be made by Network(...).cost(X, Y)")
+        raise InputError(f"cost is of type {type(cost).__name__}, but must be made by Network(...).cost(X, Y)")
     if not isinstance(mode, str) or mode not in _MODES:
         raise InputError(f"mode: {mode!r} is not known; known are {', '.join(repr(name) for name in _MODES)}")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
@@ -168,7 +171,10 @@ def _read_settings(cost: Any, mode: Any, scheme: Any, step: Any, tolerance: Any,
     width = _read_positive(step, "step")
     if width is not None and width < LEAST_STEP:
         raise InputError(f"step must be at least {LEAST_STEP:g}, not {step!r}")
-    return _Settings(find_scheme(scheme), width, _read_positive(tolerance, "tolerance"), read_jobs(jobs), int(seed))
+    allowed = _read_positive(tolerance, "tolerance")
+    if allowed is not None and allowed >= 1.0:
+        raise InputError(f"tolerance must be below 1, since |g - ĝ| is never more than |g| + |ĝ|, not {tolerance!r}")
+    return _Settings(find_scheme(scheme), width, allowed, read_jobs(jobs), int(seed))
 
 
 def _read_positive(value: Any, argument: str) -> float | None:
@@ -206,7 +212,7 @@ class _Judge:
     problem: Problem
     analytic: Mapping[str, NDArray[Any]]
     scheme: Scheme
-    step: float
+    finer: float
     tolerance: float
     precision: Precision
 
@@ -246,8 +252,8 @@ class _Judge:
 
     @functools.cached_property
     def _least(self) -> float:
-        """What is lost where numbers underflow: in the gradient, and in changes of the cost, which are smaller by ε than it is."""
-        return self.precision.tiny + float(np.finfo(np.float64).tiny) / (self.step * FINER)
+        """What is lost where numbers underflow: in the gradient, and in changes of the cost, smaller than it by ε."""
+        return self.precision.tiny + float(np.finfo(np.float64).tiny) / self.finer
 
     def _confirm(self, layer: int, sides: Sides, tally: Tally) -> tuple[bool, int]:
         """Whether an entry that differs does so with a much smaller step, too: a wrong gradient does, truncation vanishes.
@@ -258,13 +264,13 @@ class _Judge:
         disputed = [entry for entry in tally.candidates if entry.score > 1.0]
         for count, entry in enumerate(disputed, start=1):
             chunk = self.problem.chunk_of(sides.name, entry.index)
-            finer = float(self.problem.quotients(chunk, self.scheme, self.step * FINER).values[0])
+            finer = float(self.problem.quotients(chunk, self.scheme, self.finer).values[0])
             # At a kink the one-sided slopes were taken with the small step already.
             if entry.kink or replace(entry, numeric=finer).differs(self.tolerance):
                 return True, count * len(self.scheme.offsets)
         evaluations = len(disputed) * len(self.scheme.offsets)
         if tally.differing == len(disputed):
             return False, evaluations
-        again = sweep_layer(self.problem, layer, self.scheme, self.step * FINER)
+        again = sweep_layer(self.problem, layer, self.scheme, self.finer, self.finer)
         finer_sides = next(finer for finer in self._sides(layer, again) if finer.name == sides.name)
         return compare(finer_sides, self.tolerance).differing > 0, evaluations + again.evaluations

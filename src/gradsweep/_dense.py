@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradsweep._errors import InputError
 from gradsweep._types import Array
 
 
@@ -114,14 +115,29 @@ def forward(layers: list[Layer], x: Array) -> Pass:
     -------
     Pass
         Inputs and pre-activations of every layer.
+
+    Raises
+    ------
+    InputError
+        The pre-activations overflow.
     """
     inputs, z = [], []
     activation = x
     for layer in layers:
         inputs.append(activation)
-        z.append(layer.weights @ activation + layer.bias)
+        with np.errstate(over="ignore", invalid="ignore"):
+            z.append(layer.weights @ activation + layer.bias)
+        require_no_overflow(z[-1], len(z))
         activation = ACTIVATIONS[layer.activation].value(z[-1])
     return Pass(inputs, z)
+
+
+def require_no_overflow(z: Array, number: int) -> None:
+    """Raise InputError unless the pre-activations of layer `number` are finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = bool(np.isfinite(z.sum()) or np.isfinite(z).all())
+    if not finite:
+        raise InputError(f"params: the pre-activations of layer {number} overflow; scale the weights or X down")
 
 
 def cross_entropy(logits: Array, y: Array) -> float:

@@ -38,6 +38,8 @@ def read_numbers(value: Any, argument: str) -> NDArray[Any]:
     InputError
         It holds something else: complex numbers, objects, text, rows of unequal length.
     """
+    if isinstance(value, np.ma.MaskedArray):
+        raise InputError(f"{argument} is a masked array; fill or compress it first")
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -103,7 +105,7 @@ def format_index(index: tuple[int, ...]) -> str:
 def read_mapping(value: Any, argument: str) -> Mapping[str, Any]:
     """The value, if it is a mapping with text as keys; else InputError."""
     if not isinstance(value, Mapping):
-        raise InputError(f"{argument} is a {type(value).__name__}, but a dict of named arrays is needed")
+        raise InputError(f"{argument} is of type {type(value).__name__}, but a dict of named arrays is needed")
     for key in value:
         if not isinstance(key, str):
             raise InputError(f"{argument} has the key {key!r}, but names must be text")

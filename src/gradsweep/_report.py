@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Entry
 
 
-@dataclass(frozen=True)
+# eq=False: arrays do not compare to a single truth value.
+@dataclass(frozen=True, eq=False)
 class Report:
     """What a check found. Its text is ``str(report)``.
 
@@ -88,6 +90,16 @@ class Report:
         """
         entries = [entry for block in self.blocks for entry in block.worst]
         return sorted(entries, key=lambda entry: entry.score, reverse=True)[:k]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State for pickle and copy, which do not take a read-only mapping."""
+        return {**self.__dict__, "numeric": dict(self.numeric)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what `__getstate__` made, read-only again."""
+        for block in state["numeric"].values():
+            block.flags.writeable = False
+        self.__dict__.update(state, numeric=MappingProxyType(state["numeric"]))
 
     def __str__(self) -> str:
         """The report as plain text, at most 100 columns wide."""

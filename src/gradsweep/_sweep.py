@@ -81,7 +81,7 @@ class LayerQuotients:
     evaluations: int
 
 
-def sweep(problem: Problem, scheme: Scheme, step: float, jobs: int | None) -> list[LayerQuotients]:
+def sweep(problem: Problem, scheme: Scheme, step: float, finer: float, jobs: int | None) -> list[LayerQuotients]:
     """Numeric gradient of every parameter.
 
     Parameters
@@ -92,6 +92,8 @@ def sweep(problem: Problem, scheme: Scheme, step: float, jobs: int | None) -> li
         Steps and weights.
     step : float
         ε.
+    finer : float
+        The step that is taken where ε crosses a kink.
     jobs : int or None
         Workers.
 
@@ -103,7 +105,7 @@ def sweep(problem: Problem, scheme: Scheme, step: float, jobs: int | None) -> li
     layers = range(len(problem.layer_shapes))
     arrays = [np.empty(problem.layer_shapes[layer]) for layer in layers]
     parts: list[list[_Part]] = [[] for _ in layers]
-    evaluate = functools.partial(_evaluate, problem, scheme, step)
+    evaluate = functools.partial(_evaluate, problem, scheme, step, finer)
     for part in run(evaluate, problem.chunks(_WORK, layers), jobs, problem.work * len(scheme.offsets)):
         chunk = part.chunk
         arrays[chunk.layer].reshape(-1)[chunk.start : chunk.stop] = part.values
@@ -111,12 +113,12 @@ def sweep(problem: Problem, scheme: Scheme, step: float, jobs: int | None) -> li
     return [_assemble(problem, layer, arrays[layer], parts[layer]) for layer in layers]
 
 
-def sweep_layer(problem: Problem, layer: int, scheme: Scheme, step: float) -> LayerQuotients:
+def sweep_layer(problem: Problem, layer: int, scheme: Scheme, step: float, finer: float) -> LayerQuotients:
     """The same for a single layer, in the caller."""
     values = np.empty(problem.layer_shapes[layer])
     parts = []
     for chunk in problem.chunks(_WORK, [layer]):
-        part = _evaluate(problem, scheme, step, chunk)
+        part = _evaluate(problem, scheme, step, finer, chunk)
         values.reshape(-1)[chunk.start : chunk.stop] = part.values
         parts.append(part.without_values())
     return _assemble(problem, layer, values, parts)
@@ -136,7 +138,7 @@ def _assemble(problem: Problem, layer: int, values: Array, parts: list[_Part]) -
     return LayerQuotients(values, below, above, kinks, crossed, evaluations)
 
 
-def _evaluate(problem: Problem, scheme: Scheme, step: float, chunk: Chunk) -> _Part:
+def _evaluate(problem: Problem, scheme: Scheme, step: float, finer: float, chunk: Chunk) -> _Part:
     """Quotients of a chunk; where a step crossed a kink, those of a much smaller step."""
     done = problem.quotients(chunk, scheme, step)
     values = done.values
@@ -144,14 +146,14 @@ def _evaluate(problem: Problem, scheme: Scheme, step: float, chunk: Chunk) -> _P
     positions, below, above = [], [], []
     for start, stop in _runs(done.crossings):
         part = Chunk(chunk.layer, chunk.start + start, chunk.start + stop)
-        finer = problem.quotients(part, scheme, step * FINER)
+        retried = problem.quotients(part, scheme, finer)
         again = done.crossings[start:stop] > 0
-        values[start:stop][again] = finer.values[again]
+        values[start:stop][again] = retried.values[again]
         evaluations += (stop - start) * len(scheme.offsets)
-        if not finer.crossings.any():
+        if not retried.crossings.any():
             continue
-        rising = problem.quotients(part, FORWARD, step * FINER)
-        falling = problem.quotients(part, BACKWARD, step * FINER)
+        rising = problem.quotients(part, FORWARD, finer)
+        falling = problem.quotients(part, BACKWARD, finer)
         evaluations += (stop - start) * 2
         # The crossing may lie on one side only, and a scheme may look at the other: both sides are asked.
         at = np.flatnonzero((rising.crossings + falling.crossings) > 0)

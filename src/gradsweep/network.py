@@ -126,7 +126,7 @@ class Network:
             Shapes that do not fit, no examples, labels outside [0, 1], or an entry that is not a finite real number.
         """
         if like is not None and not callable(like):
-            raise InputError(f"like is a {type(like).__name__}, but must be a function of the parameters")
+            raise InputError(f"like is of type {type(like).__name__}, but must be a function of the parameters")
         x = self._read_inputs(X)
         return self._cost(x, self._read_labels(Y, x.shape[1]), like)
 

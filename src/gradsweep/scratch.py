@@ -348,6 +348,9 @@ def gradient_check(
         if vacuous:
             words += f" (Nothing could be verified of {vacuous}: all of it is below rounding.)"
     else:
-        colour, words = 33, "The implementation of back-propagation could not be verified."
+        unclear = ", ".join(
+            f"d{block.name} ({block.status.value})" for block in report.blocks if block.status is not Status.AGREES
+        )
+        colour, words = 33, f"The implementation of back-propagation could not be verified: {unclear}."
     print(f"\033[{colour}m{words} The difference is: {report.difference}\033[0m")
     return report.difference

@@ -241,11 +241,7 @@ class NetworkProblem:
             units = layer.weights.shape[0]
             with np.errstate(over="ignore", invalid="ignore"):
                 z = inputs[:, :-1] @ layer.weights.T + layer.bias.T
-                finite = bool(np.isfinite(z.sum()) or np.isfinite(z).all())
-            if not finite:
-                raise InputError(
-                    f"params: the pre-activations of layer {len(self._inputs) + 1} overflow; scale the weights or X down"
-                )
+            _dense.require_no_overflow(z, len(self._inputs) + 1)
             base = np.empty((examples, units, 3))
             outputs = _with_ones(examples, units)
             activations.evaluate(code, z, outputs, base)
@@ -416,7 +412,8 @@ class NetworkProblem:
             self._rounding[precision] = _dense.rounding(self.layers, self.plain_pass, self._cost.y, least)
         left, right = self._rounding[precision][int(name[1:]) - 1]
         # np.dot, since matmul takes five times as long where there is a single example.
-        return np.dot(precision.epsilon * left[rows], right[:, :-1] if name[0] == "W" else right[:, -1:])
+        bound: Array = np.dot(precision.epsilon * left[rows], right[:, :-1] if name[0] == "W" else right[:, -1:])
+        return bound
 
     def subgradients(self, layer: int) -> tuple[Array, Array]:
         """Smallest and largest gradient of a layer that backpropagation can give, whatever it takes for the slope at a kink.

@@ -61,8 +61,9 @@ def _headline(report: "Report") -> str:
         wrong = [block.name for block in report.blocks if block.status is Status.WRONG]
         right = [block.name for block in report.blocks if block.status is Status.AGREES]
         headline = f"FAIL: the gradient of {_list(wrong, 50)} is wrong"
-        room = _WIDTH - len(headline) - len(";  agree")
-        return f"{headline}; {_list(right, room)} agree" if right else headline
+        room = _WIDTH - len(headline) - len(";  agrees")
+        verb = "agrees" if len(right) == 1 else "agree"
+        return f"{headline}; {_list(right, room)} {verb}" if right else headline
     return "INCONCLUSIVE: the gradient could not be verified to the tolerance"
 
 
@@ -107,7 +108,7 @@ def _describe(block: Block) -> str:
 
 
 def _worst_entries(report: "Report", names: set[str]) -> list[str]:
-    entries = [entry for entry in report.worst(100) if entry.block in names][:_MOST_ENTRIES]
+    entries = [entry for entry in report.worst(100) if entry.block in names and entry.score > 1.0][:_MOST_ENTRIES]
     labels = [f"d{entry.block}[{format_index(entry.index)}]" for entry in entries]
     width = max(len(label) for label in [*labels, "worst entries"])
     head = f"  {'worst entries':<{width}}  {'analytic':>23}  {'numeric':>23}  {'ratio':>10}"
@@ -133,7 +134,7 @@ def _block_notes(block: Block, report: "Report") -> list[str]:
     if block.status is Status.STEP_TOO_LARGE:
         return [
             f"  {block.name}: the step {report.step:g} is too large: the quotient is off by its own truncation,",
-            f"    and agrees at a smaller step. Use step={report.step / 1e3:g}; difference forms lose nothing by it.",
+            f"    and agrees at a smaller step. Use step={min(report.step / 1e3, 1e-7):g}; difference forms lose nothing by it.",
         ]
     return []
 
