@@ -16,7 +16,7 @@ from naive import Array
 from numpy.typing import NDArray
 
 import gradsweep
-from gradsweep._costs._network import NetworkProblem
+from gradsweep._costs._network_problem import NetworkProblem
 from gradsweep._costs._protocol import Chunk
 from gradsweep._schemes import BACKWARD, CENTRAL, FORWARD, Scheme
 

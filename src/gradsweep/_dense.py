@@ -3,7 +3,8 @@
 Nothing here uses the kernels: these are the values that the kernels are held against.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +86,15 @@ class Layer:
     activation: str
 
 
+def block_shapes(sizes: Sequence[int]) -> dict[str, tuple[int, int]]:
+    """Name and shape of every block of a network with layers of these sizes: W1, b1, W2 and so on."""
+    shapes: dict[str, tuple[int, int]] = {}
+    for number, (inputs, units) in enumerate(itertools.pairwise(sizes), start=1):
+        shapes[f"W{number}"] = (units, inputs)
+        shapes[f"b{number}"] = (units, 1)
+    return shapes
+
+
 @dataclass(frozen=True)
 class Pass:
     """What a forward pass leaves behind, a list entry a layer.
@@ -116,28 +126,32 @@ def forward(layers: list[Layer], x: Array) -> Pass:
     Pass
         Inputs and pre-activations of every layer.
 
-    Raises
-    ------
-    InputError
-        The pre-activations overflow.
+    Notes
+    -----
+    Pre-activations may overflow, with a warning: see `checked_forward`.
     """
     inputs, z = [], []
     activation = x
     for layer in layers:
         inputs.append(activation)
-        with np.errstate(over="ignore", invalid="ignore"):
-            z.append(layer.weights @ activation + layer.bias)
-        require_no_overflow(z[-1], len(z))
+        z.append(layer.weights @ activation + layer.bias)
         activation = ACTIVATIONS[layer.activation].value(z[-1])
     return Pass(inputs, z)
 
 
-def require_no_overflow(z: Array, number: int) -> None:
-    """Raise InputError unless the pre-activations of layer `number` are finite."""
+def checked_forward(layers: list[Layer], x: Array) -> Pass:
+    """Forward pass, or InputError where pre-activations overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
-        finite = bool(np.isfinite(z.sum()) or np.isfinite(z).all())
-    if not finite:
-        raise InputError(f"params: the pre-activations of layer {number} overflow; scale the weights or X down")
+        done = forward(layers, x)
+    require_no_overflow(done.z)
+    return done
+
+
+def require_no_overflow(z: list[Array]) -> None:
+    """Raise InputError, with the first layer's number, unless all pre-activations are finite."""
+    for number, values in enumerate(z, start=1):
+        if not np.isfinite(values).all():
+            raise InputError(f"params: the pre-activations of layer {number} overflow; scale the weights or X down")
 
 
 def cross_entropy(logits: Array, y: Array) -> float:

@@ -99,7 +99,7 @@ class Network:
         """
         x = self._read_inputs(X)
         cost = self._cost(x, np.zeros((self.layers[-1], x.shape[1])))
-        logits = _dense.forward(cost.read(params), x).z[-1]
+        logits = _dense.checked_forward(cost.read(params), x).z[-1]
         return _dense.ACTIVATIONS["sigmoid"].value(logits)
 
     def cost(self, X: ArrayLike, Y: ArrayLike, like: PlainCost | None = None) -> NetworkCost:
@@ -154,7 +154,7 @@ class Network:
         """
         cost = self.cost(X, Y)
         layers = cost.read(params)
-        done = _dense.forward(layers, cost.x)
+        done = _dense.checked_forward(layers, cost.x)
         dz, _ = _dense.backward(layers, done, cost.y)
         gradient: dict[str, Array] = {}
         for number, (inputs, errors) in enumerate(zip(done.inputs, dz, strict=True), start=1):
