@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,17 +23,23 @@ _GAP = 64
 
 
 @dataclass(frozen=True)
-class _Kinks:
-    """Parameters at which the cost has a kink at the very point: two one-sided slopes, no derivative.
+class _Crossed:
+    """What came of the parameters of a chunk whose step crossed a kink.
 
     Attributes
     ----------
+    count : int
+        How many there were.
+    evaluations : int
+        Changes of the cost that it took to look at them again.
     positions : array of int of shape (kinks,)
-        Which parameters of the layer, counted row by row.
+        Those that lie at a kink: two one-sided slopes, no derivative. Counted row by row in the layer.
     below, above : arrays of shape (kinks,)
         The smaller and the larger of the two slopes.
     """
 
+    count: int
+    evaluations: int
     positions: np.ndarray[tuple[int], np.dtype[np.int64]]
     below: Array
     above: Array
@@ -45,13 +51,7 @@ class _Part:
 
     chunk: Chunk
     values: Array
-    crossed: int
-    kinks: _Kinks
-    evaluations: int
-
-    def without_values(self) -> "_Part":
-        """The same without the quotients, which have been copied to their place."""
-        return replace(self, values=np.empty(0))
+    crossed: _Crossed | None
 
 
 @dataclass(frozen=True)
@@ -103,52 +103,54 @@ def sweep(problem: Problem, scheme: Scheme, step: float, finer: float, jobs: int
         Of every layer; the same bits for any number of workers.
     """
     layers = range(len(problem.layer_shapes))
-    arrays = [np.empty(problem.layer_shapes[layer]) for layer in layers]
-    parts: list[list[_Part]] = [[] for _ in layers]
+    arrays = [np.empty(shape) for shape in problem.layer_shapes]
+    crossed: list[list[_Crossed]] = [[] for _ in layers]
     evaluate = functools.partial(_evaluate, problem, scheme, step, finer)
     for part in run(evaluate, problem.chunks(_WORK, layers), jobs, problem.work * len(scheme.offsets)):
-        chunk = part.chunk
-        arrays[chunk.layer].reshape(-1)[chunk.start : chunk.stop] = part.values
-        parts[chunk.layer].append(part.without_values())
-    return [_assemble(problem, layer, arrays[layer], parts[layer]) for layer in layers]
+        _take(part, arrays[part.chunk.layer], crossed[part.chunk.layer])
+    return [_assemble(problem, layer, arrays[layer], crossed[layer], scheme) for layer in layers]
 
 
 def sweep_layer(problem: Problem, layer: int, scheme: Scheme, step: float, finer: float) -> LayerQuotients:
     """The same for a single layer, in the caller."""
     values = np.empty(problem.layer_shapes[layer])
-    parts = []
+    crossed: list[_Crossed] = []
     for chunk in problem.chunks(_WORK, [layer]):
-        part = _evaluate(problem, scheme, step, finer, chunk)
-        values.reshape(-1)[chunk.start : chunk.stop] = part.values
-        parts.append(part.without_values())
-    return _assemble(problem, layer, values, parts)
+        _take(_evaluate(problem, scheme, step, finer, chunk), values, crossed)
+    return _assemble(problem, layer, values, crossed, scheme)
 
 
-def _assemble(problem: Problem, layer: int, values: Array, parts: list[_Part]) -> LayerQuotients:
+def _take(part: _Part, values: Array, crossed: list[_Crossed]) -> None:
+    values.reshape(-1)[part.chunk.start : part.chunk.stop] = part.values
+    if part.crossed:
+        crossed.append(part.crossed)
+
+
+def _assemble(problem: Problem, layer: int, values: Array, crossed: list[_Crossed], scheme: Scheme) -> LayerQuotients:
     below = above = values
-    kinks = sum(len(part.kinks.positions) for part in parts)
+    kinks = sum(len(part.positions) for part in crossed)
     if kinks:
         below, above = values.copy(), values.copy()
         least, most = (bound.reshape(-1) for bound in problem.subgradients(layer))
-        for part in parts:
-            places = part.kinks.positions
-            below.reshape(-1)[places] = np.minimum(part.kinks.below, least[places])
-            above.reshape(-1)[places] = np.maximum(part.kinks.above, most[places])
-    crossed, evaluations = sum(part.crossed for part in parts), sum(part.evaluations for part in parts)
-    return LayerQuotients(values, below, above, kinks, crossed, evaluations)
+        for part in crossed:
+            below.reshape(-1)[part.positions] = np.minimum(part.below, least[part.positions])
+            above.reshape(-1)[part.positions] = np.maximum(part.above, most[part.positions])
+    evaluations = values.size * len(scheme.offsets) + sum(part.evaluations for part in crossed)
+    return LayerQuotients(values, below, above, kinks, sum(part.count for part in crossed), evaluations)
 
 
 def _evaluate(problem: Problem, scheme: Scheme, step: float, finer: float, chunk: Chunk) -> _Part:
     """Quotients of a chunk; where a step crossed a kink, those of a much smaller step."""
     done = problem.quotients(chunk, scheme, step)
-    values = done.values
-    evaluations = len(values) * len(scheme.offsets)
+    if not done.crossings.any():
+        return _Part(chunk, done.values, None)
+    evaluations = 0
     positions, below, above = [], [], []
     for start, stop in _runs(done.crossings):
         part = Chunk(chunk.layer, chunk.start + start, chunk.start + stop)
         retried = problem.quotients(part, scheme, finer)
         again = done.crossings[start:stop] > 0
-        values[start:stop][again] = retried.values[again]
+        done.values[start:stop][again] = retried.values[again]
         evaluations += (stop - start) * len(scheme.offsets)
         if not retried.crossings.any():
             continue
@@ -161,18 +163,17 @@ def _evaluate(problem: Problem, scheme: Scheme, step: float, finer: float, chunk
         below.append(np.minimum(rising.values[at], falling.values[at]))
         above.append(np.maximum(rising.values[at], falling.values[at]))
     places = np.concatenate(positions) if positions else np.empty(0, dtype=np.int64)
-    kinks = _Kinks(places, _concatenate(below), _concatenate(above))
-    return _Part(chunk, values, int(np.count_nonzero(done.crossings)), kinks, evaluations)
+    count = int(np.count_nonzero(done.crossings))
+    return _Part(chunk, done.values, _Crossed(count, evaluations, places, _concatenate(below), _concatenate(above)))
 
 
 def _runs(crossings: Array) -> Iterator[tuple[int, int]]:
     """Stretches that hold all places with a crossing, with no gap of more than `_GAP` inside."""
-    if crossings.any():
-        places = np.flatnonzero(crossings)
-        breaks = np.flatnonzero(np.diff(places) > _GAP)
-        starts = places[np.concatenate([[0], breaks + 1])]
-        stops = places[np.concatenate([breaks, [len(places) - 1]])] + 1
-        yield from zip(starts.tolist(), stops.tolist(), strict=True)
+    places = np.flatnonzero(crossings)
+    breaks = np.flatnonzero(np.diff(places) > _GAP)
+    starts = places[np.concatenate([[0], breaks + 1])]
+    stops = places[np.concatenate([breaks, [len(places) - 1]])] + 1
+    yield from zip(starts.tolist(), stops.tolist(), strict=True)
 
 
 def _concatenate(parts: list[Array]) -> Array:

@@ -23,8 +23,9 @@ from gradsweep.kernels import activations, dense, losses
 # 784-256-128-1.
 _CELLS = 2**17
 
-# Parameters perturbed at once, at most: longer rows gain nothing, and their buffers would no longer stay in cache.
-_MOST_PARAMETERS = 8192
+# Parameters perturbed at once, at most: longer rows gain nothing, and their buffers would no longer stay in cache. A chunk has at
+# most twice as many, so that its results stay below 128 KB, from where on the C library takes memory from the system each time.
+_MOST_PARAMETERS = 7680
 
 # Activations with a kink, whose crossings are counted.
 _KINKED = frozenset({"relu"})
@@ -107,8 +108,7 @@ class NetworkProblem:
         """
         for layer in layers:
             units, columns = self.layer_shapes[layer]
-            # Few enough that the results of a chunk are small, too: large arrays are taken from the system each time.
-            length = min(max(1, work // self._work(layer)), _MOST_PARAMETERS)
+            length = min(max(1, work // self._work(layer)), 2 * _MOST_PARAMETERS)
             for start in range(0, units * columns, length):
                 yield Chunk(layer, start, min(start + length, units * columns))
 
