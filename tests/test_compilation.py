@@ -32,7 +32,8 @@ def run(code: str, cache: pathlib.Path, *, folder: pathlib.Path = ROOT, **enviro
     """Run code in a fresh interpreter that keeps compiled code in `cache`; what it prints last is read as JSON."""
     # Paths of the tests' own interpreter go along, so that an installation in a virtual environment is found.
     variables = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
-    variables |= {"NUMBA_CACHE_DIR": str(cache), **environment}
+    # Python's own bytecode goes by time stamp and size: it would be the one to serve old code where a test keeps both.
+    variables |= {"NUMBA_CACHE_DIR": str(cache), "PYTHONDONTWRITEBYTECODE": "1", **environment}
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
