@@ -17,10 +17,12 @@ Array shapes: changes of one unit (examples, steps, parameters), of a whole laye
 lanes = steps * parameters and all parameters of the first step first, which is the same memory.
 """
 
+import math
+
 import numpy as np
 
 from ._compile import Array, Place, kernel, point
-from .activations import SMALL, any_larger, change, change_layer
+from .activations import any_larger, change, change_layer
 
 # Lanes that a matrix product takes at once: 4 rows of changes and 4 of results stay in 32 KB of L1.
 _TILE = 512
@@ -43,7 +45,7 @@ def perturb(code: int, base: Array, inputs: Array, steps: Array, start: int, uni
     ----------
     code : int
         Activation of the perturbed layer.
-    base : array of shape (examples, units, 3)
+    base : array of shape (examples, units, BASE)
         Its base values.
     inputs : array of shape (examples, columns)
         What the layer's weights are multiplied with; the last column is 1.
@@ -73,13 +75,15 @@ def perturb(code: int, base: Array, inputs: Array, steps: Array, start: int, uni
 
 
 @point
-def _largest(weights: Array, first_column: int, last_column: int) -> float:
-    """Largest absolute value in some columns."""
-    largest = 0.0
+def _reach(weights: Array, base: Array, example: int, first_column: int, last_column: int) -> float:
+    """How far a unit in some columns may change so that every row's change is within the limit of its power series."""
+    reach = math.inf
     for row in range(weights.shape[0]):
+        largest = 1e-300
         for column in range(first_column, last_column + 1):
             largest = max(largest, abs(weights[row, column]))
-    return largest
+        reach = min(reach, base[example, row, 1] / largest)
+    return reach
 
 
 @kernel("A3 i i A2 i A3 M3 M2")
@@ -98,7 +102,7 @@ def enter(
         Weights of the next layer.
     code : int
         Its activation.
-    base : array of shape (examples, units, 3)
+    base : array of shape (examples, units, BASE)
         Its base values.
     deltas : array of shape (units, examples, lanes)
         Receives the changes of its activations.
@@ -110,11 +114,10 @@ def enter(
     lanes = np.uint64(steps * parameters)
     first_before, first_column = divmod(start, columns)
     last_before = (start + parameters - 1) // columns
-    # Below this a change of the unit before is small in every row, which need not be looked for in each of them.
-    limit = SMALL / max(_largest(weights, first_before, last_before), 1e-300)
     for example in range(examples):
         first_value = np.uint64(example) * lanes
-        known_small = not any_larger(values, first_value, lanes, limit)
+        # Looked for once, not in every row.
+        known_small = not any_larger(values, first_value, lanes, _reach(weights, base, example, first_before, last_before))
         for unit in range(deltas.shape[0]):
             first = np.uint64(unit * examples) * lanes + first_value
             filled = changed = 0
@@ -250,7 +253,7 @@ def propagate(weights: Array, before: Array, code: int, base: Array, deltas: Arr
         Changes of activations.
     code : int
         Activation of the next layer.
-    base : array of shape (examples, units, 3)
+    base : array of shape (examples, units, BASE)
         Its base values.
     deltas : array of shape (units, examples, lanes)
         Receives the changes of its activations.

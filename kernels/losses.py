@@ -1,17 +1,16 @@
 r"""Losses on logits: value and difference form, by the same plan as `activations`.
 
-Binary cross-entropy of a sigmoid output is taken on the logit z, so that neither log(0) nor a clipped probability can occur:
+With :math:`s(z) = \log(1 + e^z)`, :math:`p = \operatorname{softmax} z` and :math:`r = z - y`, for one example:
 
-.. math::
+binary cross-entropy    :math:`\ell = \sum_k (1-y_k)\,s(z_k) + y_k\,s(-z_k)`, each term changed as softplus is
+squared error           :math:`\ell = \tfrac12\sum_k r_k^2`, changed by :math:`\sum_k \delta_k (2 r_k + \delta_k)/2`
+softmax cross-entropy   :math:`\ell = -\sum_c y_c \log p_c`, changed by
+                        :math:`\sum_c y_c \log\bigl(1 + \sum_k p_k (e^{\delta_k - \delta_c} - 1)\bigr)`
 
-    \ell(z, y) = (1-y)\,s(z) + y\,s(-z), \qquad s(z) = \log(1 + e^z)
-
-    s(z+\delta) - s(z) = \log\bigl(1 + \sigma(z)(e^\delta - 1)\bigr)
-
-Each label's own term is used with the sign that keeps it small: for y = 1 the textbook's
-:math:`\log(1+\sigma(z)(e^\delta-1)) - \delta` subtracts two nearly equal numbers where the network is right, while
-:math:`s(-z-\delta) - s(-z)` does not. For labels strictly between 0 and 1 the two terms oppose each other by nature; the result
-is then exact to rounding of the larger one.
+Cross-entropy is taken on the logits, so that neither log(0) nor a clipped probability can occur. Each label's own term is used
+with the sign that keeps it small: the textbook's :math:`\log(1+\sigma(z)(e^\delta-1)) - y\,\delta` subtracts two nearly equal
+numbers where the network is right. For labels strictly between 0 and 1 the terms oppose each other by nature; the result is
+then exact to rounding of the larger one.
 """
 
 import math
@@ -19,15 +18,21 @@ import math
 import numpy as np
 
 from ._compile import Array, Place, kernel, point
-from .activations import SMALL, any_larger, logistic, small_expm1
+from .activations import SMALL, any_larger, small_change, softplus, softplus_change, softplus_series, store
 
 BINARY_CROSS_ENTROPY = 0
+SQUARED_ERROR = 1
+SOFTMAX_CROSS_ENTROPY = 2
+
+#: The number by which kernels know each loss.
+CODES = {
+    "binary_cross_entropy": BINARY_CROSS_ENTROPY,
+    "squared_error": SQUARED_ERROR,
+    "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
+}
 
 # Lanes that are turned into changes of the loss before they are added up: 16 KB, which are still in L1 then.
 _STRETCH = 2048
-
-#: The number by which kernels know each loss.
-CODES = {"binary_cross_entropy": BINARY_CROSS_ENTROPY}
 
 
 @point
@@ -37,102 +42,110 @@ def square_change(x: float, delta: float) -> float:
 
 
 @point
-def _tail(z: float) -> float:
-    """How far s(z) lies above max(z, 0)."""
-    return math.log1p(math.exp(-abs(z)))
-
-
-@point
-def _softplus(z: float) -> float:
-    return max(z, 0.0) + _tail(z)
-
-
-@point
-def _softplus_change(z: float, delta: float) -> float:
-    """s(z+δ) − s(z) for any finite z and δ."""
-    if abs(delta) > 30.0:
-        # The two values are far apart; only where the loss is a straight line at both could they cancel.
-        moved = z + delta
-        straight = delta if z > 0.0 and moved > 0.0 else max(moved, 0.0) - max(z, 0.0)
-        return straight + (_tail(moved) - _tail(z))
-    grown = logistic(z) * math.expm1(delta)
-    if grown > -0.5:
-        return math.log1p(grown)
-    # 1 + σ(z)·expm1 δ would cancel; the same number as a sum of positive terms does not.
-    return math.log(logistic(-z) + logistic(z) * math.exp(delta))
-
-
-@point
-def _small_log1p(x: float) -> float:
-    """log(1+x) for |x| ≤ SMALL; the first term left out is x⁶/7 = 8e-18, relative."""
-    return x - x * x * (0.5 - x * (1.0 / 3.0 - x * (0.25 - x * (0.2 - x * (1.0 / 6.0)))))
-
-
-@point
-def _small_softplus(level: float, sign: float, deltas: Array, first: Place, lanes: Place) -> None:
-    """s(sign·(z+δ)) − s(sign·z) for rows of small δ; level = σ(sign·z)."""
-    for lane in range(lanes):
-        deltas[first + lane] = _small_log1p(level * small_expm1(sign * deltas[first + lane]))
-
-
-@point
-def _small_cross_entropy(
-    rising_level: float, falling_level: float, label: float, deltas: Array, first: Place, lanes: Place
-) -> None:
-    for lane in range(lanes):
-        delta = deltas[first + lane]
-        rising = _small_log1p(rising_level * small_expm1(delta))
-        falling = _small_log1p(falling_level * small_expm1(-delta))
-        deltas[first + lane] = (1.0 - label) * rising + label * falling
-
-
-@point
-def _full(z: float, label: float, delta: float) -> float:
+def _cross_entropy_change(z: float, label: float, delta: float) -> float:
+    """Change of one logit's binary cross-entropy, for any δ."""
     rising = 0.0
     falling = 0.0
     if label != 1.0:
-        rising = (1.0 - label) * _softplus_change(z, delta)
+        rising = (1.0 - label) * softplus_change(z, delta)
     if label != 0.0:
-        falling = label * _softplus_change(-z, -delta)
+        falling = label * softplus_change(-z, -delta)
     return rising + falling
 
 
 @point
-def _change(base: Array, example: int, output: int, label: float, deltas: Array, first: Place, lanes: Place) -> None:
-    """Replace changes of one logit by changes of its loss, in place; rows as in `activations`."""
-    if any_larger(deltas, first, lanes, SMALL):
+def _separate_change(
+    code: int, base: Array, labels: Array, example: int, output: int, deltas: Array, first: Place, lanes: Place
+) -> None:
+    """Replace changes of one logit by changes of its own loss, in place; rows as in `activations`."""
+    if any_larger(deltas, first, lanes, base[example, output, 1]):
         for lane in range(lanes):
-            deltas[first + lane] = _full(base[example, output, 0], label, deltas[first + lane])
-    elif label == 0.0:
-        _small_softplus(base[example, output, 1], 1.0, deltas, first, lanes)
-    elif label == 1.0:
-        _small_softplus(base[example, output, 2], -1.0, deltas, first, lanes)
+            delta = deltas[first + lane]
+            if code == SQUARED_ERROR:
+                deltas[first + lane] = 0.5 * square_change(base[example, output, 0] - labels[example, output], delta)
+            else:
+                deltas[first + lane] = _cross_entropy_change(base[example, output, 0], labels[example, output], delta)
     else:
-        _small_cross_entropy(base[example, output, 1], base[example, output, 2], label, deltas, first, lanes)
+        small_change(base, example, output, deltas, first, lanes)
 
 
-@kernel("A2 A2 M1 M3")
-def evaluate(z: Array, labels: Array, losses: Array, base: Array) -> None:
+@point
+def _softmax_change(
+    base: Array, labels: Array, example: int, deltas: Array, first: Place, stride: Place, lanes: Place, result: Array
+) -> None:
+    """Change of one example's softmax cross-entropy; the outputs' rows of changes are `stride` apart and kept."""
+    outputs = labels.shape[1]
+    for lane in range(lanes):
+        result[lane] = 0.0
+    for own in range(outputs):
+        label = labels[example, own]
+        if label == 0.0:
+            continue
+        from_own = first + np.uint64(own) * stride
+        for lane in range(lanes):
+            delta = deltas[from_own + lane]
+            grown = 0.0
+            lowest = 0.0
+            for output in range(outputs):
+                change = deltas[first + np.uint64(output) * stride + lane] - delta
+                grown += base[example, output, 2] * math.expm1(change)
+                lowest = min(lowest, change)
+            if grown > -0.5 and grown < math.inf:
+                result[lane] += label * math.log1p(grown)
+            else:
+                # 1 + Σ p·expm1 would cancel, or has overflown: the logarithm of a sum of positive terms does neither.
+                highest = lowest
+                for output in range(outputs):
+                    change = deltas[first + np.uint64(output) * stride + lane] - delta
+                    highest = max(highest, base[example, output, 3] + change)
+                total = 0.0
+                for output in range(outputs):
+                    change = deltas[first + np.uint64(output) * stride + lane] - delta
+                    total += math.exp(base[example, output, 3] + change - highest)
+                result[lane] += label * (highest + math.log(total))
+
+
+@kernel("i A2 A2 M1 M3")
+def evaluate(code: int, z: Array, labels: Array, losses: Array, base: Array) -> None:
     """Loss of every example and base of every logit.
 
     Parameters
     ----------
+    code : int
+        One of `CODES`.
     z, labels : arrays of shape (examples, outputs)
-        Logits, and labels in [0, 1].
+        Logits, and labels; in [0, 1] for a cross-entropy.
     losses : array of shape (examples,)
         Receives the loss, summed over the outputs.
-    base : array of shape (examples, outputs, 3)
-        Receives z, σ(z) and σ(−z), as `change` wants them.
+    base : array of shape (examples, outputs, BASE)
+        Receives what `add_change` wants to know.
     """
     for example in range(z.shape[0]):
+        largest = z[example, 0]
+        for output in range(z.shape[1]):
+            largest = max(largest, z[example, output])
+        partition = 0.0
+        for output in range(z.shape[1]):
+            partition += math.exp(z[example, output] - largest)
         total = 0.0
         for output in range(z.shape[1]):
             x = z[example, output]
             y = labels[example, output]
-            total += (1.0 - y) * _softplus(x) + y * _softplus(-x)
-            base[example, output, 0] = x
-            base[example, output, 1] = logistic(x)
-            base[example, output, 2] = logistic(-x)
+            if code == SQUARED_ERROR:
+                total += 0.5 * (x - y) * (x - y)
+                store(base, example, output, x, math.inf, x - y, 0.5, 0.0, 0.0, 0.0)
+            elif code == SOFTMAX_CROSS_ENTROPY:
+                logarithm = x - largest - math.log(partition)
+                total -= y * logarithm
+                store(base, example, output, x, 0.0, math.exp(logarithm), logarithm, 0.0, 0.0, 0.0)
+            else:
+                total += (1.0 - y) * softplus(x) + y * softplus(-x)
+                a1, a2, a3, a4, a5 = softplus_series(x)
+                b1, b2, b3, b4, b5 = softplus_series(-x)
+                # c₁ = σ(z) − y with each label's own term; a falling logit turns the sign of the odd powers.
+                c1, c2 = (1.0 - y) * a1 - y * b1, (1.0 - y) * a2 + y * b2
+                c3, c4, c5 = (1.0 - y) * a3 - y * b3, (1.0 - y) * a4 + y * b4, (1.0 - y) * a5 - y * b5
+                store(base, example, output, x, SMALL, c1, c2, c3, c4, c5)
         losses[example] = total
 
 
@@ -142,20 +155,26 @@ def _add(factor: float, values: Array, first: Place, lanes: Place, out: Array, f
         out[first_out + lane] += factor * values[first + lane]
 
 
-@kernel("A3 A2 M3 A1 M1")
-def add_change(base: Array, labels: Array, deltas: Array, coefficients: Array, quotient: Array) -> None:
+@kernel("i A3 A2 M3 A1 M1 M1")
+def add_change(
+    code: int, base: Array, labels: Array, deltas: Array, coefficients: Array, scratch: Array, quotient: Array
+) -> None:
     """Add each lane's part of the difference quotient.
 
     Parameters
     ----------
-    base : array of shape (examples, outputs, 3)
+    code : int
+        One of `CODES`.
+    base : array of shape (examples, outputs, BASE)
         As made by `evaluate`.
     labels : array of shape (examples, outputs)
-        Labels in [0, 1].
+        Labels.
     deltas : array of shape (outputs, examples, steps * parameters)
         Changes of logits; all parameters of the first step stand first. Overwritten.
     coefficients : array of shape (steps,)
         What each step's change of the loss counts: its weight over ε and the number of examples.
+    scratch : array of shape (>= min(parameters, 2048),)
+        Overwritten.
     quotient : array of shape (parameters,)
         Receives the sum.
     """
@@ -163,10 +182,16 @@ def add_change(base: Array, labels: Array, deltas: Array, coefficients: Array, q
     parameters = quotient.shape[0]
     flat = deltas.reshape(-1)
     for example in range(examples):
-        for output in range(outputs):
-            for step in range(coefficients.shape[0]):
-                for start in range(0, parameters, _STRETCH):
-                    stretch = np.uint64(min(_STRETCH, parameters - start))
-                    first = np.uint64((output * examples + example) * lanes + step * parameters + start)
-                    _change(base, example, output, labels[example, output], flat, first, stretch)
-                    _add(coefficients[step], flat, first, stretch, quotient, np.uint64(start))
+        for step in range(coefficients.shape[0]):
+            for start in range(0, parameters, _STRETCH):
+                stretch = np.uint64(min(_STRETCH, parameters - start))
+                first = np.uint64(example * lanes + step * parameters + start)
+                stride = np.uint64(examples * lanes)
+                if code == SOFTMAX_CROSS_ENTROPY:
+                    _softmax_change(base, labels, example, flat, first, stride, stretch, scratch)
+                    _add(coefficients[step], scratch, np.uint64(0), stretch, quotient, np.uint64(start))
+                else:
+                    for output in range(outputs):
+                        row = first + np.uint64(output) * stride
+                        _separate_change(code, base, labels, example, output, flat, row, stretch)
+                        _add(coefficients[step], flat, row, stretch, quotient, np.uint64(start))

@@ -37,14 +37,14 @@ Rows = list[tuple[float, list[float]]]
 
 def value_of(name: str, z: Sequence[float]) -> Array:
     """Activation of some numbers, by the kernel."""
-    activation, base = np.empty((1, len(z))), np.empty((1, len(z), 3))
+    activation, base = np.empty((1, len(z))), np.empty((1, len(z), activations.BASE))
     activations.evaluate(activations.CODES[name], np.array([z]), activation, base)
     return activation.reshape(-1)
 
 
 def changes_of(name: str, z: float, deltas: Sequence[float]) -> tuple[Array, Array]:
     """Changes of an activation in one row of lanes, and crossings of each lane."""
-    activation, base = np.empty((1, 1)), np.empty((1, 1, 3))
+    activation, base = np.empty((1, 1)), np.empty((1, 1, activations.BASE))
     code = activations.CODES[name]
     activations.evaluate(code, np.array([[z]]), activation, base)
     lanes = np.array(deltas, dtype=np.float64).reshape(1, 1, -1)
@@ -55,18 +55,18 @@ def changes_of(name: str, z: float, deltas: Sequence[float]) -> tuple[Array, Arr
 
 def loss_of(z: float, label: float) -> float:
     """Loss of one logit, by the kernel."""
-    total, base = np.empty(1), np.empty((1, 1, 3))
-    losses.evaluate(np.array([[z]]), np.array([[label]]), total, base)
+    total, base = np.empty(1), np.empty((1, 1, activations.BASE))
+    losses.evaluate(0, np.array([[z]]), np.array([[label]]), total, base)
     return float(total[0])
 
 
 def loss_changes_of(label: float, z: float, deltas: Sequence[float]) -> Array:
     """Changes of the loss of one logit in one row of lanes."""
-    labels, total, base = np.array([[label]]), np.empty(1), np.empty((1, 1, 3))
-    losses.evaluate(np.array([[z]]), labels, total, base)
+    labels, total, base = np.array([[label]]), np.empty(1), np.empty((1, 1, activations.BASE))
+    losses.evaluate(0, np.array([[z]]), labels, total, base)
     lanes = np.array(deltas, dtype=np.float64).reshape(1, 1, -1)
     quotient = np.zeros(lanes.shape[2])
-    losses.add_change(base, labels, lanes, np.ones(1), quotient)
+    losses.add_change(0, base, labels, lanes, np.ones(1), np.empty(len(quotient)), quotient)
     return quotient
 
 
@@ -231,7 +231,7 @@ def test_each_row_is_its_own(name: str) -> None:
         z = generator.uniform(-3.0, 3.0, (3, 2))
         deltas = generator.uniform(-1.0, 1.0, (2, 3, lanes)) * 1e-4
         deltas[1, 2] *= 1e4  # one row through the full form
-        activation, base = np.full((3, 4), 8.0), np.empty((3, 2, 3))
+        activation, base = np.full((3, 4), 8.0), np.empty((3, 2, activations.BASE))
         activations.evaluate(code, z, activation, base)
         assert (activation[:, 2:] == 8.0).all()  # further columns are left alone
         changes, crossings = deltas.copy(), np.full((3, lanes), 5.0)
@@ -373,8 +373,8 @@ def test_the_loss_adds_up_over_outputs_examples_and_steps() -> None:
     examples, outputs, parameters = 3, 2, 5
     z, labels = generator.standard_normal((examples, outputs)), generator.random((examples, outputs))
     labels[0] = [0.0, 1.0]
-    total, base = np.empty(examples), np.empty((examples, outputs, 3))
-    losses.evaluate(z, labels, total, base)
+    total, base = np.empty(examples), np.empty((examples, outputs, activations.BASE))
+    losses.evaluate(0, z, labels, total, base)
     for example in range(examples):
         parts = [loss_of(z[example, output], labels[example, output]) for output in range(outputs)]
         assert total[example] == pytest.approx(sum(parts), rel=1e-15)
@@ -385,7 +385,7 @@ def test_the_loss_adds_up_over_outputs_examples_and_steps() -> None:
     for output, example, step in np.ndindex(outputs, examples, 2):
         row = deltas[output, example].reshape(2, parameters)[step]
         expected += coefficients[step] * loss_changes_of(float(labels[example, output]), float(z[example, output]), row.tolist())
-    losses.add_change(base, labels, deltas, coefficients, quotient)
+    losses.add_change(0, base, labels, deltas, coefficients, np.empty(len(quotient)), quotient)
     np.testing.assert_allclose(quotient, expected, rtol=1e-14)
 
 

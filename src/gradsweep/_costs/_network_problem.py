@@ -55,6 +55,7 @@ class NetworkProblem:
         self.shapes = _dense.block_shapes(self._sizes)
         self._rounding: dict[Precision, list[tuple[Array, Array]]] = {}
         self._kinked = any(layer.activation in _KINKED for layer in layers)
+        self._loss = losses.CODES["binary_cross_entropy"]
         self._labels = np.ascontiguousarray(y.T)
         self._codes = [activations.CODES[layer.activation] for layer in layers]
         self._inputs: list[Array] = []
@@ -68,7 +69,7 @@ class NetworkProblem:
             with np.errstate(over="ignore", invalid="ignore"):
                 z = inputs[:, :-1] @ layer.weights.T + layer.bias.T
             pre_activations.append(z)
-            base = np.empty((examples, units, 3))
+            base = np.empty((examples, units, activations.BASE))
             outputs = _with_ones(examples, units)
             activations.evaluate(code, z, outputs, base)
             self._inputs.append(inputs)
@@ -76,8 +77,8 @@ class NetworkProblem:
             inputs = outputs
         _dense.require_no_overflow(pre_activations)
         each = np.empty(examples)
-        self._loss_base = np.empty((examples, self._sizes[-1], 3))
-        losses.evaluate(pre_activations[-1], self._labels, each, self._loss_base)
+        self._loss_base = np.empty((examples, self._sizes[-1], activations.BASE))
+        losses.evaluate(self._loss, pre_activations[-1], self._labels, each, self._loss_base)
         #: Cost at the base point, by the kernels.
         self.loss = float(each.sum() / examples)
 
@@ -256,7 +257,7 @@ class _Group:
             (problem.layers[index].weights, problem._codes[index], problem._bases[index][examples])
             for index in range(layer + 1, len(problem.layers))
         ]
-        self._loss = problem._loss_base[examples], problem._labels[examples]
+        self._loss = problem._loss, problem._loss_base[examples], problem._labels[examples]
 
     def add(self, start: int, steps: Array, coefficients: Array, values: Array) -> Array:
         """Add the examples' part of the quotients of a run of parameters; return the crossings of each lane."""
@@ -275,9 +276,10 @@ class _Group:
                 before, deltas = deltas, _rooms.next_layer(len(weights), examples, lanes)
                 dense.propagate(weights, before, code, base, deltas, crossings)
         else:
-            deltas = _rooms.next_layer(self._loss[1].shape[1], examples, lanes)
+            deltas = _rooms.next_layer(self._loss[2].shape[1], examples, lanes)
             dense.place(unit_change, start, columns, deltas)
-        losses.add_change(*self._loss, deltas, coefficients, values)
+        # The perturbed unit's own changes have served their purpose, and leave room.
+        losses.add_change(*self._loss, deltas, coefficients, _rooms.unit_change, values)
         return crossings
 
 
