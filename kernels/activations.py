@@ -84,6 +84,9 @@ _CUBIC = 0.044715
 # Beyond this |z| the normal density is 0 in double precision.
 _NORMAL_END = 39.0
 
+# Beyond this |z| the tanh form of gelu is z or 0, to the last digit by far.
+_GELU_END = 1e3
+
 # Nodes and weights of Gauss-Legendre quadrature with eight points, on [-1, 1]; those on the left are their mirror images.
 _NODES = (0.18343464249564980, 0.52553240991632899, 0.79666647741362674, 0.96028985649753623)
 _WEIGHTS = (0.36268378337836198, 0.31370664587788729, 0.22238103445337447, 0.10122853629037626)
@@ -168,6 +171,8 @@ def _normal(z: float) -> float:
 @point
 def _normal_change(z: float, delta: float) -> float:
     """Φ(z+δ) − Φ(z), by quadrature of the density: all terms are positive, whereas values of Φ would be subtracted."""
+    if math.isnan(z) or math.isnan(delta):
+        return z + delta
     start = min(max(z, -_NORMAL_END), _NORMAL_END)
     stop = min(max(z + delta, -_NORMAL_END), _NORMAL_END)
     # Where z is within the density's range, δ itself is exact and stop − start is not.
@@ -194,13 +199,20 @@ def _full(code: int, z: float, delta: float) -> float:
         return softplus_change(z, delta)
     if code == GELU:
         change = _normal_change(z, delta)
-        level = _normal(z) + change if z > -1.0 else _normal(z + delta)
+        level = _normal(z + delta)
+    elif code == GELU_TANH and max(abs(z), abs(delta)) > _GELU_END:
+        # The cube would overflow; this far out the function is one of two straight lines at one of the points at least.
+        moved = z + delta
+        return delta if z > _GELU_END and moved > _GELU_END else _value(code, moved) - _value(code, z)
+    elif code == SILU:
+        change = _logistic_change(z, delta)
+        level = logistic(z + delta)
     else:
-        scale, cubic = (1.0, 0.0) if code == SILU else (2.0 * _SQRT_2_OVER_PI, _CUBIC)
         # (z+δ)³ − z³ = 3δ(z + δ/2)² + δ³/4, of one sign.
         centre = z + 0.5 * delta
-        inner = scale * (z + cubic * z * z * z)
-        inner_change = scale * (delta + cubic * delta * (3.0 * centre * centre + 0.25 * delta * delta))
+        inner = 2.0 * _SQRT_2_OVER_PI * (z + _CUBIC * z * z * z)
+        cubes = delta * (3.0 * centre * centre + 0.25 * delta * delta)
+        inner_change = 2.0 * _SQRT_2_OVER_PI * (delta + _CUBIC * cubes)
         change = _logistic_change(inner, inner_change)
         level = logistic(inner + inner_change)
     return delta * level + z * change
@@ -244,6 +256,8 @@ def softplus_series(z: float) -> tuple[float, float, float, float, float]:
 @point
 def _gated_series(code: int, z: float) -> tuple[float, float, float, float, float, float]:
     """Largest |δ| and coefficients of (z+δ)·g(z+δ), from those of g."""
+    if code == GELU_TANH and abs(z) > _GELU_END:
+        return abs(z) - _GELU_END, 1.0 if z > 0.0 else 0.0, 0.0, 0.0, 0.0, 0.0
     if code == GELU:
         level, steepness = _normal(z), max(1.0, abs(z))
         c1, c2, c3, c4, c5 = _normal_series(z)

@@ -65,11 +65,31 @@ def sigmoid(z: Array) -> Array:
     return np.where(z >= 0.0, 1.0, tail) / (1.0 + tail)
 
 
+def _normal(z: Array) -> Array:
+    result: Array = np.array([math.erfc(-value / math.sqrt(2.0)) / 2.0 for value in z.ravel()]).reshape(z.shape)
+    return result
+
+
+def _inner(z: Array) -> Array:
+    result: Array = 2.0 * np.sqrt(2.0 / np.pi) * (z + 0.044715 * z**3)
+    return result
+
+
+def _inner_slope(z: Array) -> Array:
+    result: Array = 2.0 * np.sqrt(2.0 / np.pi) * (1.0 + 3.0 * 0.044715 * z**2)
+    return result
+
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "identity": lambda z: z,
     "relu": lambda z: np.maximum(z, 0.0),
+    "leaky_relu": lambda z: np.where(z > 0.0, z, 0.01 * z),
     "tanh": np.tanh,
     "sigmoid": sigmoid,
+    "softplus": lambda z: np.logaddexp(0.0, z),
+    "silu": lambda z: z * sigmoid(z),
+    "gelu": lambda z: z * _normal(z),
+    "gelu_tanh": lambda z: z * sigmoid(_inner(z)),
 }
 
 
@@ -179,7 +199,7 @@ def crossings(
                 moved[name][place] = params[name][place] + offset * step
                 after = pre_activations(moved, x, hidden)
                 for activation, before, now in zip(hidden, base, after, strict=False):
-                    if activation == "relu":
+                    if activation in ("relu", "leaky_relu"):
                         result[name][place] += int(np.count_nonzero((before > 0.0) != (now > 0.0)))
             moved[name][place] = params[name][place]
     return result
@@ -192,6 +212,11 @@ DERIVATIVES: dict[str, Callable[[Array], Array]] = {
     "relu": lambda z: (z > 0.0).astype(np.float64),
     "tanh": lambda z: 1.0 / np.cosh(z) ** 2,
     "sigmoid": lambda z: sigmoid(z) * sigmoid(-z),
+    "leaky_relu": lambda z: np.where(z > 0.0, 1.0, 0.01),
+    "softplus": sigmoid,
+    "silu": lambda z: sigmoid(z) * (1.0 + z * sigmoid(-z)),
+    "gelu": lambda z: _normal(z) + z * np.exp(-(z**2) / 2.0) / np.sqrt(2.0 * np.pi),
+    "gelu_tanh": lambda z: sigmoid(_inner(z)) * (1.0 + z * sigmoid(-_inner(z)) * _inner_slope(z)),
 }
 
 
@@ -233,8 +258,12 @@ def exact_value(name: str, z: Any) -> Any:
         return z
     if name == "relu":
         return max(z, mpmath.mpf(0))
+    if name == "leaky_relu":
+        return z if z > 0 else mpmath.mpf(0.01) * z
     if name == "softplus":
         return max(z, mpmath.mpf(0)) + mpmath.log(1 + _exp_of_minus(abs(z)))
+    if name in GATES:
+        return z * exact_gate(name, z)
     # Of u = e^−|z| alone, so that an enormous z is no matter.
     u = _exp_of_minus(abs(z) if name == "sigmoid" else 2 * abs(z))
     if name == "sigmoid":
@@ -242,6 +271,27 @@ def exact_value(name: str, z: Any) -> Any:
     if name == "tanh":
         return mpmath.sign(z) * (1 - u) / (1 + u)
     raise KeyError(name)
+
+
+#: Activations of the form z·g(z).
+GATES = ("silu", "gelu", "gelu_tanh")
+
+
+def exact_gate(name: str, z: Any) -> Any:
+    """g(z) of an activation z·g(z), to the digits that are set."""
+    z = mpmath.mpf(z)
+    if name == "gelu":
+        return mpmath.erfc(-z / mpmath.sqrt(2)) / 2
+    if name == "gelu_tanh":
+        z = 2 * mpmath.sqrt(2 / mpmath.pi) * (z + mpmath.mpf("0.044715") * z**3)
+    return exact_value("sigmoid", z)
+
+
+def exact_gate_change(name: str, z: float, delta: float) -> tuple[Any, Any]:
+    """The two terms of (z+δ)·g(z+δ) − z·g(z): δ·g(z+δ) and z·(g(z+δ) − g(z)). Near the minimum they oppose each other."""
+    with mpmath.workdps(600):
+        moved = exact_gate(name, mpmath.mpf(z) + mpmath.mpf(delta))
+        return mpmath.mpf(delta) * moved, mpmath.mpf(z) * (moved - exact_gate(name, z))
 
 
 def _exp_of_minus(size: Any) -> Any:

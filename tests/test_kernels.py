@@ -18,7 +18,7 @@ from gradsweep.kernels import activations, losses
 
 Array = NDArray[np.float64]
 
-NAMES = ["identity", "relu", "tanh", "sigmoid"]
+NAMES = ["identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus"]
 
 #: What is promised wherever the exact result is a normal number; below, it is one smallest normal number.
 RELATIVE = 1e-15
@@ -252,6 +252,52 @@ def test_the_full_form_is_used_for_a_row_with_one_large_step() -> None:
             deltas[place] = 5.0
             changes = changes_of("tanh", 0.0, deltas.tolist())[0]
             assert changes[place] == pytest.approx(math.tanh(5.0), rel=1e-15)
+
+
+# ---- activations with a gate ---------------------------------------------------------------------------------------------
+
+
+def steepness(name: str, z: float) -> float:
+    """By what the rounding of z is magnified in the tail of a gate."""
+    return {"silu": 1.0, "gelu": 1.0 + abs(z), "gelu_tanh": 1.0 + 1.6 * (abs(z) + 0.045 * abs(z) ** 3)}[name]
+
+
+@pytest.mark.parametrize("signs", SIGNS, ids=["z+δ+", "z+δ-", "z-δ+", "z-δ-"])
+@pytest.mark.parametrize("name", naive.GATES)
+def test_gates(name: str, signs: tuple[float, float]) -> None:
+    """Small, full and mixed rows; right to rounding of the larger term, which is all but near the minimum the result."""
+    largest = 350.0 if name == "silu" else 12.0
+    for z in [signs[0] * size for size in (0.0, 1e-300, 1e-9, 0.3, 0.7517, 1.0, 1.2784645, 2.5, 6.0, 9.5, largest)]:
+        limit = SMALL / max(1.0, abs(z), steepness(name, z))
+        steps = [1e-300, 1e-30, 1e-9, 1e-7, 1e-5, 0.3 * limit, 0.999 * limit, 1.001 * limit, 0.01, 0.3, 1.0, 2.0, 7.0, 10.0]
+        deltas = [signs[1] * step for step in steps]
+        for row in [*([delta] for delta in deltas), deltas]:
+            for delta, got in zip(row, changes_of(name, z, row)[0], strict=True):
+                first, second = naive.exact_gate_change(name, z, delta)
+                scale = 2.0 * max(abs(first), abs(second)) * steepness(name, abs(z) + abs(delta))
+                require_close(got, first + second, f"{name}({z!r} + {delta!r}) − {name}({z!r})", scale)
+
+
+@pytest.mark.parametrize("name", naive.GATES)
+def test_values_with_gates(name: str) -> None:
+    points = [sign * size for size in (0.0, 1e-300, 0.1, 1.0, 3.0, 6.0, 30.0) for sign in (1.0, -1.0)]
+    for z, got in zip(points, value_of(name, points), strict=True):
+        with mpmath.workdps(100):
+            exact = naive.exact_value(name, z)
+            require_close(got, exact, f"{name}({z!r})", 4.0 * abs(exact) * (1.0 + z * z) * steepness(name, z))
+
+
+@pytest.mark.parametrize("name", naive.GATES)
+def test_gates_far_out_and_not_a_number(name: str) -> None:
+    for z, delta in itertools.product(
+        [-1e300, -1e4, -60.0, 0.0, 60.0, 1e4, 1e100], [-1e300, -1e4, -40.0, 1e-9, 40.0, 1e4, 1e300]
+    ):
+        moved = z + delta
+        expected = delta if z > 0.0 and moved > 0.0 else max(moved, 0.0) - max(z, 0.0)
+        got = float(changes_of(name, z, [delta])[0][0])
+        assert math.isclose(got, expected, rel_tol=1e-9, abs_tol=max(1e-9 * abs(delta), 0.2)), (z, delta, got)
+    for z, delta in ((math.nan, 1.0), (math.nan, 1e-9), (1.0, math.nan)):
+        assert math.isnan(changes_of(name, z, [delta])[0][0])
 
 
 # ---- kinks ---------------------------------------------------------------------------------------------------------------

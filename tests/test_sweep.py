@@ -21,7 +21,7 @@ from gradsweep._costs._protocol import Chunk
 from gradsweep._schemes import BACKWARD, CENTRAL, FORWARD, Scheme
 
 SCHEMES = {scheme.name: scheme for scheme in (CENTRAL, FORWARD, BACKWARD)}
-NAMES = ["identity", "relu", "tanh", "sigmoid"]
+NAMES = ["identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "silu", "gelu", "gelu_tanh"]
 
 thorough = settings(deadline=None, derandomize=True, max_examples=60)
 

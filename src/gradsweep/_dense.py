@@ -4,6 +4,7 @@ Nothing here uses the kernels: these are the values that the kernels are held ag
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,11 +26,14 @@ class Activation:
         f'(Z).
     roughness : callable
         Absolute rounding of f' as people compute it, in units of the machine epsilon: 1 − A² is off by 1 however small it is.
+    curvature : callable
+        A bound on |f''|, by which rounding of Z moves f'.
     """
 
     value: Callable[[Array], Array]
     derivative: Callable[[Array], Array]
     roughness: Callable[[Array], Array]
+    curvature: Callable[[Array], Array]
 
 
 def _sigmoid(z: Array) -> Array:
@@ -54,13 +58,85 @@ def _relu_derivative(z: Array) -> Array:
     return (z > 0).astype(np.float64)
 
 
+def _leaky_relu(z: Array) -> Array:
+    return np.where(z > 0, z, LEAK * z)
+
+
+def _leaky_relu_derivative(z: Array) -> Array:
+    return np.where(z > 0, 1.0, LEAK)
+
+
+def _softplus(z: Array) -> Array:
+    return np.logaddexp(0.0, z)
+
+
+def _silu(z: Array) -> Array:
+    return z * _sigmoid(z)
+
+
+def _silu_derivative(z: Array) -> Array:
+    return _sigmoid(z) + z * _sigmoid_derivative(z)
+
+
+def _gelu_tanh(z: Array) -> Array:
+    return z * _sigmoid(_gelu_inner(z))
+
+
+def _gelu_tanh_derivative(z: Array) -> Array:
+    inner = _gelu_inner(z)
+    return _sigmoid(inner) + z * _sigmoid_derivative(inner) * _GELU_SCALE * (1.0 + 3.0 * _GELU_CUBIC * z * z)
+
+
+def _gelu_inner(z: Array) -> Array:
+    # tanh u = 2σ(2u) − 1, so that (1 + tanh u)/2 is σ(2u).
+    return _GELU_SCALE * (z + _GELU_CUBIC * z**3)
+
+
+_complementary_error_function = np.vectorize(math.erfc, otypes=[np.float64])
+
+
+def _normal(z: Array) -> Array:
+    result: Array = 0.5 * _complementary_error_function(-z / math.sqrt(2.0))
+    return result
+
+
+def _gelu(z: Array) -> Array:
+    return z * _normal(z)
+
+
+def _gelu_derivative(z: Array) -> Array:
+    return _normal(z) + z * np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+
+
+def _size(z: Array) -> Array:
+    return 1.0 + np.abs(z)
+
+
+def _twice(z: Array) -> Array:
+    return np.full_like(z, 2.0)
+
+
+#: Slope of leaky_relu on the left.
+LEAK = 0.01
+
+_GELU_SCALE = 2.0 * math.sqrt(2.0 / math.pi)
+_GELU_CUBIC = 0.044715
+
 #: Every activation by its name.
 ACTIVATIONS = {
-    "identity": Activation(lambda z: z, np.ones_like, np.zeros_like),
-    "relu": Activation(_relu, _relu_derivative, np.zeros_like),
-    "tanh": Activation(np.tanh, _tanh_derivative, np.ones_like),
-    "sigmoid": Activation(_sigmoid, _sigmoid_derivative, _sigmoid),
+    "identity": Activation(lambda z: z, np.ones_like, np.zeros_like, np.zeros_like),
+    "relu": Activation(_relu, _relu_derivative, np.zeros_like, np.zeros_like),
+    "leaky_relu": Activation(_leaky_relu, _leaky_relu_derivative, np.zeros_like, np.zeros_like),
+    "tanh": Activation(np.tanh, _tanh_derivative, np.ones_like, lambda z: 2.0 * _tanh_derivative(z)),
+    "sigmoid": Activation(_sigmoid, _sigmoid_derivative, _sigmoid, _sigmoid_derivative),
+    "softplus": Activation(_softplus, _sigmoid, _sigmoid, _sigmoid_derivative),
+    "silu": Activation(_silu, _silu_derivative, _size, _twice),
+    "gelu": Activation(_gelu, _gelu_derivative, _size, _twice),
+    "gelu_tanh": Activation(_gelu_tanh, _gelu_tanh_derivative, _size, _twice),
 }
+
+#: Slopes on both sides of the kink at 0, of those that have one.
+KINKS = {"relu": (0.0, 1.0), "leaky_relu": (LEAK, 1.0)}
 
 
 # What an estimate that overflows is replaced by: the product of two is still finite.
@@ -230,8 +306,10 @@ def subgradients(layers: list[Layer], done: Pass, y: Array) -> list[tuple[Array,
             below, above = (part.T for part in _interval_product(low.T, high.T, weights))
             z = done.z[index - 1]
             activation = layers[index - 1].activation
-            least = ACTIVATIONS[activation].derivative(z)
-            most = np.where(z == 0.0, 1.0, least) if activation == "relu" else least
+            least = most = ACTIVATIONS[activation].derivative(z)
+            if activation in KINKS:
+                left, right = KINKS[activation]
+                least, most = np.where(z == 0.0, left, least), np.where(z == 0.0, right, most)
             products = np.stack([below * least, below * most, above * least, above * most])
             low, high = products.min(axis=0), products.max(axis=0)
     return result[::-1]
@@ -290,8 +368,7 @@ def _rounding(layers: list[Layer], done: Pass, y: Array, least: float) -> list[t
             before = ACTIVATIONS[layers[index - 1].activation]
             z = done.z[index - 1]
             slope = np.abs(before.derivative(z))
-            # |f''| is at most 2·f' for the activations whose derivative is computed without a subtraction.
-            rough = 2.0 * before.roughness(z) + 2.0 * slope * z_errors[index - 1] + least
+            rough = 2.0 * before.roughness(z) + before.curvature(z) * z_errors[index - 1] + least
             error = passed_on * slope + np.abs(da[index - 1]) * rough + least
     return factors[::-1]
 

@@ -27,7 +27,8 @@ class Network:
     layers : sequence of int
         Sizes of the layers, the inputs first: at least two, each at least 1.
     hidden : str or sequence of str, default: "tanh"
-        Activation of the hidden layers, one for all or one for each: ``"tanh"``, ``"relu"``, ``"sigmoid"`` or ``"identity"``.
+        Activation of the hidden layers, one for all or one for each: ``"tanh"``, ``"relu"``, ``"leaky_relu"`` (slope 0.01),
+        ``"sigmoid"``, ``"softplus"``, ``"silu"``, ``"gelu"`` (exact), ``"gelu_tanh"`` or ``"identity"``.
 
     Raises
     ------

@@ -27,9 +27,6 @@ _CELLS = 2**17
 # most twice as many, so that its results stay below 128 KB, from where on the C library takes memory from the system each time.
 _MOST_PARAMETERS = 7680
 
-# Activations with a kink, whose crossings are counted.
-_KINKED = frozenset({"relu"})
-
 
 class NetworkProblem:
     """The sweep over a network's parameters at one point.
@@ -54,7 +51,7 @@ class NetworkProblem:
         self._sizes = [x.shape[0], *(layer.weights.shape[0] for layer in layers)]
         self.shapes = _dense.block_shapes(self._sizes)
         self._rounding: dict[Precision, list[tuple[Array, Array]]] = {}
-        self._kinked = any(layer.activation in _KINKED for layer in layers)
+        self._kinked = any(layer.activation in _dense.KINKS for layer in layers)
         self._loss = losses.CODES["binary_cross_entropy"]
         self._labels = np.ascontiguousarray(y.T)
         self._codes = [activations.CODES[layer.activation] for layer in layers]
