@@ -230,24 +230,95 @@ def require_no_overflow(z: list[Array]) -> None:
             raise InputError(f"params: the pre-activations of layer {number} overflow; scale the weights or X down")
 
 
-def cross_entropy(logits: Array, y: Array) -> float:
-    """Binary cross-entropy on logits: summed over outputs, mean over examples.
+@dataclass(frozen=True)
+class Loss:
+    """A loss on logits, in NumPy.
+
+    Attributes
+    ----------
+    output : str
+        The output that it belongs to.
+    value : callable
+        Loss of each example, of the logits and labels: array of shape (examples,).
+    probability : callable
+        Output of the network, of the logits.
+    rounding : callable
+        Rounding of output − y, in units of the machine epsilon, of output, labels and the rounding of the logits.
+    """
+
+    output: str
+    value: Callable[[Array, Array], Array]
+    probability: Callable[[Array], Array]
+    rounding: Callable[[Array, Array, Array], Array]
+
+
+def _binary_cross_entropy(z: Array, y: Array) -> Array:
+    losses: Array = ((1.0 - y) * np.logaddexp(0.0, z) + y * np.logaddexp(0.0, -z)).sum(axis=0)
+    return losses
+
+
+def _log_softmax(z: Array) -> Array:
+    shifted = z - z.max(axis=0, keepdims=True)
+    result: Array = shifted - np.log(np.exp(shifted).sum(axis=0, keepdims=True))
+    return result
+
+
+def _softmax(z: Array) -> Array:
+    powers = np.exp(z - z.max(axis=0, keepdims=True))
+    result: Array = powers / powers.sum(axis=0, keepdims=True)
+    return result
+
+
+def _softmax_cross_entropy(z: Array, y: Array) -> Array:
+    losses: Array = -(y * _log_softmax(z)).sum(axis=0)
+    return losses
+
+
+def _squared_error(z: Array, y: Array) -> Array:
+    losses: Array = 0.5 * ((z - y) ** 2).sum(axis=0)
+    return losses
+
+
+#: Every loss by its name. Each has output − y for the gradient of an example's loss with respect to its logits.
+LOSSES = {
+    # Output − y is as exact as its larger operand, and the output moves with the rounding of the logits.
+    "binary_cross_entropy": Loss(
+        "sigmoid", _binary_cross_entropy, _sigmoid, lambda p, y, error: 2.0 * (p + y) + p * (1.0 - p) * error
+    ),
+    "softmax_cross_entropy": Loss(
+        "softmax",
+        _softmax_cross_entropy,
+        _softmax,
+        lambda p, y, error: 4.0 * (p + y) + 2.0 * p * error.max(axis=0, keepdims=True),
+    ),
+    "squared_error": Loss("identity", _squared_error, lambda z: z, lambda p, y, error: 2.0 * (np.abs(p) + np.abs(y)) + error),
+}
+
+
+def mean_loss(loss: str, logits: Array, y: Array) -> float:
+    """Mean over the examples of a loss.
 
     Parameters
     ----------
+    loss : str
+        A name of `LOSSES`.
     logits, y : arrays of shape (outputs, examples)
-        Logits, and labels in [0, 1].
+        Logits and labels.
 
     Returns
     -------
     float
-        (1 − y)·log(1 + e^z) + y·log(1 + e^−z), in a form that cannot overflow.
+        In a form that neither overflows nor takes the logarithm of 0.
     """
-    losses = (1.0 - y) * np.logaddexp(0.0, logits) + y * np.logaddexp(0.0, -logits)
-    return float(losses.sum() / logits.shape[1])
+    return float(LOSSES[loss].value(logits, y).sum() / logits.shape[1])
 
 
-def backward(layers: list[Layer], done: Pass, y: Array) -> tuple[list[Array], list[Array]]:
+def penalty(layers: list[Layer], l2: float, examples: int) -> float:
+    """λ/(2m)·Σ‖W‖² over the weights of all layers; biases are not penalised."""
+    return l2 / (2.0 * examples) * sum(float(np.vdot(layer.weights, layer.weights)) for layer in layers) if l2 else 0.0
+
+
+def backward(layers: list[Layer], done: Pass, error: Array) -> tuple[list[Array], list[Array]]:
     """Backpropagation.
 
     Parameters
@@ -256,8 +327,8 @@ def backward(layers: list[Layer], done: Pass, y: Array) -> tuple[list[Array], li
         The network.
     done : Pass
         Its forward pass.
-    y : array of shape (outputs, examples)
-        Labels.
+    error : array of shape (outputs, examples)
+        Gradient of each example's loss with respect to its logits: output − y.
 
     Returns
     -------
@@ -266,7 +337,7 @@ def backward(layers: list[Layer], done: Pass, y: Array) -> tuple[list[Array], li
     da : list of arrays of shape (units, examples)
         The same with respect to each layer's activations; the last one stands for the logits.
     """
-    da = [_sigmoid(done.z[-1]) - y]
+    da = [error]
     dz = [da[0]]
     for layer, after, z in zip(layers[-2::-1], layers[:0:-1], done.z[-2::-1], strict=True):
         da.append(after.weights.T @ dz[-1])
@@ -274,7 +345,7 @@ def backward(layers: list[Layer], done: Pass, y: Array) -> tuple[list[Array], li
     return dz[::-1], da[::-1]
 
 
-def subgradients(layers: list[Layer], done: Pass, y: Array) -> list[tuple[Array, Array]]:
+def subgradients(layers: list[Layer], done: Pass, error: Array) -> list[tuple[Array, Array]]:
     """Bounds on what backpropagation gives, whatever it takes for relu' at 0, for each unit and example its own value in [0, 1].
 
     Where several units are at their kink at once, a backward pass need not lie between the one-sided slopes of the cost: it
@@ -286,8 +357,8 @@ def subgradients(layers: list[Layer], done: Pass, y: Array) -> list[tuple[Array,
         The network.
     done : Pass
         Its forward pass.
-    y : array of shape (outputs, examples)
-        Labels.
+    error : array of shape (outputs, examples)
+        Output − y.
 
     Returns
     -------
@@ -295,8 +366,8 @@ def subgradients(layers: list[Layer], done: Pass, y: Array) -> list[tuple[Array,
         The smallest and the largest gradient, for each layer's weights and, as last column, its bias; by interval arithmetic, so
         not always attained.
     """
-    examples = y.shape[1]
-    low = high = _sigmoid(done.z[-1]) - y
+    examples = error.shape[1]
+    low = high = error
     result: list[tuple[Array, Array]] = []
     for index in range(len(layers) - 1, -1, -1):
         inputs = np.vstack([done.inputs[index], np.ones((1, examples))]).T / examples
@@ -321,7 +392,7 @@ def _interval_product(low: Array, high: Array, factor: Array) -> tuple[Array, Ar
     return low @ positive + high @ negative, high @ positive + low @ negative
 
 
-def rounding(layers: list[Layer], done: Pass, y: Array, least: float) -> list[tuple[Array, Array]]:
+def rounding(layers: list[Layer], done: Pass, y: Array, loss: str, least: float) -> list[tuple[Array, Array]]:
     r"""How much rounding an entry of a backpropagated gradient may carry, as factors of low rank.
 
     A running error analysis: each quantity of the forward and backward pass gets an estimate of its rounding in units of the
@@ -337,6 +408,8 @@ def rounding(layers: list[Layer], done: Pass, y: Array, least: float) -> list[tu
         Its forward pass.
     y : array of shape (outputs, examples)
         Labels.
+    loss : str
+        A name of `LOSSES`.
     least : float
         Smallest normal number, in units of epsilon.
 
@@ -346,15 +419,15 @@ def rounding(layers: list[Layer], done: Pass, y: Array, least: float) -> list[tu
         A pair for each layer. Their product, times epsilon, is the rounding of dW, its last column that of db.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        return _rounding(layers, done, y, least)
+        return _rounding(layers, done, y, LOSSES[loss], least)
 
 
-def _rounding(layers: list[Layer], done: Pass, y: Array, least: float) -> list[tuple[Array, Array]]:
+def _rounding(layers: list[Layer], done: Pass, y: Array, loss: Loss, least: float) -> list[tuple[Array, Array]]:
     examples = y.shape[1]
     input_errors, z_errors = _forward_rounding(layers, done, least)
-    dz, da = backward(layers, done, y)
-    # AL − Y is as exact as its larger operand, and AL moves with the rounding of the logits.
-    error = 2.0 * (_sigmoid(done.z[-1]) + y) + _sigmoid_derivative(done.z[-1]) * z_errors[-1] + least
+    output = loss.probability(done.z[-1])
+    dz, da = backward(layers, done, output - y)
+    error = loss.rounding(output, y, z_errors[-1]) + least
     factors: list[tuple[Array, Array]] = []
     for index in range(len(layers) - 1, -1, -1):
         left, right = _bordered(error + _growth(examples) * np.abs(dz[index]), done.inputs[index], 1.0)

@@ -16,9 +16,10 @@ from gradsweep._types import Array
 
 
 class Network:
-    """A dense network with a sigmoid output and binary cross-entropy.
+    """A dense network.
 
-    Layer l computes ``Z = W @ A + b`` and ``A = f(Z)``, the last one ``sigmoid(Z)``. The cost is the mean over the examples.
+    Layer l computes ``Z = W @ A + b`` and ``A = f(Z)``; the last one has the activation of the output. The cost is the mean over
+    the examples of the loss, summed over the outputs, and ``l2 / (2 m) * sum of W²`` over the weights of all layers.
     Parameters are a dict W1, b1, W2, … with W of shape (units, inputs) and b of shape (units, 1). Data have a column for each
     example.
 
@@ -30,10 +31,19 @@ class Network:
         Activation of the hidden layers, one for all or one for each: ``"tanh"``, ``"relu"``, ``"leaky_relu"`` (slope 0.01),
         ``"sigmoid"``, ``"softplus"``, ``"silu"``, ``"gelu"`` (exact), ``"gelu_tanh"`` or ``"identity"``.
 
+    output : str, default: "sigmoid"
+        ``"sigmoid"``, ``"softmax"`` or ``"identity"``.
+    loss : str, optional
+        The loss that belongs to the output: ``"binary_cross_entropy"`` (sigmoid), ``"softmax_cross_entropy"`` (softmax), or
+        ``"squared_error"``, half of the squared difference (identity).
+    l2 : float, default: 0
+        λ of the penalty on the weights.
+
     Raises
     ------
     InputError
-        A layer without units, less than two layers, or an activation that is not known.
+        A layer without units, less than two layers, a name that is not known, an output and a loss that do not belong together,
+        or a negative penalty.
 
     Examples
     --------
@@ -47,13 +57,25 @@ class Network:
     'pass'
     """
 
-    def __init__(self, layers: Sequence[int], hidden: str | Sequence[str] = "tanh") -> None:
+    def __init__(
+        self,
+        layers: Sequence[int],
+        hidden: str | Sequence[str] = "tanh",
+        output: str = "sigmoid",
+        loss: str | None = None,
+        l2: float = 0.0,
+    ) -> None:
         self.layers = _read_layers(layers)
         self.hidden = _read_hidden(hidden, len(self.layers) - 2)
+        self.loss = _read_loss(output, loss)
+        self.output = _dense.LOSSES[self.loss].output
+        self.l2 = _read_penalty(l2)
 
     def __repr__(self) -> str:
         """Text that makes the same network."""
-        return f"Network({list(self.layers)}, hidden={list(self.hidden)})"
+        more = f", output={self.output!r}" if self.output != "sigmoid" else ""
+        more += f", l2={self.l2}" if self.l2 else ""
+        return f"Network({list(self.layers)}, hidden={list(self.hidden)}{more})"
 
     def initialize(self, seed: int = 0) -> dict[str, Array]:
         """Random parameters at which a check is worth something.
@@ -91,7 +113,7 @@ class Network:
         Returns
         -------
         array of shape (outputs, examples)
-            Probabilities.
+            Probabilities, or the logits themselves where the output is the identity.
 
         Raises
         ------
@@ -101,7 +123,7 @@ class Network:
         x = self._read_inputs(X)
         cost = self._cost(x, np.zeros((self.layers[-1], x.shape[1])))
         logits = _dense.checked_forward(cost.read(params), x).z[-1]
-        return _dense.ACTIVATIONS["sigmoid"].value(logits)
+        return _dense.LOSSES[self.loss].probability(logits)
 
     def cost(self, X: ArrayLike, Y: ArrayLike, like: PlainCost | None = None) -> NetworkCost:
         """Cost on some data, to be called with parameters or given to :func:`gradsweep.check`.
@@ -111,7 +133,7 @@ class Network:
         X : array_like of shape (features, examples)
             Inputs. Any real type; unsigned bytes as in an image are fine.
         Y : array_like of shape (outputs, examples)
-            Labels in [0, 1].
+            Labels: in [0, 1] for a cross-entropy, with the sum 1 in each column for softmax; any numbers for the squared error.
         like : callable, optional
             Your own cost: parameters in, a number out. The kernels must agree with it at the checked parameters and at some
             perturbed ones, else the check stops with an error. Without it they must agree with this class in plain NumPy.
@@ -124,7 +146,7 @@ class Network:
         Raises
         ------
         InputError
-            Shapes that do not fit, no examples, labels outside [0, 1], or an entry that is not a finite real number.
+            Shapes that do not fit, no examples, labels that the loss does not take, or an entry that is not a finite real number.
         """
         if like is not None and not callable(like):
             raise InputError(f"like is of type {type(like).__name__}, but must be a function of the parameters")
@@ -141,7 +163,7 @@ class Network:
         X : array_like of shape (features, examples)
             Inputs.
         Y : array_like of shape (outputs, examples)
-            Labels in [0, 1].
+            Labels, as for `cost`.
 
         Returns
         -------
@@ -156,15 +178,17 @@ class Network:
         cost = self.cost(X, Y)
         layers = cost.read(params)
         done = _dense.checked_forward(layers, cost.x)
-        dz, _ = _dense.backward(layers, done, cost.y)
+        dz, _ = _dense.backward(layers, done, _dense.LOSSES[self.loss].probability(done.z[-1]) - cost.y)
         gradient: dict[str, Array] = {}
         for number, (inputs, errors) in enumerate(zip(done.inputs, dz, strict=True), start=1):
             gradient[f"dW{number}"] = errors @ inputs.T / cost.y.shape[1]
+            if self.l2:
+                gradient[f"dW{number}"] += self.l2 / cost.y.shape[1] * layers[number - 1].weights
             gradient[f"db{number}"] = errors.mean(axis=1, keepdims=True)
         return gradient
 
     def _cost(self, x: Array, y: Array, like: PlainCost | None = None) -> NetworkCost:
-        return NetworkCost(self.layers, (*self.hidden, "identity"), x, y, like)
+        return NetworkCost(self.layers, (*self.hidden, "identity"), x, y, self.loss, self.l2, like)
 
     def _read_inputs(self, X: ArrayLike) -> Array:
         given = read_numbers(X, "X")
@@ -178,10 +202,16 @@ class Network:
 
     def _read_labels(self, Y: ArrayLike, examples: int) -> Array:
         y = read_array(Y, "Y", (self.layers[-1], examples))
+        if self.loss == "squared_error":
+            return y
         wrong = np.argwhere((y < 0) | (y > 1))
         if len(wrong):
             row, column = wrong[0]
             raise InputError(f"Y[{row}, {column}] is {y[row, column]}; labels must lie in [0, 1]")
+        sums = y.sum(axis=0)
+        if self.loss == "softmax_cross_entropy" and not np.allclose(sums, 1.0, rtol=0.0, atol=1e-6):
+            column = int(np.argmax(np.abs(sums - 1.0)))
+            raise InputError(f"Y[:, {column}] has the sum {sums[column]}; the labels of an example must add up to 1 for softmax")
         return y
 
 
@@ -206,3 +236,23 @@ def _read_hidden(hidden: str | Sequence[str], count: int) -> tuple[str, ...]:
         if not isinstance(name, str) or name not in _dense.ACTIVATIONS:
             raise InputError(f"hidden: activation {name!r} is not known; known are {known(list(_dense.ACTIVATIONS))}")
     return tuple(str(name) for name in names)
+
+
+def _read_loss(output: str, loss: str | None) -> str:
+    losses = {each.output: name for name, each in _dense.LOSSES.items()}
+    if not isinstance(output, str) or output not in losses:
+        raise InputError(f"output: {output!r} is not known; known are {known(list(losses))}")
+    if loss is None:
+        return losses[output]
+    if not isinstance(loss, str) or loss not in _dense.LOSSES:
+        raise InputError(f"loss: {loss!r} is not known; known are {known(list(_dense.LOSSES))}")
+    if losses[output] != loss:
+        raise InputError(f"loss: {loss!r} belongs to the output {_dense.LOSSES[loss].output!r}, not {output!r}")
+    return loss
+
+
+def _read_penalty(l2: float) -> float:
+    value = read_numbers(l2, "l2")
+    if value.ndim or value.dtype.kind == "b" or not 0.0 <= float(value) < np.inf:
+        raise InputError(f"l2 must be a finite number of at least 0, not {l2!r}")
+    return float(value)

@@ -40,6 +40,10 @@ class NetworkCost:
         Inputs.
     y : array of shape (outputs, examples)
         Labels.
+    loss : str
+        A name of the losses.
+    l2 : float
+        λ of the penalty λ/(2m)·Σ‖W‖².
     like : callable or None
         The user's own cost, which the kernels must agree with.
     """
@@ -48,6 +52,8 @@ class NetworkCost:
     activations: tuple[str, ...]
     x: Array
     y: Array
+    loss: str
+    l2: float
     like: PlainCost | None
 
     @functools.cached_property
@@ -97,7 +103,11 @@ class NetworkCost:
         InputError
             See `read`.
         """
-        return _dense.cross_entropy(_dense.checked_forward(self.read(params), self.x).z[-1], self.y)
+        layers = self.read(params)
+        return self._value(layers, _dense.checked_forward(layers, self.x))
+
+    def _value(self, layers: list[_dense.Layer], done: _dense.Pass) -> float:
+        return _dense.mean_loss(self.loss, done.z[-1], self.y) + _dense.penalty(layers, self.l2, self.y.shape[1])
 
     def prepare(self, params: Mapping[str, Any], seed: int = 0) -> "NetworkProblem":
         """Check the parameters, run the base pass, and hold the kernels against the plain cost.
@@ -126,7 +136,7 @@ class NetworkCost:
         from gradsweep._costs._network_problem import NetworkProblem
 
         exactness = precision(read_numbers(params[name], name) for name in self.shapes)
-        problem = NetworkProblem(layers, self.x, self.y, exactness)
+        problem = NetworkProblem(layers, self.x, self.y, self.loss, self.l2, exactness)
         self._guard(problem, params, seed)
         return problem
 
@@ -148,10 +158,10 @@ class NetworkCost:
     def _plain_value(self, problem: "NetworkProblem", params: Mapping[str, Any], place: Any) -> float:
         """Plain cost, the user's own if there is one, with one entry perturbed."""
         if self.like is None and place is None:
-            return _dense.cross_entropy(problem.plain_pass.z[-1], self.y)
+            return self._value(problem.layers, problem.plain_pass)
         if self.like is None:
-            perturbed = _dense.forward(_perturbed(problem.layers, place), self.x)
-            return _dense.cross_entropy(perturbed.z[-1], self.y)
+            perturbed = _perturbed(problem.layers, place)
+            return self._value(perturbed, _dense.forward(perturbed, self.x))
         own = {name: np.array(params[name], dtype=np.float64) for name in self.shapes}
         if place is not None:
             own[place[0]][place[1]] += _VISIBLE_STEP

@@ -39,11 +39,15 @@ class NetworkProblem:
         Inputs.
     y : array of shape (outputs, examples)
         Labels.
+    loss : str
+        A name of the losses.
+    l2 : float
+        λ of the penalty λ/(2m)·Σ‖W‖².
     precision : Precision
         Of the least precise of the parameters.
     """
 
-    def __init__(self, layers: list[_dense.Layer], x: Array, y: Array, precision: Precision) -> None:
+    def __init__(self, layers: list[_dense.Layer], x: Array, y: Array, loss: str, l2: float, precision: Precision) -> None:
         kernels.load()
         self.layers = layers
         self.precision = precision
@@ -52,7 +56,8 @@ class NetworkProblem:
         self.shapes = _dense.block_shapes(self._sizes)
         self._rounding: dict[Precision, list[tuple[Array, Array]]] = {}
         self._kinked = any(layer.activation in _dense.KINKS for layer in layers)
-        self._loss = losses.CODES["binary_cross_entropy"]
+        self._loss, self._loss_code = loss, losses.CODES[loss]
+        self._decay = l2 / x.shape[1]
         self._labels = np.ascontiguousarray(y.T)
         self._codes = [activations.CODES[layer.activation] for layer in layers]
         self._inputs: list[Array] = []
@@ -75,9 +80,9 @@ class NetworkProblem:
         _dense.require_no_overflow(pre_activations)
         each = np.empty(examples)
         self._loss_base = np.empty((examples, self._sizes[-1], activations.BASE))
-        losses.evaluate(self._loss, pre_activations[-1], self._labels, each, self._loss_base)
+        losses.evaluate(self._loss_code, pre_activations[-1], self._labels, each, self._loss_base)
         #: Cost at the base point, by the kernels.
-        self.loss = float(each.sum() / examples)
+        self.loss = float(each.sum() / examples) + _dense.penalty(layers, l2, examples)
 
     @functools.cached_property
     def largest_input(self) -> float:
@@ -176,7 +181,18 @@ class NetworkProblem:
                 crossed = group.add(chunk.start + start, steps, coefficients, values[part])
                 if self._kinked:
                     crossings[part] += crossed.reshape(-1, len(values[part])).sum(axis=0)
+        if self._decay:
+            self._add_penalty(chunk, scheme, step, values)
         return Quotients(values, crossings)
+
+    def _add_penalty(self, chunk: Chunk, scheme: Scheme, step: float, values: Array) -> None:
+        """Add the quotient of λ/(2m)·w²: its change is λ/(2m)·d·(2w + d), without a difference of squares."""
+        columns = self.layer_shapes[chunk.layer][1]
+        row, column = np.divmod(np.arange(chunk.start, chunk.stop), columns)
+        penalised = column < columns - 1  # biases are not
+        weights = self.layers[chunk.layer].weights[row[penalised], column[penalised]]
+        for d, coefficient in zip(scheme.steps(step), scheme.coefficients(step), strict=True):
+            values[penalised] += coefficient * (0.5 * self._decay * d * (2.0 * weights + d))
 
     def blocks(self, layer: int, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Views of a layer's array of shape (units, inputs + 1): its weights and its bias by name."""
@@ -206,10 +222,12 @@ class NetworkProblem:
         """
         if precision not in self._rounding:
             least = precision.tiny / precision.epsilon
-            self._rounding[precision] = _dense.rounding(self.layers, self.plain_pass, self._y, least)
+            self._rounding[precision] = _dense.rounding(self.layers, self.plain_pass, self._y, self._loss, least)
         left, right = self._rounding[precision][int(name[1:]) - 1]
         # np.dot, since matmul takes five times as long where there is a single example.
         bound: Array = np.dot(precision.epsilon * left[rows], right[:, :-1] if name[0] == "W" else right[:, -1:])
+        if self._decay and name[0] == "W":
+            bound += 4.0 * precision.epsilon * self._decay * np.abs(self.layers[int(name[1:]) - 1].weights[rows])
         return bound
 
     def subgradients(self, layer: int) -> tuple[Array, Array]:
@@ -229,7 +247,13 @@ class NetworkProblem:
 
     @functools.cached_property
     def _subgradients(self) -> list[tuple[Array, Array]]:
-        return _dense.subgradients(self.layers, self.plain_pass, self._y)
+        error = _dense.LOSSES[self._loss].probability(self.plain_pass.z[-1]) - self._y
+        bounds = _dense.subgradients(self.layers, self.plain_pass, error)
+        if self._decay:
+            for layer, (least, most) in zip(self.layers, bounds, strict=True):
+                least[:, :-1] += self._decay * layer.weights
+                most[:, :-1] += self._decay * layer.weights
+        return bounds
 
 
 class _Group:
@@ -254,7 +278,7 @@ class _Group:
             (problem.layers[index].weights, problem._codes[index], problem._bases[index][examples])
             for index in range(layer + 1, len(problem.layers))
         ]
-        self._loss = problem._loss, problem._loss_base[examples], problem._labels[examples]
+        self._loss = problem._loss_code, problem._loss_base[examples], problem._labels[examples]
 
     def add(self, start: int, steps: Array, coefficients: Array, values: Array) -> Array:
         """Add the examples' part of the quotients of a run of parameters; return the crossings of each lane."""
