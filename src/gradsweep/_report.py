@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+from gradsweep._presenting._text import format_report
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Entry
 
@@ -103,6 +104,4 @@ class Report:
 
     def __str__(self) -> str:
         """The report as plain text, at most 100 columns wide."""
-        from gradsweep._presenting._text import format_report
-
         return format_report(self)

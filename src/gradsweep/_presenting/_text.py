@@ -1,19 +1,46 @@
 """A report as plain text."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from gradsweep._parameters import format_index
 from gradsweep._verdict import Block, Entry, Status
-
-if TYPE_CHECKING:
-    from gradsweep._report import Report
 
 _MOST_ENTRIES = 5
 
 _WIDTH = 100
 
 
-def format_report(report: "Report") -> str:
+class Report(Protocol):
+    """What is shown of a report; `gradsweep.Report` has it all, and rests on this file."""
+
+    @property
+    def verdict(self) -> str: ...  # noqa: D102 - see gradsweep.Report for each of these
+    @property
+    def difference(self) -> float: ...  # noqa: D102
+    @property
+    def tolerance(self) -> float: ...  # noqa: D102
+    @property
+    def precision(self) -> float: ...  # noqa: D102
+    @property
+    def blocks(self) -> tuple[Block, ...]: ...  # noqa: D102
+    @property
+    def mode(self) -> str: ...  # noqa: D102
+    @property
+    def scheme(self) -> str: ...  # noqa: D102
+    @property
+    def step(self) -> float: ...  # noqa: D102
+    @property
+    def evaluations(self) -> int: ...  # noqa: D102
+    @property
+    def seconds(self) -> float: ...  # noqa: D102
+    @property
+    def crossed(self) -> int: ...  # noqa: D102
+    @property
+    def kinks(self) -> int: ...  # noqa: D102
+    def worst(self, k: int) -> list[Entry]: ...  # noqa: D102
+
+
+def format_report(report: Report) -> str:
     """Verdict first, a line for each block, the worst entries of a wrong gradient, then how it was checked.
 
     Parameters
@@ -51,7 +78,7 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds / 1e-6:.3g} µs"
 
 
-def _headline(report: "Report") -> str:
+def _headline(report: Report) -> str:
     size = format_size(sum(block.size for block in report.blocks), "entry")
     if report.verdict == "pass":
         vacuous = sum(block.vacuous for block in report.blocks)
@@ -77,7 +104,7 @@ def _list(names: list[str], room: int) -> str:
     return f"{len(names)} others"
 
 
-def _table(report: "Report") -> list[str]:
+def _table(report: Report) -> list[str]:
     rows = [("block", "shape", "difference", "noise", "verdict")]
     rows += [
         (
@@ -107,7 +134,7 @@ def _describe(block: Block) -> str:
     return str(block.status.value)
 
 
-def _worst_entries(report: "Report", names: set[str]) -> list[str]:
+def _worst_entries(report: Report, names: set[str]) -> list[str]:
     entries = [entry for entry in report.worst(100) if entry.block in names and entry.score > 1.0][:_MOST_ENTRIES]
     labels = [f"d{entry.block}[{format_index(entry.index)}]" for entry in entries]
     width = max(len(label) for label in [*labels, "worst entries"])
@@ -120,7 +147,7 @@ def _entry_line(label: str, entry: Entry, width: int) -> str:
     return f"  {label:<{width}}  {entry.analytic:>23.16e}  {entry.numeric:>23.16e}  {ratio:>10}"
 
 
-def _block_notes(block: Block, report: "Report") -> list[str]:
+def _block_notes(block: Block, report: Report) -> list[str]:
     if block.status is Status.VACUOUS:
         return [
             f"  {block.name} is vacuous: its whole gradient is smaller than rounding at this point (saturated or dead units,",
@@ -139,7 +166,7 @@ def _block_notes(block: Block, report: "Report") -> list[str]:
     return []
 
 
-def _notes(report: "Report") -> list[str]:
+def _notes(report: Report) -> list[str]:
     notes = []
     if report.precision > 2.3e-16:
         notes.append(
@@ -154,7 +181,7 @@ def _notes(report: "Report") -> list[str]:
     return notes
 
 
-def _method(report: "Report") -> str:
+def _method(report: Report) -> str:
     return (
         f"  {report.mode}, {report.scheme} differences, step {report.step:g}, tolerance {report.tolerance:.1e}: "
         f"{format_size(report.evaluations, 'evaluation')} in {format_seconds(report.seconds)}"
