@@ -14,30 +14,30 @@ class Report(Protocol):
     """What is shown of a report; `gradsweep.Report` has it all, and rests on this file."""
 
     @property
-    def verdict(self) -> str: ...  # noqa: D102 - see gradsweep.Report for each of these
+    def verdict(self) -> str: ...
     @property
-    def difference(self) -> float: ...  # noqa: D102
+    def difference(self) -> float: ...
     @property
-    def tolerance(self) -> float: ...  # noqa: D102
+    def tolerance(self) -> float: ...
     @property
-    def precision(self) -> float: ...  # noqa: D102
+    def precision(self) -> float: ...
     @property
-    def blocks(self) -> tuple[Block, ...]: ...  # noqa: D102
+    def blocks(self) -> tuple[Block, ...]: ...
     @property
-    def mode(self) -> str: ...  # noqa: D102
+    def mode(self) -> str: ...
     @property
-    def scheme(self) -> str: ...  # noqa: D102
+    def scheme(self) -> str: ...
     @property
-    def step(self) -> float: ...  # noqa: D102
+    def step(self) -> float: ...
     @property
-    def evaluations(self) -> int: ...  # noqa: D102
+    def evaluations(self) -> int: ...
     @property
-    def seconds(self) -> float: ...  # noqa: D102
+    def seconds(self) -> float: ...
     @property
-    def crossed(self) -> int: ...  # noqa: D102
+    def crossed(self) -> int: ...
     @property
-    def kinks(self) -> int: ...  # noqa: D102
-    def worst(self, k: int) -> list[Entry]: ...  # noqa: D102
+    def kinks(self) -> int: ...
+    def worst(self, k: int) -> list[Entry]: ...
 
 
 def format_report(report: Report) -> str:
