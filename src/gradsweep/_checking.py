@@ -21,7 +21,7 @@ from gradsweep._report import Report
 from gradsweep._schemes import LEAST_STEP, Scheme, find_scheme
 from gradsweep._sweep import FINER, LayerQuotients, sweep, sweep_layer
 from gradsweep._types import Array, Gradient, Parameters
-from gradsweep._verdict import Block, Sides, Tally, block_status, compare, overall
+from gradsweep._verdict import Block, Entry, Sides, Tally, block_status, compare, overall
 
 #: What the post calls fine.
 TOLERANCE = 1e-7
@@ -108,9 +108,12 @@ def check(
     """
     begun = time.perf_counter()
     settings = _read_settings(cost, mode, scheme, step, tolerance, jobs, seed)
+    if callable(gradient):
+        # It may change the very arrays that were given, as a training step does.
+        params = {name: np.array(value) for name, value in read_mapping(params, "params").items()}
     with one_blas_thread():
         problem = cost.prepare(params, settings.seed)
-    # The user's own code runs with the BLAS threads that it has elsewhere.
+    # The gradient under test runs with the BLAS threads that it has elsewhere.
     analytic = match_gradient(_read_gradient(gradient, params), "gradient", problem.shapes)
     with one_blas_thread():
         return _check(problem, analytic, settings, begun)
@@ -219,19 +222,24 @@ class _Judge:
     def layer(self, index: int, numeric: LayerQuotients) -> list[tuple[Block, Tally, int]]:
         """Each block of a layer, its sums, and how many evaluations disputes took."""
         result = []
+        conventions = self.problem.conventions(index) if numeric.kinks else []
         for sides in self._sides(index, numeric):
+            kinks = int(np.count_nonzero(sides.below < sides.above)) if numeric.kinks else 0
+            if kinks:
+                sides = self._with_conventions(index, sides, conventions)
             tally = compare(sides, self.tolerance)
             confirmed, evaluations = self._confirm(index, sides, tally) if tally.differing else (False, 0)
+            unclear = bool(kinks and tally.differing and not confirmed)
             rows, columns = sides.below.shape
             block = Block(
                 name=sides.name,
                 shape=(rows, columns),
-                status=block_status(tally, rows * columns, self.tolerance, confirmed=confirmed),
+                status=block_status(tally, rows * columns, self.tolerance, confirmed=confirmed, at_kinks=unclear),
                 difference=tally.difference,
                 noise=tally.relative_noise,
                 differing=tally.differing if confirmed else 0,
                 vacuous=tally.vacuous,
-                kinks=int(np.count_nonzero(sides.below < sides.above)) if numeric.kinks else 0,
+                kinks=kinks,
                 worst=tuple(tally.candidates),
             )
             result.append((block, tally, evaluations))
@@ -265,12 +273,45 @@ class _Judge:
         for count, entry in enumerate(disputed, start=1):
             chunk = self.problem.chunk_of(sides.name, entry.index)
             finer = float(self.problem.quotients(chunk, self.scheme, self.finer).values[0])
-            # At a kink the one-sided slopes were taken with the small step already.
-            if entry.kink or replace(entry, numeric=finer).differs(self.tolerance):
+            if replace(entry, numeric=finer).differs(self.tolerance) and not self._may_be_right(layer, entry):
                 return True, count * len(self.scheme.offsets)
         evaluations = len(disputed) * len(self.scheme.offsets)
         if tally.differing == len(disputed):
             return False, evaluations
         again = sweep_layer(self.problem, layer, self.scheme, self.finer, self.finer)
         finer_sides = next(finer for finer in self._sides(layer, again) if finer.name == sides.name)
+        if again.kinks:
+            least, most = (self.problem.blocks(layer, bound)[sides.name] for bound in self.problem.subgradients(layer))
+            at_kink = finer_sides.below < finer_sides.above
+            below = np.where(at_kink, np.minimum(finer_sides.below, least), finer_sides.below)
+            above = np.where(at_kink, np.maximum(finer_sides.above, most), finer_sides.above)
+            finer_sides = replace(finer_sides, below=below, above=above)
         return compare(finer_sides, self.tolerance).differing > 0, evaluations + again.evaluations
+
+    def _may_be_right(self, layer: int, entry: Entry) -> bool:
+        """Whether an entry at a kink lies where some backward pass could put it."""
+        if not entry.kink:
+            return False
+        least, most = (self.problem.blocks(layer, bound)[entry.block] for bound in self.problem.subgradients(layer))
+        nearest = float(np.clip(entry.analytic, least[entry.index], most[entry.index]))
+        return not replace(entry, numeric=nearest).differs(self.tolerance)
+
+    def _with_conventions(self, layer: int, sides: Sides, conventions: list[Array]) -> Sides:
+        """Accept, at kinks, also what the usual backward passes give.
+
+        Where several units are at their kink at once, that need not lie between the one-sided slopes of the cost: a backward pass
+        multiplies the slope it takes for each of them, while a step opens some and not others.
+        """
+        analytic = np.asarray(sides.analytic, dtype=np.float64)
+        below, above = sides.below.copy(), sides.above.copy()
+        at_kink = below < above
+        outside = at_kink & ~((below <= analytic) & (analytic <= above))
+        noise = sides.noise(slice(None))
+        for convention in conventions:
+            candidate = self.problem.blocks(layer, convention)[sides.name]
+            allowed = self.tolerance * (np.abs(analytic) + np.abs(candidate)) + noise
+            usual = outside & (np.abs(analytic - candidate) <= allowed)
+            # Still an interval, so that the entry is known to be at a kink.
+            below[usual] = np.minimum(candidate, analytic)[usual]
+            above[usual] = np.maximum(np.maximum(candidate, analytic), np.nextafter(below, np.inf))[usual]
+        return replace(sides, below=below, above=above)

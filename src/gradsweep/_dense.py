@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradsweep._errors import InputError
 from gradsweep._types import Array
@@ -28,12 +29,15 @@ class Activation:
         Absolute rounding of f' as people compute it, in units of the machine epsilon: 1 − A² is off by 1 however small it is.
     curvature : callable
         A bound on |f''|, by which rounding of Z moves f'.
+    value_roughness : callable
+        The same as `roughness` of f itself: z/2·(1 + erf) cancels on the left.
     """
 
     value: Callable[[Array], Array]
     derivative: Callable[[Array], Array]
     roughness: Callable[[Array], Array]
     curvature: Callable[[Array], Array]
+    value_roughness: Callable[[Array], Array]
 
 
 def _sigmoid(z: Array) -> Array:
@@ -124,15 +128,18 @@ _GELU_CUBIC = 0.044715
 
 #: Every activation by its name.
 ACTIVATIONS = {
-    "identity": Activation(lambda z: z, np.ones_like, np.zeros_like, np.zeros_like),
-    "relu": Activation(_relu, _relu_derivative, np.zeros_like, np.zeros_like),
-    "leaky_relu": Activation(_leaky_relu, _leaky_relu_derivative, np.zeros_like, np.zeros_like),
-    "tanh": Activation(np.tanh, _tanh_derivative, np.ones_like, lambda z: 2.0 * _tanh_derivative(z)),
-    "sigmoid": Activation(_sigmoid, _sigmoid_derivative, _sigmoid, _sigmoid_derivative),
-    "softplus": Activation(_softplus, _sigmoid, _sigmoid, _sigmoid_derivative),
-    "silu": Activation(_silu, _silu_derivative, _size, _twice),
-    "gelu": Activation(_gelu, _gelu_derivative, _size, _twice),
-    "gelu_tanh": Activation(_gelu_tanh, _gelu_tanh_derivative, _size, _twice),
+    "identity": Activation(lambda z: z, np.ones_like, np.zeros_like, np.zeros_like, np.abs),
+    "relu": Activation(_relu, _relu_derivative, np.zeros_like, np.zeros_like, np.abs),
+    "leaky_relu": Activation(_leaky_relu, _leaky_relu_derivative, np.zeros_like, np.zeros_like, np.abs),
+    "tanh": Activation(
+        np.tanh, _tanh_derivative, np.ones_like, lambda z: 2.0 * _tanh_derivative(z), lambda z: np.abs(np.tanh(z))
+    ),
+    # (1 + tanh(z/2))/2 and 1 − 1/(1 + e^z) are sigmoids, too: right to one rounding of 1, not of the value.
+    "sigmoid": Activation(_sigmoid, _sigmoid_derivative, np.ones_like, _sigmoid_derivative, np.ones_like),
+    "softplus": Activation(_softplus, _sigmoid, np.ones_like, _sigmoid_derivative, _size),
+    "silu": Activation(_silu, _silu_derivative, _size, _twice, _size),
+    "gelu": Activation(_gelu, _gelu_derivative, _size, _twice, _size),
+    "gelu_tanh": Activation(_gelu_tanh, _gelu_tanh_derivative, _size, _twice, _size),
 }
 
 #: Slopes on both sides of the kink at 0, of those that have one.
@@ -318,7 +325,7 @@ def penalty(layers: list[Layer], l2: float, examples: int) -> float:
     return l2 / (2.0 * examples) * sum(float(np.vdot(layer.weights, layer.weights)) for layer in layers) if l2 else 0.0
 
 
-def backward(layers: list[Layer], done: Pass, error: Array) -> tuple[list[Array], list[Array]]:
+def backward(layers: list[Layer], done: Pass, error: Array, at_kink: float | None = None) -> tuple[list[Array], list[Array]]:
     """Backpropagation.
 
     Parameters
@@ -329,6 +336,8 @@ def backward(layers: list[Layer], done: Pass, error: Array) -> tuple[list[Array]
         Its forward pass.
     error : array of shape (outputs, examples)
         Gradient of each example's loss with respect to its logits: output − y.
+    at_kink : float, optional
+        What is taken for the slope at a kink: 0 for that on the left, 1 for that on the right, or between. By default the left.
 
     Returns
     -------
@@ -341,7 +350,11 @@ def backward(layers: list[Layer], done: Pass, error: Array) -> tuple[list[Array]
     dz = [da[0]]
     for layer, after, z in zip(layers[-2::-1], layers[:0:-1], done.z[-2::-1], strict=True):
         da.append(after.weights.T @ dz[-1])
-        dz.append(da[-1] * ACTIVATIONS[layer.activation].derivative(z))
+        slope = ACTIVATIONS[layer.activation].derivative(z)
+        if at_kink is not None and layer.activation in KINKS:
+            left, right = KINKS[layer.activation]
+            slope = np.where(z == 0.0, left + at_kink * (right - left), slope)
+        dz.append(da[-1] * slope)
     return dz[::-1], da[::-1]
 
 
@@ -426,7 +439,8 @@ def _rounding(layers: list[Layer], done: Pass, y: Array, loss: Loss, least: floa
     examples = y.shape[1]
     input_errors, z_errors = _forward_rounding(layers, done, least)
     output = loss.probability(done.z[-1])
-    dz, da = backward(layers, done, output - y)
+    # At a kink as if on its steeper side: what may be passed on there may be rounded, too.
+    dz, da = backward(layers, done, output - y, at_kink=1.0)
     error = loss.rounding(output, y, z_errors[-1]) + least
     factors: list[tuple[Array, Array]] = []
     for index in range(len(layers) - 1, -1, -1):
@@ -440,7 +454,7 @@ def _rounding(layers: list[Layer], done: Pass, y: Array, loss: Loss, least: floa
             passed_on = _quadrature(weights.T, np.hypot(error, _growth(weights.shape[0]) * dz[index]))
             before = ACTIVATIONS[layers[index - 1].activation]
             z = done.z[index - 1]
-            slope = np.abs(before.derivative(z))
+            slope = _steepest(layers[index - 1].activation, z)
             rough = 2.0 * before.roughness(z) + before.curvature(z) * z_errors[index - 1] + least
             error = passed_on * slope + np.abs(da[index - 1]) * rough + least
     return factors[::-1]
@@ -467,21 +481,70 @@ def _forward_rounding(layers: list[Layer], done: Pass, least: float) -> tuple[li
     input_errors, z_errors = [], []
     for index, (layer, inputs, z) in enumerate(zip(layers, done.inputs, done.z, strict=True)):
         input_errors.append(error)
-        row_norms = np.sqrt(np.vecdot(layer.weights, layer.weights))[:, np.newaxis]
-        input_norms = np.sqrt(np.vecdot(inputs.T, inputs.T))[np.newaxis, :]
+        row_norms = _row_norms(layer.weights)[:, np.newaxis]
+        input_norms = _row_norms(inputs.T)[np.newaxis, :]
         made_anew = _growth(inputs.shape[0]) * row_norms * input_norms + np.abs(layer.bias)
         # The first layer, the largest one, has nothing to pass on.
         z_error = np.hypot(made_anew, _quadrature(layer.weights, error)) if index else made_anew
         z_errors.append(z_error)
         activation = ACTIVATIONS[layer.activation]
-        error = np.abs(activation.derivative(z)) * z_error + np.abs(activation.value(z)) + least
+        error = _steepest(layer.activation, z) * z_error + activation.value_roughness(z) + least
     return input_errors, z_errors
+
+
+def _steepest(activation: str, z: Array) -> Array:
+    """Size of f', at a kink of the steeper side."""
+    slope = np.abs(ACTIVATIONS[activation].derivative(z))
+    return np.where(z == 0.0, max(KINKS[activation]), slope) if activation in KINKS else slope
 
 
 def _growth(terms: int) -> float:
     return 4.0 + float(np.sqrt(terms))
 
 
+def _row_norms(values: Array) -> Array:
+    norms: Array = np.sqrt(np.vecdot(values, values))
+    if norms.min() > 1e-140:
+        return norms
+    # Squares have underflown; a norm of 0 would declare exact what is not.
+    largest = np.maximum(np.abs(values).max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    scaled: Array = np.sqrt(np.vecdot(values / largest, values / largest)) * largest[:, 0]
+    return scaled
+
+
 def _quadrature(weights: Array, errors: Array) -> Array:
     """Error of weights @ values, where the values carry independent errors."""
-    return np.sqrt((weights * weights) @ (errors * errors))
+    # Errors of saturated units are 1e-200 and less, whose squares would be 0.
+    largest = np.maximum(np.abs(errors).max(axis=0, keepdims=True), np.finfo(np.float64).tiny)
+    scaled = errors / largest
+    result: Array = np.sqrt((weights * weights) @ (scaled * scaled)) * largest
+    return result
+
+
+def settle_kinks(layers: list[Layer], done: Pass, epsilon: float) -> list[NDArray[np.bool_]]:
+    """Which pre-activations of units with a kink are 0 up to rounding: there a backward pass may find itself on either side.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        The network.
+    done : Pass
+        Its forward pass; those pre-activations are set to 0, which moves no value by more than its rounding.
+    epsilon : float
+        Machine epsilon.
+
+    Returns
+    -------
+    list of array of bool of shape (units, examples)
+        For each layer.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        _, z_errors = _forward_rounding(layers, done, 0.0)
+    settled = []
+    for layer, z, error in zip(layers, done.z, z_errors, strict=True):
+        near = np.zeros(z.shape, dtype=bool)
+        if layer.activation in KINKS:
+            near |= np.abs(z) <= 0.5 * epsilon * error
+        z[near] = 0.0
+        settled.append(near)
+    return settled

@@ -63,8 +63,8 @@ class LayerQuotients:
     values : array of shape (units, inputs + 1)
         Difference quotients: the layer's weights with the bias as last column.
     below, above : arrays of the same shape
-        At a kink, bounds on what is accepted: the one-sided slopes, and what a backward pass gives with any slope at the kink. At
-        all other entries, the quotient. The very array `values` where the layer has no kink.
+        At a kink, the smaller and the larger one-sided slope; at all other entries, the quotient. The very array `values` where
+        the layer has no kink.
     kinks : int
         Entries at a kink.
     crossed : int
@@ -131,10 +131,10 @@ def _assemble(problem: Problem, layer: int, values: Array, crossed: list[_Crosse
     kinks = sum(len(part.positions) for part in crossed)
     if kinks:
         below, above = values.copy(), values.copy()
-        least, most = (bound.reshape(-1) for bound in problem.subgradients(layer))
         for part in crossed:
-            below.reshape(-1)[part.positions] = np.minimum(part.below, least[part.positions])
-            above.reshape(-1)[part.positions] = np.maximum(part.above, most[part.positions])
+            below.reshape(-1)[part.positions] = part.below
+            # Where both slopes are the same it is a kink all the same: of several units that open to either side.
+            above.reshape(-1)[part.positions] = np.maximum(part.above, np.nextafter(part.below, np.inf))
     evaluations = values.size * len(scheme.offsets) + sum(part.evaluations for part in crossed)
     return LayerQuotients(values, below, above, kinks, sum(part.count for part in crossed), evaluations)
 

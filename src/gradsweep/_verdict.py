@@ -35,6 +35,7 @@ class Status(Enum):
     VACUOUS = "vacuous"
     NOISY = "noisy"
     STEP_TOO_LARGE = "step too large"
+    AT_KINKS = "at kinks"
 
 
 @dataclass(frozen=True)
@@ -274,7 +275,7 @@ def _largest(score: Array) -> NDArray[np.intp]:
     return places[np.argsort(score[places])[-_KEPT:]]
 
 
-def block_status(tally: Tally, size: int, tolerance: float, *, confirmed: bool) -> Status:
+def block_status(tally: Tally, size: int, tolerance: float, *, confirmed: bool, at_kinks: bool = False) -> Status:
     """What is known of a block.
 
     Parameters
@@ -287,6 +288,8 @@ def block_status(tally: Tally, size: int, tolerance: float, *, confirmed: bool) 
         Relative.
     confirmed : bool
         Whether an entry still differs when its quotient is formed with a much smaller step.
+    at_kinks : bool, default: False
+        Whether entries at kinks differ from all that is accepted, and yet may be what some backward pass gives.
 
     Returns
     -------
@@ -295,6 +298,8 @@ def block_status(tally: Tally, size: int, tolerance: float, *, confirmed: bool) 
     """
     if confirmed:
         return Status.WRONG
+    if at_kinks:
+        return Status.AT_KINKS
     if tally.vacuous == size:
         return Status.VACUOUS
     if tally.difference <= tolerance:
@@ -309,6 +314,6 @@ def overall(blocks: list[Block]) -> Literal["pass", "fail", "inconclusive"]:
     statuses = {block.status for block in blocks}
     if Status.WRONG in statuses:
         return "fail"
-    if statuses & {Status.NOISY, Status.STEP_TOO_LARGE} or statuses == {Status.VACUOUS}:
+    if statuses & {Status.NOISY, Status.STEP_TOO_LARGE, Status.AT_KINKS} or statuses == {Status.VACUOUS}:
         return "inconclusive"
     return "pass"

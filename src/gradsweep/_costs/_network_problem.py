@@ -62,6 +62,7 @@ class NetworkProblem:
         self._codes = [activations.CODES[layer.activation] for layer in layers]
         self._inputs: list[Array] = []
         self._bases: list[Array] = []
+        settled = _dense.settle_kinks(layers, self.plain_pass, precision.epsilon) if self._kinked else None
         features, examples = x.shape
         inputs = _with_ones(examples, features)
         inputs[:, :-1] = x.T
@@ -70,6 +71,8 @@ class NetworkProblem:
             units = layer.weights.shape[0]
             with np.errstate(over="ignore", invalid="ignore"):
                 z = inputs[:, :-1] @ layer.weights.T + layer.bias.T
+            if settled:
+                z[settled[len(pre_activations)].T] = 0.0
             pre_activations.append(z)
             base = np.empty((examples, units, activations.BASE))
             outputs = _with_ones(examples, units)
@@ -200,8 +203,9 @@ class NetworkProblem:
 
     @functools.cached_property
     def plain_pass(self) -> _dense.Pass:
-        """The plain forward pass at the base point."""
-        return _dense.forward(self.layers, self._x)
+        """The plain forward pass at the base point; pre-activations that are at a kink up to rounding are 0."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _dense.forward(self.layers, self._x)
 
     def rounding(self, name: str, rows: slice, precision: Precision) -> Array:
         """Rounding that a backpropagated gradient may carry.
@@ -231,7 +235,7 @@ class NetworkProblem:
         return bound
 
     def subgradients(self, layer: int) -> tuple[Array, Array]:
-        """Smallest and largest gradient of a layer that backpropagation can give, whatever it takes for the slope at a kink.
+        """Smallest and largest gradient of a layer that backpropagation can give, whatever it takes for the slope at each kink.
 
         Parameters
         ----------
@@ -241,19 +245,38 @@ class NetworkProblem:
         Returns
         -------
         below, above : arrays of shape (units, inputs + 1)
+            In the layout of the layer's array. Wide: they bound what may be right, and prove nothing of what lies between.
+        """
+        below, above = _dense.subgradients(self.layers, self.plain_pass, self._error)[layer]
+        return self._decayed(layer, below), self._decayed(layer, above)
+
+    def conventions(self, layer: int) -> list[Array]:
+        """What backward passes give that take the slope at every kink for that on the left, the mean, or that on the right.
+
+        Parameters
+        ----------
+        layer : int
+            Layer.
+
+        Returns
+        -------
+        list of arrays of shape (units, inputs + 1)
             In the layout of the layer's array.
         """
-        return self._subgradients[layer]
+        gradients = []
+        for at_kink in (0.0, 0.5, 1.0):
+            dz, _ = _dense.backward(self.layers, self.plain_pass, self._error, at_kink)
+            gradients.append(self._decayed(layer, dz[layer] @ self._inputs[layer] / len(self._labels)))
+        return gradients
 
     @functools.cached_property
-    def _subgradients(self) -> list[tuple[Array, Array]]:
-        error = _dense.LOSSES[self._loss].probability(self.plain_pass.z[-1]) - self._y
-        bounds = _dense.subgradients(self.layers, self.plain_pass, error)
+    def _error(self) -> Array:
+        return _dense.LOSSES[self._loss].probability(self.plain_pass.z[-1]) - self._y
+
+    def _decayed(self, layer: int, gradient: Array) -> Array:
         if self._decay:
-            for layer, (least, most) in zip(self.layers, bounds, strict=True):
-                least[:, :-1] += self._decay * layer.weights
-                most[:, :-1] += self._decay * layer.weights
-        return bounds
+            gradient[:, :-1] += self._decay * self.layers[layer].weights
+        return gradient
 
 
 class _Group:

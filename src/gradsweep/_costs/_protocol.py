@@ -83,7 +83,10 @@ class Problem(Protocol):
         """Rounding that a gradient computed in this precision may carry, for some rows of a block."""
 
     def subgradients(self, layer: int) -> tuple[Array, Array]:
-        """Bounds on a layer's gradient, whatever a backward pass takes for the slope at a kink."""
+        """Bounds on a layer's gradient, whatever a backward pass takes for the slope at each kink."""
+
+    def conventions(self, layer: int) -> list[Array]:
+        """What the usual backward passes give, which take the same slope at all kinks."""
 
 
 class Cost(Protocol):

@@ -158,6 +158,11 @@ def _block_notes(block: Block, report: Report) -> list[str]:
             f"  {block.name}: the rounding that its gradient may carry, {block.noise:.1e}, is above the tolerance.",
             "    Use float64 and inputs near 1, or a larger tolerance.",
         ]
+    if block.status is Status.AT_KINKS:
+        return [
+            f"  {block.name}: where units are at their kink, its gradient is neither between the one-sided slopes",
+            "    nor what the usual backward passes give. Move the parameters off the kinks (biases that are not 0).",
+        ]
     if block.status is Status.STEP_TOO_LARGE:
         return [
             f"  {block.name}: the step {report.step:g} is too large: the quotient is off by its own truncation,",
@@ -173,7 +178,7 @@ def _notes(report: Report) -> list[str]:
             f"  precision: the gradient is only as exact as {report.precision:.1e}, so the tolerance is {report.tolerance:.1e}"
         )
     if report.crossed:
-        notes.append(f"  {format_size(report.crossed, 'step')} crossed a kink and were taken again, smaller")
+        notes.append(f"  {format_size(report.crossed, 'parameter')} crossed a kink and were perturbed again, by less")
     if report.kinks:
         notes.append(
             f"  {format_size(report.kinks, 'entry')} at a kink: any value between the two one-sided slopes is accepted there"
