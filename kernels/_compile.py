@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, TypeVar, cast
 
 import llvmlite
+import llvmlite.binding
 import numba
 import numpy
 import numpy.typing
@@ -49,6 +50,9 @@ def _fingerprint() -> str:
     for name in (numba.__version__, llvmlite.__version__, numpy.__version__):
         digest.update(name.encode())
     digest.update(platform.python_version().encode())
+    # A home may be shared by machines of several kinds.
+    digest.update(llvmlite.binding.get_host_cpu_name().encode())
+    digest.update(llvmlite.binding.get_host_cpu_features().flatten().encode())
     # Numba keeps each installation's code apart; so must the mark that all of it is there.
     digest.update(os.fsencode(pathlib.Path(__file__).resolve().parent))
     for source in sorted(pathlib.Path(__file__).parent.glob("*.py")):
@@ -136,8 +140,11 @@ def kernel(signature: str, *, reorder_sums: bool = False) -> Callable[[Function]
         folder = cache_folder()
         if folder is None:
             return cast(Function, numba.njit(arguments, **options)(function))
-        with _numba_cache(folder):
-            return cast(Function, numba.njit(arguments, cache=True, **options)(function))
+        try:
+            with _numba_cache(folder):
+                return cast(Function, numba.njit(arguments, cache=True, **options)(function))
+        except OSError:  # a full disk: this process goes without
+            return cast(Function, numba.njit(arguments, **options)(function))
 
     return decorate
 

@@ -65,7 +65,7 @@ def check(
     scheme : str, default: "central"
         ``"central"`` (J(θ+ε) − J(θ−ε)) / 2ε, or ``"forward"`` (J(θ+ε) − J(θ)) / ε.
     step : float, optional
-        ε, absolute. By default 1e-7 (central) or 1e-10 (forward), less where an input is beyond a thousand.
+        ε, absolute. By default 1e-7 (central) or 1e-13 (forward), less where an input is beyond a thousand.
     tolerance : float, optional
         Relative tolerance of every block and entry. By default 1e-7; where parameters or gradient are less precise than float64,
         1024 times their machine epsilon if that is more, up to 0.01.
@@ -90,7 +90,7 @@ def check(
     -----
     Changes of the cost are computed by difference forms, not by subtracting two costs: the quotient is the textbook's, at the
     textbook's ε, without its rounding. A gradient fails if an entry differs by more than the tolerance and by more than the
-    rounding that a backward pass may carry, both at this step and at one 2³⁰ times smaller.
+    rounding that a backward pass may carry, both at this step and at one 2³⁰ times smaller than it or the default.
 
     Examples
     --------

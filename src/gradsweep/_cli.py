@@ -1,7 +1,10 @@
 """The command line. Exit status: 0 pass, 1 fail, 3 inconclusive, 2 wrong usage or bad input."""
 
 import enum
+import os
 import pathlib
+import sys
+import traceback
 from typing import Annotated
 
 import numpy as np
@@ -18,6 +21,11 @@ from gradsweep._report import Report
 from gradsweep.network import Network
 
 _EXIT = {"pass": 0, "fail": 1, "inconclusive": 3}
+
+# As the shell and sysexits.h have them: never 1, which says that the gradient is wrong.
+_BROKEN_PIPE = 141
+_INTERNAL_ERROR = 70
+
 _STYLE = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
 
 app = typer.Typer(
@@ -38,7 +46,7 @@ class SchemeName(enum.StrEnum):
 
 
 Scheme = Annotated[SchemeName, typer.Option(help="Two-sided or right-hand differences.")]
-Step = Annotated[float | None, typer.Option(help="ε, absolute.", show_default="1e-07 (central), 1e-10 (forward)")]
+Step = Annotated[float | None, typer.Option(help="ε, absolute.", show_default="1e-07 (central), 1e-13 (forward)")]
 Tolerance = Annotated[float | None, typer.Option(help="Relative tolerance.", show_default="1e-07")]
 Jobs = Annotated[int | None, typer.Option(help="Workers, as joblib's n_jobs.", show_default="1")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit status tells.")]
@@ -133,6 +141,15 @@ def main() -> None:
     except GradsweepError as error:
         _complain(str(error))
         raise SystemExit(2) from error
+    except BrokenPipeError:
+        # Whoever read the output has enough; nothing more may be written, at the interpreter's end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(_BROKEN_PIPE) from None
+    except Exception as error:
+        # Status 1 would say that the gradient is wrong.
+        traceback.print_exc()
+        _complain(f"stopped by an error of its own, which says nothing of the gradient: {error!r}")
+        raise SystemExit(_INTERNAL_ERROR) from error
     raise SystemExit(status)
 
 

@@ -1,8 +1,9 @@
 """Running chunks: in the caller, or by joblib; and how many threads BLAS may take meanwhile."""
 
+import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,18 +23,37 @@ def read_jobs(jobs: Any) -> int | None:
     return int(jobs)
 
 
-def one_blas_thread() -> AbstractContextManager[Any]:
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread.
 
     A check multiplies small matrices only, between its kernels. A second BLAS thread gains nothing there, and where another
-    process has the other core it makes a check of 2 ms take 50: the threads wait for each other.
-
-    Returns
-    -------
-    context manager
-        Restores what was before.
+    process has the other core it makes a check of 2 ms take 50: the threads wait for each other. The setting is the process's, so
+    of several checks at once the first one saves it and the last one restores it.
     """
-    return _blas_controller().limit(limits=1, user_api="blas")  # type: ignore[no-any-return]
+    with _blas.lock:
+        _blas.holders += 1
+        if _blas.holders == 1:
+            _blas.limiter = _blas_controller().limit(limits=1, user_api="blas")
+    try:
+        yield
+    finally:
+        with _blas.lock:
+            _blas.holders -= 1
+            if not _blas.holders:
+                _blas.limiter.restore_original_limits()
+
+
+class _Blas:
+    """Who holds BLAS to one thread, and how it is undone."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.holders = 0
+        self.limiter: Any = None
+
+
+_blas = _Blas()
 
 
 @functools.cache
@@ -75,5 +95,8 @@ def run(function: Callable[[Item], Result], items: Iterable[Item], jobs: int | N
     if joblib.effective_n_jobs(jobs) == 1:
         yield from map(function, items)
     else:
-        parallel = joblib.Parallel(n_jobs=jobs, prefer="threads", return_as="generator")
+        try:
+            parallel = joblib.Parallel(n_jobs=jobs, prefer="threads", return_as="generator")
+        except ValueError:  # some backends return everything at the end
+            parallel = joblib.Parallel(n_jobs=jobs, prefer="threads")
         yield from parallel(joblib.delayed(function)(item) for item in items)

@@ -20,7 +20,8 @@ class Report:
     verdict : str
         ``"pass"``, ``"fail"`` or ``"inconclusive"``.
     difference : float
-        Formula 3 over all entries: ‖g − ĝ‖ / (‖g‖ + ‖ĝ‖). The blocks decide, not this number.
+        Formula 3 over all entries: ‖g − ĝ‖ / (‖g‖ + ‖ĝ‖). The blocks decide, not this number. At a kink, ĝ is the accepted
+        value that is nearest to g.
     tolerance : float
         Relative tolerance of blocks and entries.
     precision : float
@@ -42,7 +43,8 @@ class Report:
     crossed : int
         Parameters whose step crossed a kink and that were looked at again with a smaller one.
     kinks : int
-        Parameters at a kink, where any gradient between the two one-sided slopes is accepted.
+        Parameters at a kink. Accepted there is any gradient between the two one-sided slopes, and what a backward pass gives that
+        takes either slope, or their mean, at all kinks.
 
     Examples
     --------
@@ -90,7 +92,7 @@ class Report:
             The worst first.
         """
         entries = [entry for block in self.blocks for entry in block.worst]
-        return sorted(entries, key=lambda entry: entry.score, reverse=True)[:k]
+        return sorted(entries, key=lambda entry: entry.score, reverse=True)[: max(k, 0)]
 
     def __getstate__(self) -> dict[str, Any]:
         """State for pickle and copy, which do not take a read-only mapping."""

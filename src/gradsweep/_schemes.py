@@ -89,13 +89,13 @@ class Scheme:
 
 #: Formula 1 of the post. Its error is of first order; a difference form has no rounding that forbids a small step,
 #: so the default is small enough for the error to stay under the tolerance.
-FORWARD = Scheme("forward", offsets=(1.0,), weights=(1.0,), order=1, default_step=1e-10)
+FORWARD = Scheme("forward", offsets=(1.0,), weights=(1.0,), order=1, default_step=1e-13)
 
 #: Formula 2 of the post, at the post's ε.
 CENTRAL = Scheme("central", offsets=(1.0, -1.0), weights=(0.5, -0.5), order=2, default_step=1e-7)
 
 #: The right-hand scheme's mirror image: with FORWARD it brackets the slopes at a kink.
-BACKWARD = Scheme("backward", offsets=(-1.0,), weights=(-1.0,), order=1, default_step=1e-10)
+BACKWARD = Scheme("backward", offsets=(-1.0,), weights=(-1.0,), order=1, default_step=1e-13)
 
 _SCHEMES = {scheme.name: scheme for scheme in (FORWARD, CENTRAL)}
 

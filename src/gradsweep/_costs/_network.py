@@ -1,6 +1,7 @@
 """A dense network as a cost, and the guard of its fast path."""
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
 # Step of the perturbations at which kernels and plain cost are compared: large enough to stand far above rounding.
 _VISIBLE_STEP = 2.0**-6
 
+# Layers in which an entry is perturbed for that, at most.
+_MOST_GUARDED = 8
+
 # What kernels and plain cost may differ by, relative. A user's own cost may clip or add 1e-8 to a logarithm.
 _AGREEMENT = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NetworkCost:
     """Cost of a dense network on some data: callable, and ready to be checked.
 
@@ -142,30 +146,37 @@ class NetworkCost:
 
     def _guard(self, problem: "NetworkProblem", params: Mapping[str, Any], seed: int) -> None:
         """Raise OracleError unless the kernels agree with the plain cost at the base point and at an entry of each layer."""
-        base = self._plain_value(problem, params, None)
-        self._compare("at the given parameters", problem.loss, base, abs(base), problem.precision.epsilon)
+        base, epsilon = self._plain_value(problem, params, None)
+        epsilon = max(epsilon, problem.precision.epsilon)
+        if not math.isfinite(problem.loss):
+            raise InputError(f"params: the cost is {problem.loss} at them; scale the weights or X down")
+        self._compare("at the given parameters", problem.loss, base, abs(base), epsilon)
         generator = np.random.default_rng(seed)
-        for index in range(1, len(problem.layers) + 1):
+        # A few suffice: each changes everything behind it. In all layers of a deep network they would take longer than the sweep.
+        chosen = generator.permutation(len(problem.layers))[:_MOST_GUARDED]
+        for index in sorted(int(layer) + 1 for layer in chosen):
             name = f"{'Wb'[int(generator.integers(2))]}{index}"
             rows, columns = self.shapes[name]
             place = int(generator.integers(rows)), int(generator.integers(columns))
             chunk = problem.chunk_of(name, place)
             change = float(problem.quotients(chunk, FORWARD, _VISIBLE_STEP).values[0]) * _VISIBLE_STEP
-            plain = self._plain_value(problem, params, (name, place)) - base
+            plain = self._plain_value(problem, params, (name, place))[0] - base
             where = f"when {name}[{format_index(place)}] grows by {_VISIBLE_STEP}"
-            self._compare(f"in the change of the cost {where}", change, plain, abs(base), problem.precision.epsilon)
+            self._compare(f"in the change of the cost {where}", change, plain, abs(base), epsilon)
 
-    def _plain_value(self, problem: "NetworkProblem", params: Mapping[str, Any], place: Any) -> float:
-        """Plain cost, the user's own if there is one, with one entry perturbed."""
+    def _plain_value(self, problem: "NetworkProblem", params: Mapping[str, Any], place: Any) -> tuple[float, float]:
+        """Plain cost, the user's own if there is one, with one entry perturbed; and the machine epsilon of what it returns."""
+        exact = float(np.finfo(np.float64).eps)
         if self.like is None and place is None:
-            return self._value(problem.layers, problem.plain_pass)
+            return self._value(problem.layers, problem.plain_pass), exact
         if self.like is None:
             perturbed = _perturbed(problem.layers, place)
-            return self._value(perturbed, _dense.forward(perturbed, self.x))
+            return self._value(perturbed, _dense.forward(perturbed, self.x)), exact
         own = {name: np.array(params[name], dtype=np.float64) for name in self.shapes}
         if place is not None:
             own[place[0]][place[1]] += _VISIBLE_STEP
-        return read_cost(self.like(own), "like")
+        value = self.like(own)
+        return read_cost(value, "like"), precision([read_numbers(value, "like")]).epsilon
 
     def _compare(self, where: str, fast: float, plain: float, size: float, epsilon: float) -> None:
         # The plain change is the difference of two costs and carries the rounding of both. A cost near 0 is still made of

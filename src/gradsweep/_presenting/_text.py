@@ -175,7 +175,7 @@ def _notes(report: Report) -> list[str]:
     notes = []
     if report.precision > 2.3e-16:
         notes.append(
-            f"  precision: the gradient is only as exact as {report.precision:.1e}, so the tolerance is {report.tolerance:.1e}"
+            f"  precision: parameters or gradient are only as exact as {report.precision:.1e}; tolerance {report.tolerance:.1e}"
         )
     if report.crossed:
         notes.append(f"  {format_size(report.crossed, 'parameter')} crossed a kink and were perturbed again, by less")
