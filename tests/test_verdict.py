@@ -1639,3 +1639,46 @@ class TestText:
     def test_size_is_said(self, plain: Case) -> None:
         """A pass says of how much."""
         assert str(plain.check(plain.backward())).startswith("PASS: all 107 entries agree")
+
+
+class TestRoundingOfOtherForms:
+    """The same function, written as people write it: its rounding is its own, and no mistake."""
+
+    @staticmethod
+    def backprop(case: Case, value: Callable[[Array], Array], slope: Callable[[Array], Array]) -> dict[str, Array]:
+        """Gradient by a backward pass with these forms of the hidden activation."""
+        count = len(case.layers) - 1
+        inputs, pre = [case.X], []
+        for number in range(1, count + 1):
+            pre.append(case.params[f"W{number}"] @ inputs[-1] + case.params[f"b{number}"])
+            inputs.append(value(pre[-1]) if number < count else 1 / (1 + np.exp(-pre[-1])))
+        error = inputs[-1] - case.Y
+        gradient = {}
+        for number in range(count, 0, -1):
+            gradient[f"dW{number}"] = error @ inputs[number - 1].T / case.X.shape[1]
+            gradient[f"db{number}"] = error.mean(axis=1, keepdims=True)
+            if number > 1:
+                error = (case.params[f"W{number}"].T @ error) * slope(pre[number - 2])
+        return gradient
+
+    @pytest.mark.parametrize("scale", [1.0, 3.0, 8.0])
+    def test_sigmoid_by_tanh(self, scale: float) -> None:
+        """Right to one rounding of 1, however small the value."""
+
+        def value(z: Array) -> Array:
+            return np.asarray((1 + np.tanh(z / 2)) / 2)
+
+        for seed in range(60):
+            case = gentle([10, 6, 1], "sigmoid", 2, seed)
+            for name in case.params:
+                case.params[name] = scale * case.params[name]
+            with np.errstate(over="ignore"):
+                gradient = self.backprop(case, value, lambda z: value(z) * (1 - value(z)))
+            assert case.check(gradient).verdict != "fail"
+
+    def test_saturation_below_the_square_root_of_the_smallest_number(self) -> None:
+        """Errors of 1e-200 are none whose squares may be added up."""
+        case = gentle([2, 2, 2, 2, 1], ["relu", "sigmoid", "tanh"], 2)
+        case.params["b2"][...] = -400
+        case.params["b3"][...] = 30
+        assert case.check(case.backward()).verdict != "fail"
