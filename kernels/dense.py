@@ -11,7 +11,8 @@ The road of a lane, a function for each stretch:
 `perturb`    W[i, j] changes z[i] by step·a[j], hence the activation of the one unit i.
 `enter`      That change enters the next layer as a rank-one step.
 `propagate`  From there on a matrix product over lanes a layer.
-`place`      In the last layer there is no next one: the change stays in its row.
+
+In the last layer there is no next one: `losses.add_single_change` takes the change of the one logit as it is.
 
 Array shapes: changes of one unit (examples, steps, parameters), of a whole layer (units, examples, lanes) with
 lanes = steps * parameters and all parameters of the first step first, which is the same memory.
@@ -137,28 +138,6 @@ def enter(
                         place, crossed_place = first + offset, first_value + offset
                         change(code, base, example, unit, out, place, stretch, crossed, crossed_place, known_small)
                         changed = filled
-
-
-@kernel("A3 i i M3")
-def place(unit_change: Array, start: int, columns: int, deltas: Array) -> None:
-    """Changes of the last layer's outputs: each lane changes one of them.
-
-    Parameters
-    ----------
-    unit_change : array of shape (examples, steps, parameters)
-        As made by `perturb`.
-    start, columns : int
-        First parameter, and parameters of one unit.
-    deltas : array of shape (outputs, examples, lanes)
-        Receives the change in the row of the perturbed output, 0 elsewhere.
-    """
-    parameters = unit_change.shape[2]
-    deltas[:] = 0.0
-    for example in range(unit_change.shape[0]):
-        for step in range(unit_change.shape[1]):
-            for parameter in range(parameters):
-                output = (start + parameter) // columns
-                deltas[output, example, step * parameters + parameter] = unit_change[example, step, parameter]
 
 
 @point

@@ -42,29 +42,43 @@ def square_change(x: float, delta: float) -> float:
 
 
 @point
-def _cross_entropy_change(z: float, label: float, delta: float) -> float:
-    """Change of one logit's binary cross-entropy, for any δ."""
+def _cross_entropy_change(z: float, other: float, label: float, delta: float) -> float:
+    """Change of other·s(z) + label·s(−z), for any δ."""
     rising = 0.0
     falling = 0.0
-    if label != 1.0:
-        rising = (1.0 - label) * softplus_change(z, delta)
+    if other != 0.0:
+        rising = other * softplus_change(z, delta)
     if label != 0.0:
         falling = label * softplus_change(-z, -delta)
     return rising + falling
 
 
 @point
+def _store_cross_entropy(base: Array, example: int, output: int, z: float, other: float, label: float) -> None:
+    """Store the series of other·s(z+δ) + label·s(−z−δ)."""
+    a1, a2, a3, a4, a5 = softplus_series(z)
+    b1, b2, b3, b4, b5 = softplus_series(-z)
+    # c₁ is σ − y with each label's own term; a falling logit turns the sign of the odd powers.
+    c1, c2, c3 = other * a1 - label * b1, other * a2 + label * b2, other * a3 - label * b3
+    store(base, example, output, z, SMALL, c1, c2, c3, other * a4 + label * b4, other * a5 - label * b5)
+
+
+@point
 def _separate_change(
-    code: int, base: Array, labels: Array, example: int, output: int, deltas: Array, first: Place, lanes: Place
+    code: int, base: Array, labels: Array, total: float, example: int, output: int, deltas: Array, first: Place, lanes: Place
 ) -> None:
-    """Replace changes of one logit by changes of its own loss, in place; rows as in `activations`."""
+    """Replace changes of one logit by changes of the loss, in place; rows as in `activations`.
+
+    A cross-entropy weighs the rising term with what the label lacks to `total`.
+    """
     if any_larger(deltas, first, lanes, base[example, output, 1]):
         for lane in range(lanes):
             delta = deltas[first + lane]
             if code == SQUARED_ERROR:
                 deltas[first + lane] = 0.5 * square_change(base[example, output, 0] - labels[example, output], delta)
             else:
-                deltas[first + lane] = _cross_entropy_change(base[example, output, 0], labels[example, output], delta)
+                label = labels[example, output]
+                deltas[first + lane] = _cross_entropy_change(base[example, output, 0], total - label, label, delta)
     else:
         small_change(base, example, output, deltas, first, lanes)
 
@@ -140,12 +154,7 @@ def evaluate(code: int, z: Array, labels: Array, losses: Array, base: Array) -> 
                 store(base, example, output, x, 0.0, math.exp(logarithm), logarithm, 0.0, 0.0, 0.0)
             else:
                 total += (1.0 - y) * softplus(x) + y * softplus(-x)
-                a1, a2, a3, a4, a5 = softplus_series(x)
-                b1, b2, b3, b4, b5 = softplus_series(-x)
-                # c₁ = σ(z) − y with each label's own term; a falling logit turns the sign of the odd powers.
-                c1, c2 = (1.0 - y) * a1 - y * b1, (1.0 - y) * a2 + y * b2
-                c3, c4, c5 = (1.0 - y) * a3 - y * b3, (1.0 - y) * a4 + y * b4, (1.0 - y) * a5 - y * b5
-                store(base, example, output, x, SMALL, c1, c2, c3, c4, c5)
+                _store_cross_entropy(base, example, output, x, 1.0 - y, y)
         losses[example] = total
 
 
@@ -193,5 +202,90 @@ def add_change(
                 else:
                     for output in range(outputs):
                         row = first + np.uint64(output) * stride
-                        _separate_change(code, base, labels, example, output, flat, row, stretch)
+                        _separate_change(code, base, labels, 1.0, example, output, flat, row, stretch)
                         _add(coefficients[step], flat, row, stretch, quotient, np.uint64(start))
+
+
+@kernel("A2 A2 M3")
+def evaluate_single(z: Array, labels: Array, base: Array) -> None:
+    """Base of every logit of a softmax, for changes of it alone.
+
+    All other logits at rest, the softmax cross-entropy is a binary one: of z − log Σ e^z over the others, whose σ is p.
+
+    Parameters
+    ----------
+    z, labels : arrays of shape (examples, outputs)
+        Logits and labels.
+    base : array of shape (examples, outputs, BASE)
+        Receives what `add_single_change` wants to know.
+    """
+    for example in range(z.shape[0]):
+        largest = z[example, 0]
+        for output in range(z.shape[1]):
+            largest = max(largest, z[example, output])
+        partition = 0.0
+        total = 0.0
+        for output in range(z.shape[1]):
+            partition += math.exp(z[example, output] - largest)
+            total += labels[example, output]
+        for output in range(z.shape[1]):
+            power = math.exp(z[example, output] - largest)
+            others = partition - power
+            if 2.0 * power > partition:
+                # One output at most is more than all others, and there the difference has no digits.
+                others = 0.0
+                for other in range(z.shape[1]):
+                    others += math.exp(z[example, other] - largest) if other != output else 0.0
+            # A single output, or others that have underflown: p is 1, and nothing changes it that a double could show.
+            alone = z[example, output] - largest - math.log(others) if others > 0.0 else 700.0
+            label = labels[example, output]
+            _store_cross_entropy(base, example, output, alone, total - label, label)
+
+
+@kernel("i A3 A2 i i M3 A1 M1")
+def add_single_change(
+    code: int,
+    base: Array,
+    labels: Array,
+    start: int,
+    columns: int,
+    unit_change: Array,
+    coefficients: Array,
+    quotient: Array,
+) -> None:
+    """Add each lane's part of the difference quotient, where each lane changes a single logit.
+
+    Parameters
+    ----------
+    code : int
+        One of `CODES`.
+    base : array of shape (examples, outputs, BASE)
+        As made by `evaluate`, for a softmax by `evaluate_single`.
+    labels : array of shape (examples, outputs)
+        Labels.
+    start, columns : int
+        First parameter of the last layer, counted row by row, and parameters of one unit.
+    unit_change : array of shape (examples, steps, parameters)
+        Changes of the logits. Overwritten.
+    coefficients : array of shape (steps,)
+        What each step's change of the loss counts.
+    quotient : array of shape (parameters,)
+        Receives the sum.
+    """
+    examples, steps, parameters = unit_change.shape
+    flat = unit_change.reshape(-1)
+    for example in range(examples):
+        total = 1.0
+        if code == SOFTMAX_CROSS_ENTROPY:
+            total = 0.0
+            for output in range(labels.shape[1]):
+                total += labels[example, output]
+        for step in range(steps):
+            done = 0
+            while done < parameters:
+                output, column = divmod(start + done, columns)
+                length = min(columns - column, parameters - done, _STRETCH)
+                first = np.uint64((example * steps + step) * parameters + done)
+                _separate_change(code, base, labels, total, example, output, flat, first, np.uint64(length))
+                _add(coefficients[step], flat, first, np.uint64(length), quotient, np.uint64(done))
+                done += length

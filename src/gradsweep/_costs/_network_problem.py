@@ -84,6 +84,10 @@ class NetworkProblem:
         each = np.empty(examples)
         self._loss_base = np.empty((examples, self._sizes[-1], activations.BASE))
         losses.evaluate(self._loss_code, pre_activations[-1], self._labels, each, self._loss_base)
+        self._single_base = self._loss_base
+        if self._loss_code == losses.SOFTMAX_CROSS_ENTROPY:
+            self._single_base = np.empty_like(self._loss_base)
+            losses.evaluate_single(pre_activations[-1], self._labels, self._single_base)
         #: Cost at the base point, by the kernels.
         self.loss = float(each.sum() / examples) + _dense.penalty(layers, l2, examples)
 
@@ -172,7 +176,7 @@ class NetworkProblem:
         count = chunk.stop - chunk.start
         values, crossings = np.zeros(count), np.zeros(count)
         # The perturbed layer itself changes in one unit only; the widest layer behind it decides how many lanes fit.
-        width = max(self._sizes[min(chunk.layer + 2, len(self.layers)) :]) * len(steps)
+        width = max(self._sizes[chunk.layer + 2 :], default=1) * len(steps)
         # As many parameters as fill the cells with one example; where the chunk has fewer, several examples at once.
         length = min(count, max(16, min(_CELLS // width, _MOST_PARAMETERS)))
         examples = min(len(self._labels), max(1, _CELLS // (width * length)))
@@ -302,6 +306,7 @@ class _Group:
             for index in range(layer + 1, len(problem.layers))
         ]
         self._loss = problem._loss_code, problem._loss_base[examples], problem._labels[examples]
+        self._single_loss = problem._loss_code, problem._single_base[examples], problem._labels[examples]
 
     def add(self, start: int, steps: Array, coefficients: Array, values: Array) -> Array:
         """Add the examples' part of the quotients of a run of parameters; return the crossings of each lane."""
@@ -319,11 +324,10 @@ class _Group:
             for weights, code, base in further:
                 before, deltas = deltas, _rooms.next_layer(len(weights), examples, lanes)
                 dense.propagate(weights, before, code, base, deltas, crossings)
+            # The perturbed unit's own changes have served their purpose, and leave room.
+            losses.add_change(*self._loss, deltas, coefficients, _rooms.unit_change, values)
         else:
-            deltas = _rooms.next_layer(self._loss[2].shape[1], examples, lanes)
-            dense.place(unit_change, start, columns, deltas)
-        # The perturbed unit's own changes have served their purpose, and leave room.
-        losses.add_change(*self._loss, deltas, coefficients, _rooms.unit_change, values)
+            losses.add_single_change(*self._single_loss, start, columns, unit_change, coefficients, values)
         return crossings
 
 
