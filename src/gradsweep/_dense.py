@@ -405,7 +405,7 @@ def _interval_product(low: Array, high: Array, factor: Array) -> tuple[Array, Ar
     return low @ positive + high @ negative, high @ positive + low @ negative
 
 
-def rounding(layers: list[Layer], done: Pass, y: Array, loss: str, least: float) -> list[tuple[Array, Array]]:
+def rounding(layers: list[Layer], done: Pass, y: Array, loss: str, least: float) -> list[tuple[Array, Array | None]]:
     r"""How much rounding an entry of a backpropagated gradient may carry, as factors of low rank.
 
     A running error analysis: each quantity of the forward and backward pass gets an estimate of its rounding in units of the
@@ -428,27 +428,31 @@ def rounding(layers: list[Layer], done: Pass, y: Array, loss: str, least: float)
 
     Returns
     -------
-    list of (array of shape (units, terms), array of shape (terms, inputs + 1))
-        A pair for each layer. Their product, times epsilon, is the rounding of dW, its last column that of db.
+    list of (array of shape (units, terms), array of shape (terms, inputs + 1) or None)
+        A pair for each layer, whose product, times epsilon, is the rounding of dW, its last column that of db; or the product
+        itself and None.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         return _rounding(layers, done, y, LOSSES[loss], least)
 
 
-def _rounding(layers: list[Layer], done: Pass, y: Array, loss: Loss, least: float) -> list[tuple[Array, Array]]:
+def _rounding(layers: list[Layer], done: Pass, y: Array, loss: Loss, least: float) -> list[tuple[Array, Array | None]]:
     examples = y.shape[1]
     input_errors, z_errors = _forward_rounding(layers, done, least)
     output = loss.probability(done.z[-1])
     # At a kink as if on its steeper side: what may be passed on there may be rounded, too.
     dz, da = backward(layers, done, output - y, at_kink=1.0)
     error = loss.rounding(output, y, z_errors[-1]) + least
-    factors: list[tuple[Array, Array]] = []
+    factors: list[tuple[Array, Array | None]] = []
     for index in range(len(layers) - 1, -1, -1):
         left, right = _bordered(error + _growth(examples) * np.abs(dz[index]), done.inputs[index], 1.0)
         if index:  # the data themselves are exact
             more = _bordered(np.abs(dz[index]), input_errors[index], 0.0)
             left, right = np.hstack([left, more[0]]), np.vstack([right, more[1]])
-        factors.append((_finite(left / examples), _finite(right)))
+        left, right = _finite(left / examples), _finite(right)
+        # With more examples than units and inputs the product is the smaller one.
+        small = left.shape[0] * right.shape[1] < left.size + right.size
+        factors.append((left @ right, None) if small else (left, right))
         if index:
             weights = layers[index].weights
             passed_on = _quadrature(weights.T, np.hypot(error, _growth(weights.shape[0]) * dz[index]))

@@ -54,7 +54,7 @@ class NetworkProblem:
         self._x, self._y = x, y
         self._sizes = [x.shape[0], *(layer.weights.shape[0] for layer in layers)]
         self.shapes = _dense.block_shapes(self._sizes)
-        self._rounding: dict[Precision, list[tuple[Array, Array]]] = {}
+        self._rounding: dict[Precision, list[tuple[Array, Array | None]]] = {}
         self._kinked = any(layer.activation in _dense.KINKS for layer in layers)
         self._loss, self._loss_code = loss, losses.CODES[loss]
         self._decay = l2 / x.shape[1]
@@ -232,8 +232,12 @@ class NetworkProblem:
             least = precision.tiny / precision.epsilon
             self._rounding[precision] = _dense.rounding(self.layers, self.plain_pass, self._y, self._loss, least)
         left, right = self._rounding[precision][int(name[1:]) - 1]
-        # np.dot, since matmul takes five times as long where there is a single example.
-        bound: Array = np.dot(precision.epsilon * left[rows], right[:, :-1] if name[0] == "W" else right[:, -1:])
+        columns = slice(None, -1) if name[0] == "W" else slice(-1, None)
+        if right is None:
+            bound = precision.epsilon * left[rows, columns]
+        else:
+            # np.dot, since matmul takes five times as long where there is a single example.
+            bound = np.dot(precision.epsilon * left[rows], right[:, columns])
         if self._decay and name[0] == "W":
             bound += 4.0 * precision.epsilon * self._decay * np.abs(self.layers[int(name[1:]) - 1].weights[rows])
         return bound
