@@ -6,6 +6,7 @@ Importing this package alone compiles nothing.
 
 import functools
 
+from ._compile import cache_folder as cache_folder
 from ._compile import is_compiled as is_compiled
 from ._compile import mark_compiled
 

@@ -616,6 +616,12 @@ class TestOptions:
         """An integer that no float can hold is not a finite number."""
         assert_refused(setting, name, "finite", **{name: 10**400})
 
+    @pytest.mark.parametrize("seed", [-1, 1.5, "a", None, True])
+    def test_seed_of_parameters(self, seed: Any) -> None:
+        """None would be a different network each time."""
+        with pytest.raises(InputError, match=r"^seed"):
+            Network(LAYERS).initialize(seed)
+
     @pytest.mark.parametrize("value", [1, 1.0, 7.5, 1e300])
     def test_tolerance_that_accepts_anything(self, setting: Setting, value: float) -> None:
         """|g − ĝ| is never more than |g| + |ĝ|, so that a tolerance of 1 would pass every gradient."""

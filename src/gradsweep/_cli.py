@@ -167,7 +167,8 @@ def _load_kernels() -> None:
     from gradsweep import kernels
 
     if not kernels.is_compiled():
-        _complain("compiling the kernels; this takes some seconds, once")
+        once = "once" if kernels.cache_folder() else "each time, since no folder can be written to keep them in"
+        _complain(f"compiling the kernels; this takes some seconds, {once}")
     kernels.load()
 
 

@@ -92,7 +92,14 @@ class Network:
         -------
         dict of str to array
             W1, b1, W2, …
+
+        Raises
+        ------
+        InputError
+            The seed is not a whole number of at least 0.
         """
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise InputError(f"seed must be a whole number of at least 0, not {seed!r}")
         generator = np.random.default_rng(seed)
         params: dict[str, Array] = {}
         for number, (inputs, units) in enumerate(zip(self.layers, self.layers[1:], strict=False), start=1):

@@ -250,6 +250,11 @@ def gradients_to_vector(gradients: Mapping[str, ArrayLike]) -> NDArray[Any]:
     -------
     array of shape (entries, 1)
         A copy.
+
+    Raises
+    ------
+    KeyError
+        A gradient of some layer is missing.
     """
     L = len([key for key in gradients if not key.startswith("dA")]) // 2
     names = [f"d{kind}{number}" for number in range(1, L + 1) for kind in "Wb"]
@@ -274,6 +279,11 @@ def forward_prop_cost(X: Array, parameters: Mapping[str, Array], Y: Array, hidde
     -------
     float
         Mean binary cross-entropy.
+
+    Raises
+    ------
+    InputError
+        The activation is not known.
     """
     AL, _ = L_model_forward(X, parameters, hidden_layers_activation_fn)
     return compute_cost(AL, Y)
@@ -332,6 +342,7 @@ def gradient_check(
     from gradsweep._verdict import Status
     from gradsweep.network import Network
 
+    _find_activation(hidden_layers_activation_fn)
     try:
         cost = Network(layers_dims, hidden=hidden_layers_activation_fn).cost(X, Y)
         report = check(cost, parameters, gradients, step=epsilon)

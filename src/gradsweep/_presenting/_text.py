@@ -82,8 +82,9 @@ def _headline(report: Report) -> str:
     size = format_size(sum(block.size for block in report.blocks), "entry")
     if report.verdict == "pass":
         vacuous = sum(block.vacuous for block in report.blocks)
-        checked = f"all {size} agree" if not vacuous else f"{size} checked, {vacuous:,} of them vacuous, the others agree"
-        return f"PASS: {checked} with the numeric gradient"
+        if not vacuous:
+            return f"PASS: all {size} agree with the numeric gradient"
+        return f"PASS: {size} checked, {vacuous:,} of them vacuous, the others agree"
     if report.verdict == "fail":
         wrong = [block.name for block in report.blocks if block.status is Status.WRONG]
         right = [block.name for block in report.blocks if block.status is Status.AGREES]
