@@ -9,6 +9,9 @@ _MOST_ENTRIES = 5
 
 _WIDTH = 100
 
+# Machine epsilon above which a type is less precise than float64.
+_COARSE = 1e-15
+
 
 class Report(Protocol):
     """What is shown of a report; `gradsweep.Report` has it all, and rests on this file."""
@@ -155,9 +158,14 @@ def _block_notes(block: Block, report: Report) -> list[str]:
             "    or a zero gradient), so that nothing was verified. Try other parameters or scaled inputs.",
         ]
     if block.status is Status.NOISY:
+        advice = (
+            "Units are saturated, or terms cancel: scale the inputs or the weights down, or allow a larger tolerance."
+            if report.precision < _COARSE
+            else "Compute it in float64, or allow a larger tolerance."
+        )
         return [
             f"  {block.name}: the rounding that its gradient may carry, {block.noise:.1e}, is above the tolerance.",
-            "    Use float64 and inputs near 1, or a larger tolerance.",
+            f"    {advice}",
         ]
     if block.status is Status.AT_KINKS:
         return [
@@ -174,7 +182,7 @@ def _block_notes(block: Block, report: Report) -> list[str]:
 
 def _notes(report: Report) -> list[str]:
     notes = []
-    if report.precision > 2.3e-16:
+    if report.precision > _COARSE:
         notes.append(
             f"  precision: parameters or gradient are only as exact as {report.precision:.1e}; tolerance {report.tolerance:.1e}"
         )
