@@ -119,6 +119,18 @@ def _softmax_change(
                 result[lane] += label * (highest + math.log(total))
 
 
+@point
+def _partition(z: Array, example: int) -> tuple[float, float]:
+    """The largest logit of an example, and the sum of the powers of all relative to it."""
+    largest = z[example, 0]
+    for output in range(z.shape[1]):
+        largest = max(largest, z[example, output])
+    total = 0.0
+    for output in range(z.shape[1]):
+        total += math.exp(z[example, output] - largest)
+    return largest, total
+
+
 @kernel("i A2 A2 M1 M3")
 def evaluate(code: int, z: Array, labels: Array, losses: Array, base: Array) -> None:
     """Loss of every example and base of every logit.
@@ -135,12 +147,7 @@ def evaluate(code: int, z: Array, labels: Array, losses: Array, base: Array) -> 
         Receives what `add_change` wants to know.
     """
     for example in range(z.shape[0]):
-        largest = z[example, 0]
-        for output in range(z.shape[1]):
-            largest = max(largest, z[example, output])
-        partition = 0.0
-        for output in range(z.shape[1]):
-            partition += math.exp(z[example, output] - largest)
+        largest, partition = _partition(z, example)
         total = 0.0
         for output in range(z.shape[1]):
             x = z[example, output]
@@ -220,13 +227,9 @@ def evaluate_single(z: Array, labels: Array, base: Array) -> None:
         Receives what `add_single_change` wants to know.
     """
     for example in range(z.shape[0]):
-        largest = z[example, 0]
-        for output in range(z.shape[1]):
-            largest = max(largest, z[example, output])
-        partition = 0.0
+        largest, partition = _partition(z, example)
         total = 0.0
         for output in range(z.shape[1]):
-            partition += math.exp(z[example, output] - largest)
             total += labels[example, output]
         for output in range(z.shape[1]):
             power = math.exp(z[example, output] - largest)

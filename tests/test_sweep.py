@@ -580,6 +580,21 @@ def test_a_wrong_gradient_does_not_hide_at_kinks(factor: float) -> None:
     assert [block.name for block in report.blocks if block.differing] == ["W1"]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("make", KINKED)
+def test_what_is_no_number_does_not_hide_at_kinks(make: Callable[[], Case], value: float) -> None:
+    """Neither in an interval of slopes nor near a convention."""
+    case = make()
+    below, above = one_sided(case)
+    name = max(below, key=lambda name: float((above[name] - below[name]).max()))
+    place = np.unravel_index(int((above[name] - below[name]).argmax()), below[name].shape)
+    gradient = case.backprop()
+    gradient[name][place] = value
+    report = case.check(gradient)
+    assert report.verdict == "fail"
+    assert [block.name for block in report.blocks if block.differing] == [name]
+
+
 @pytest.mark.parametrize("seed", range(300))
 def test_kinks_up_to_rounding(seed: int) -> None:
     """Weights with one decimal and whole data: z that should be 0 is 1e-17 here and -1e-17 there, and both are right."""

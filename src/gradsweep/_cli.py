@@ -1,4 +1,4 @@
-"""The command line. Exit status: 0 pass, 1 fail, 3 inconclusive, 2 wrong usage or bad input."""
+"""The command line. Exit status: 0 pass, 1 fail, 3 inconclusive, 2 wrong usage or bad input, 70 an error of its own."""
 
 import enum
 import os
@@ -32,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Check hand-written gradients against differences that are propagated, not subtracted.",
-    epilog="Exit status: 0 pass, 1 fail, 3 inconclusive, 2 wrong usage or bad input.",
+    epilog="Exit status: 0 pass, 1 fail, 3 inconclusive, 2 wrong usage or bad input, 70 an error of its own.",
 )
 
 BugName = enum.StrEnum("BugName", {name: name for name in _demo.BUGS})  # type: ignore[misc]

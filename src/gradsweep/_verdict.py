@@ -94,7 +94,7 @@ class Block:
     vacuous : int
         Entries whose gradient is below the noise on both sides: nothing can be said of them.
     kinks : int
-        Entries at a kink, where any value between the two one-sided slopes is accepted.
+        Entries at a kink, where any value between the one-sided slopes is accepted, and what the usual backward passes give.
     worst : tuple of Entry
         At most ten, the worst first.
     """

@@ -145,7 +145,7 @@ class NetworkCost:
         return problem
 
     def _guard(self, problem: "NetworkProblem", params: Mapping[str, Any], seed: int) -> None:
-        """Raise OracleError unless the kernels agree with the plain cost at the base point and at an entry of each layer."""
+        """Raise OracleError unless the kernels agree with the plain cost at the base point and beside it."""
         base, epsilon = self._plain_value(problem, params, None)
         epsilon = max(epsilon, problem.precision.epsilon)
         if not math.isfinite(problem.loss):

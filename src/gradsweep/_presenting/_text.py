@@ -190,8 +190,9 @@ def _notes(report: Report) -> list[str]:
         notes.append(f"  {format_size(report.crossed, 'parameter')} crossed a kink and were perturbed again, by less")
     if report.kinks:
         notes.append(
-            f"  {format_size(report.kinks, 'entry')} at a kink: any value between the two one-sided slopes is accepted there"
+            f"  {format_size(report.kinks, 'entry')} at a kink: accepted there is any value between the one-sided slopes,"
         )
+        notes.append("    and what a backward pass gives that takes left, right or mean slope at all kinks")
     return notes
 
 
