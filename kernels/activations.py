@@ -65,8 +65,9 @@ CODES = {
 #: Slope of leaky_relu on the left.
 LEAK = 0.01
 
-#: Numbers that a unit and example is known by: z, the largest |δ| of its power series, and the series' five coefficients.
-BASE = 7
+#: Numbers that a unit and example is known by: z, the largest |δ| of its power series, the series' five coefficients, and what
+#: the activation is multiplied by, as by a dropout mask. The coefficients have that factor in them.
+BASE = 8
 
 #: Largest |δ| of the power series of a function whose coefficients fall as those of e^2δ: the first term left out is
 #: 2⁵/6!·δ⁵ = 4e-17, relative. A function that is steeper by a factor has a limit smaller by that factor.
@@ -291,6 +292,14 @@ def _value(code: int, z: float) -> float:
     return z
 
 
+# Not inlined: it is long, slow anyway, and would be compiled anew wherever a row is changed (14 s instead of 5 for `dense`).
+@kernel("i d d M1 u u")
+def _full_row(code: int, z: float, factor: float, deltas: Array, first: Place, lanes: Place) -> None:
+    """Replace each δ by its exact change, whatever its size."""
+    for lane in range(lanes):
+        deltas[first + lane] = factor * _full(code, z, deltas[first + lane])
+
+
 @point
 def store(
     base: Array, example: int, unit: int, z: float, limit: float, c1: float, c2: float, c3: float, c4: float, c5: float
@@ -303,6 +312,7 @@ def store(
     base[example, unit, 4] = c3
     base[example, unit, 5] = c4
     base[example, unit, 6] = c5
+    base[example, unit, 7] = 1.0
 
 
 @kernel("i A2 M2 M3")
@@ -341,6 +351,25 @@ def evaluate(code: int, z: Array, activation: Array, base: Array) -> None:
             store(base, example, unit, x, limit, c1, c2, c3, c4, c5)
 
 
+@kernel("A2 M2 M3")
+def scale(factors: Array, activation: Array, base: Array) -> None:
+    """Multiply activations, and all changes of them, by a factor each: a dropout mask.
+
+    Parameters
+    ----------
+    factors : array of shape (examples, units)
+        At least 0.
+    activation, base : arrays
+        As made by `evaluate`; changed in place.
+    """
+    for example in range(factors.shape[0]):
+        for unit in range(factors.shape[1]):
+            factor = factors[example, unit]
+            activation[example, unit] *= factor
+            for index in range(2, BASE):
+                base[example, unit, index] *= factor
+
+
 @point
 def any_larger(deltas: Array, first: Place, lanes: Place, limit: float) -> bool:
     """Whether any |δ| is above the limit; an `or` of flags vectorises, a maximum would need the flag nnan."""
@@ -361,15 +390,18 @@ def small_change(base: Array, example: int, unit: int, deltas: Array, first: Pla
 
 
 @point
-def _piecewise(leak: float, z: float, deltas: Array, first: Place, lanes: Place, crossings: Array, first_crossing: Place) -> None:
-    # z + δ is rounded, its sign is not: the comparison is exact (gradual underflow).
+def _piecewise(
+    leak: float, z: float, factor: float, deltas: Array, first: Place, lanes: Place, crossings: Array, first_crossing: Place
+) -> None:
+    # z + δ is rounded, its sign is not: the comparison is exact (gradual underflow). A unit that is masked has no kink.
+    counted = 1.0 if factor != 0.0 else 0.0
     if z > 0.0:
         for lane in range(lanes):
             delta = deltas[first + lane]
             moved = z + delta
             crossed = moved <= 0.0
-            deltas[first + lane] = leak * moved - z if crossed else delta
-            crossings[first_crossing + lane] += 1.0 if crossed else 0.0
+            deltas[first + lane] = factor * (leak * moved - z if crossed else delta)
+            crossings[first_crossing + lane] += counted if crossed else 0.0
     else:
         # At the kink itself a step to either side counts: the quotient of one side is not the derivative.
         at_kink = z == 0.0
@@ -378,8 +410,8 @@ def _piecewise(leak: float, z: float, deltas: Array, first: Place, lanes: Place,
             moved = z + delta
             active = moved > 0.0
             # 0·moved keeps a NaN of z, which leak·δ does not know of.
-            deltas[first + lane] = moved - leak * z if active else leak * delta + 0.0 * moved
-            crossings[first_crossing + lane] += 1.0 if active or (at_kink and moved < 0.0) else 0.0
+            deltas[first + lane] = factor * (moved - leak * z if active else leak * delta + 0.0 * moved)
+            crossings[first_crossing + lane] += counted if active or (at_kink and moved < 0.0) else 0.0
 
 
 @point
@@ -416,15 +448,16 @@ def change(
     known_small : bool
         Whether every |δ| is known to be within the limit of the power series; otherwise it is looked for.
     """
+    z, factor = base[example, unit, 0], base[example, unit, 7]
     if code == IDENTITY:
-        return
-    z = base[example, unit, 0]
-    if code == RELU or code == LEAKY_RELU:
+        if factor != 1.0:
+            for lane in range(lanes):
+                deltas[first + lane] *= factor
+    elif code == RELU or code == LEAKY_RELU:
         leak = LEAK if code == LEAKY_RELU else 0.0
-        _piecewise(leak, z, deltas, first, lanes, crossings, first_crossing)
+        _piecewise(leak, z, factor, deltas, first, lanes, crossings, first_crossing)
     elif not known_small and any_larger(deltas, first, lanes, base[example, unit, 1]):
-        for lane in range(lanes):
-            deltas[first + lane] = _full(code, z, deltas[first + lane])
+        _full_row(code, z, factor, deltas, first, lanes)
     else:
         small_change(base, example, unit, deltas, first, lanes)
 

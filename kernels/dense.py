@@ -4,32 +4,56 @@ A *lane* is one perturbed parameter with one of the scheme's steps. Lanes are th
 neighbouring lanes share their weights and base values, so a loop over them has nothing but packed arithmetic in it.
 
 Parameters of a layer are counted row by row, each unit's bias behind its weights: a perturbed bias is a perturbed weight
-whose input is 1. So `inputs` has a last column of ones, and one loop serves both.
+whose input is 1. So a layer's inputs have a last column of ones, and one loop serves both. A layer whose inputs are a single
+column of ones has its pre-activations themselves for parameters.
 
-The road of a lane, a function for each stretch:
+Neighbouring parameters of a layer are a *run*, and the runs whose lanes are carried together are a *stack*, at most one run of
+each layer. One example at a time, the road of a lane is:
 
-`perturb`    W[i, j] changes z[i] by step·a[j], hence the activation of the one unit i.
-`enter`      That change enters the next layer as a rank-one step.
-`propagate`  From there on a matrix product over lanes a layer.
+`_perturb`   W[i, j] changes z[i] by step·a[j], hence the activation of the one unit i.
+`_advance`   That change enters the next layer as a rank-one step, and the lane takes its place behind those of earlier layers.
+`_multiply`  From there on a matrix product over lanes a layer.
 
-In the last layer there is no next one: `losses.add_single_change` takes the change of the one logit as it is.
-
-Array shapes: changes of one unit (examples, steps, parameters), of a whole layer (units, examples, lanes) with
-lanes = steps * parameters and all parameters of the first step first, which is the same memory.
+`quotients` is the one loop over all of this. A stack of one run is the sweep; one of many runs is the batched pass, whose rows
+are long although each layer is narrow; a run of pre-activations, with a quotient for each example, is what neurons are checked
+by. In the last layer there is no next one: the change of the one logit is taken as it is. And where few outputs follow, a lane
+goes through its next layer in one go, so that the changes of that layer are never stored.
 """
 
 import math
 
 import numpy as np
 
-from ._compile import Array, Place, kernel, point
-from .activations import any_larger, change, change_layer
+from ._compile import Array, Integers, Place, kernel, part, point
+from ._memory import matrix_at, stack_at
+from .activations import BASE, any_larger, change
+from .losses import add_change_of_one, add_single_change_of_one
+
+#: Columns of the table of layers: sizes, activation, and the addresses of weights, bases and inputs with their number of columns.
+#: The last row is the loss: outputs, examples, code, and the addresses of labels, of bases, and of those for a single logit.
+UNITS, BEFORE, CODE, WEIGHTS, BASES, INPUTS, COLUMNS = range(7)
+LOSS_OUTPUTS, LOSS_EXAMPLES, LOSS_CODE, LOSS_LABELS, LOSS_BASES, LOSS_SINGLE_BASES = range(6)
+FIELDS = 7
+
+#: Columns of the table of runs: layer, first parameter, the first that is not included, and the number of the stack.
+LAYER, START, STOP, STACK = range(4)
+RUN = 4
+
+#: Rows of lanes that a stack needs besides the layers' changes, and what those have room for.
+UNIT_CHANGE, CROSSED = range(2)
+HERE, THERE, SCRATCH = range(3)
+
+#: Most outputs of a network for which lanes go through the layer before it in one go.
+FEW_OUTPUTS = 16
 
 # Lanes that a matrix product takes at once: 4 rows of changes and 4 of results stay in 32 KB of L1.
 _TILE = 512
 
 # Lanes that are filled before they are passed on to the activation: 16 KB, which are still in L1 then.
 _STRETCH = 2048
+
+#: Doubles of scratch: a stretch of lanes, or a tile of four units.
+SCRATCH_CELLS = max(_STRETCH, 4 * _TILE)
 
 
 @point
@@ -38,9 +62,29 @@ def _fill(factor: float, values: Array, first: Place, lanes: Place, out: Array, 
         out[first_out + lane] = factor * values[first + lane]
 
 
-@kernel("i A3 A2 A1 i M3 M2")
-def perturb(code: int, base: Array, inputs: Array, steps: Array, start: int, unit_change: Array, crossings: Array) -> None:
-    """Change of each perturbed unit's own activation.
+@point
+def _fill_from_row(
+    weights: Array, row: int, column: int, values: Array, first: Place, lanes: Place, out: Array, first_out: Place
+) -> None:
+    """Each lane with its own weight: neighbouring lanes perturb neighbouring units."""
+    for lane in range(lanes):
+        out[first_out + lane] = weights[row, np.uint64(column) + lane] * values[first + lane]
+
+
+@part
+def _perturb(
+    code: int,
+    base: Array,
+    example: int,
+    inputs: Array,
+    scheme: Array,
+    start: int,
+    parameters: int,
+    out: Array,
+    first: Place,
+    crossed: Array,
+) -> None:
+    """Change of each perturbed unit's own activation: all parameters with the first step, then with the next.
 
     Parameters
     ----------
@@ -48,34 +92,37 @@ def perturb(code: int, base: Array, inputs: Array, steps: Array, start: int, uni
         Activation of the perturbed layer.
     base : array of shape (examples, units, BASE)
         Its base values.
+    example : int
+        Which example.
     inputs : array of shape (examples, columns)
         What the layer's weights are multiplied with; the last column is 1.
-    steps : array of shape (steps,)
-        What is added to the parameter.
-    start : int
-        First parameter, counted row by row.
-    unit_change : array of shape (examples, steps, parameters)
-        Receives the changes; its length says how many parameters are perturbed.
-    crossings : array of shape (examples, lanes)
-        Raised by one for each crossing of a kink.
+    scheme : array of shape (2, steps)
+        What is added to the parameter, and what each change of the loss counts.
+    start, parameters : int
+        First parameter, counted row by row, and how many.
+    out, crossed : arrays of shape (all,)
+        Receive changes and crossings, from `first` on.
+    first : unsigned int
+        Where.
     """
     columns = inputs.shape[1]
-    parameters = unit_change.shape[2]
-    values, out, crossed = inputs.reshape(-1), unit_change.reshape(-1), crossings.reshape(-1)
-    for example in range(unit_change.shape[0]):
-        for step in range(steps.shape[0]):
-            done = 0
-            while done < parameters:
-                unit, column = divmod(start + done, columns)
-                lanes = np.uint64(min(columns - column, parameters - done, _STRETCH))
-                first = np.uint64((example * steps.shape[0] + step) * parameters + done)
-                _fill(steps[step], values, np.uint64(example * columns + column), lanes, out, first)
-                # Crossings have the same lanes in the same order, so they begin at the same place.
-                change(code, base, example, unit, out, first, lanes, crossed, first, False)
-                done += int(lanes)
+    values = inputs.reshape(-1)
+    to = first
+    for step in range(scheme.shape[1]):
+        unit, column = divmod(start, columns)
+        done = 0
+        while done < parameters:
+            lanes = np.uint64(min(columns - column, parameters - done, _STRETCH))
+            _fill(scheme[0, step], values, np.uint64(example * columns + column), lanes, out, to)
+            change(code, base, example, unit, out, to, lanes, crossed, to, False)
+            to += lanes
+            done += int(lanes)
+            column += int(lanes)
+            if column == columns:
+                unit, column = unit + 1, 0
 
 
-@point
+@part
 def _reach(weights: Array, base: Array, example: int, first_column: int, last_column: int) -> float:
     """How far a unit in some columns may change so that every row's change is within the limit of its power series."""
     reach = math.inf
@@ -87,57 +134,65 @@ def _reach(weights: Array, base: Array, example: int, first_column: int, last_co
     return reach
 
 
-@kernel("A3 i i A2 i A3 M3 M2")
-def enter(
-    unit_change: Array, start: int, columns: int, weights: Array, code: int, base: Array, deltas: Array, crossings: Array
+@part
+def _enter_row(
+    weights: Array,
+    unit: int,
+    start: int,
+    columns: int,
+    parameters: int,
+    skipped: int,
+    lanes: int,
+    values: Array,
+    first: Place,
+    out: Array,
+    first_out: Place,
 ) -> None:
-    """Change of the next layer's activations, where each lane changes one unit of the layer before.
+    """Changes of one unit's pre-activation by lanes of a run, without the `skipped` first ones.
 
     Parameters
     ----------
-    unit_change : array of shape (examples, steps, parameters)
-        As made by `perturb`.
-    start, columns : int
-        First parameter, and parameters of one unit.
     weights : array of shape (units, units before)
-        Weights of the next layer.
-    code : int
-        Its activation.
-    base : array of shape (examples, units, BASE)
-        Its base values.
-    deltas : array of shape (units, examples, lanes)
-        Receives the changes of its activations.
-    crossings : array of shape (examples, lanes)
-        Raised by one for each crossing of a kink.
+        Weights of the layer that is entered.
+    unit : int
+        Which row.
+    start, columns, parameters : int
+        First parameter of the run, parameters of one unit, and parameters in the run.
+    skipped, lanes : int
+        Which lanes of the run, all steps counted.
+    values : array of shape (all,)
+        Changes as made by `_perturb`, the run's first one at `first`.
+    first : unsigned int
+        Where.
+    out : array of shape (all,)
+        Receives the changes from `first_out` on.
+    first_out : unsigned int
+        Where.
     """
-    examples, steps, parameters = unit_change.shape
-    values, out, crossed = unit_change.reshape(-1), deltas.reshape(-1), crossings.reshape(-1)
-    lanes = np.uint64(steps * parameters)
-    first_before, first_column = divmod(start, columns)
-    last_before = (start + parameters - 1) // columns
-    for example in range(examples):
-        first_value = np.uint64(example) * lanes
-        # Looked for once, not in every row.
-        known_small = not any_larger(values, first_value, lanes, _reach(weights, base, example, first_before, last_before))
-        for unit in range(deltas.shape[0]):
-            first = np.uint64(unit * examples) * lanes + first_value
-            filled = changed = 0
-            for _ in range(steps):
-                before, column, done = first_before, first_column, 0
-                while done < parameters:
-                    length = min(columns - column, parameters - done, _STRETCH)
-                    offset = np.uint64(filled)
-                    _fill(weights[unit, before], values, first_value + offset, np.uint64(length), out, first + offset)
-                    done += length
-                    filled += length
-                    column += length
-                    if column == columns:
-                        before, column = before + 1, 0
-                    if filled - changed >= _STRETCH or filled == steps * parameters:
-                        offset, stretch = np.uint64(changed), np.uint64(filled - changed)
-                        place, crossed_place = first + offset, first_value + offset
-                        change(code, base, example, unit, out, place, stretch, crossed, crossed_place, known_small)
-                        changed = filled
+    place = skipped % parameters
+    before, column = divmod(start + place, columns)
+    origin = first + np.uint64(skipped)
+    done = 0
+    while done < lanes:
+        rest = min(parameters - place, lanes - done)
+        if columns == 1:
+            length = rest
+            _fill_from_row(
+                weights, unit, before, values, origin + np.uint64(done), np.uint64(length), out, first_out + np.uint64(done)
+            )
+            before += length
+        else:
+            length = min(columns - column, rest)
+            offset = np.uint64(done)
+            _fill(weights[unit, before], values, origin + offset, np.uint64(length), out, first_out + offset)
+            column += length
+            if column == columns:
+                before, column = before + 1, 0
+        done += length
+        place += length
+        if place == parameters:
+            place = 0
+            before, column = divmod(start, columns)
 
 
 @point
@@ -168,17 +223,17 @@ def _add_4_rows(
 
 
 @point
-def _add_row(weights: Array, row: int, column: int, deltas: Array, out: Array, first: Place, stride: Place, lanes: Place) -> None:
-    """The same for a single row."""
+def _add_row(
+    weights: Array, row: int, column: int, deltas: Array, first: Place, stride: Place, out: Array, to: Place, lanes: Place
+) -> None:
+    """Add 4 columns' products to a single row; the first column's changes begin at `first`."""
     a, b = weights[row, column], weights[row, column + 1]
     c, d = weights[row, column + 2], weights[row, column + 3]
-    from_a = first + np.uint64(column) * stride
-    from_b = from_a + stride
+    from_b = first + stride
     from_c = from_b + stride
     from_d = from_c + stride
-    to = first + np.uint64(row) * stride
     for lane in range(lanes):
-        total = a * deltas[from_a + lane] + b * deltas[from_b + lane]
+        total = a * deltas[first + lane] + b * deltas[from_b + lane]
         out[to + lane] += total + c * deltas[from_c + lane] + d * deltas[from_d + lane]
 
 
@@ -188,7 +243,7 @@ def _add_one(weight: float, deltas: Array, first: Place, out: Array, first_out: 
         out[first_out + lane] += weight * deltas[first + lane]
 
 
-@point
+@part
 def _multiply(weights: Array, deltas: Array, out: Array, first: Place, stride: Place, lanes: Place) -> None:
     """Out = weights @ deltas for some lanes; both matrices are flat, their rows `stride` apart.
 
@@ -212,37 +267,226 @@ def _multiply(weights: Array, deltas: Array, out: Array, first: Place, stride: P
         for column in range(0, whole_columns, 4):
             _add_4_rows(weights, row, column, deltas, out, first, stride, lanes)
     for row in range(whole_rows, rows):
+        to = first + np.uint64(row) * stride
         for column in range(0, whole_columns, 4):
-            _add_row(weights, row, column, deltas, out, first, stride, lanes)
+            _add_row(weights, row, column, deltas, first + np.uint64(column) * stride, stride, out, to, lanes)
     for column in range(whole_columns, columns):
         for row in range(rows):
             from_column = first + np.uint64(column) * stride
             _add_one(weights[row, column], deltas, from_column, out, first + np.uint64(row) * stride, lanes)
 
 
-@kernel("A2 A3 i A3 M3 M2")
-def propagate(weights: Array, before: Array, code: int, base: Array, deltas: Array, crossings: Array) -> None:
-    """Carry changes of one layer's activations to those of the next.
+@part
+def _advance(
+    weights: Array,
+    code: int,
+    base: Array,
+    example: int,
+    unit_change: Array,
+    start: int,
+    columns: int,
+    parameters: int,
+    stored: int,
+    lanes: int,
+    there: Array,
+    stride: Place,
+    crossed: Array,
+    next_weights: Array,
+    through: bool,
+    scratch: Array,
+    here: Array,
+) -> None:
+    """Carry lanes into a layer: of the first `stored` ones the changes of its pre-activations are there, the others enter.
+
+    Four units at a time. If `through`, their changes stay in L1 until they have been multiplied with the next layer's weights and
+    added to its pre-activations; otherwise they are left where they are.
 
     Parameters
     ----------
     weights : array of shape (units, units before)
-        Weights of the next layer.
-    before : array of shape (units before, examples, lanes)
-        Changes of activations.
-    code : int
-        Activation of the next layer.
-    base : array of shape (examples, units, BASE)
-        Its base values.
-    deltas : array of shape (units, examples, lanes)
-        Receives the changes of its activations.
-    crossings : array of shape (examples, lanes)
+        Weights of the layer.
+    code, base, example : int, array of shape (examples, units, BASE), int
+        Its activation and base values, and which example.
+    unit_change : array of shape (lanes,)
+        Changes of the layer before by lanes that enter, as made by `_perturb`.
+    start, columns, parameters : int
+        The run that enters: first parameter, parameters of one unit, and parameters in the run.
+    stored, lanes : int
+        Lanes in the layer before, and with those that enter.
+    there : array of shape (all,)
+        Changes of the layer, its rows `stride` apart.
+    stride : unsigned int
+        Their distance.
+    crossed : array of shape (lanes,)
         Raised by one for each crossing of a kink.
+    next_weights : array of shape (outputs, units)
+        Weights of the next layer.
+    through : bool
+        Whether to go on to the next layer.
+    scratch, here : arrays of shape (SCRATCH_CELLS,) and (all,)
+        Overwritten; with `through`, `here` receives the changes of the next layer's pre-activations.
     """
-    examples, lanes = deltas.shape[1], deltas.shape[2]
-    flat_before, flat = before.reshape(-1), deltas.reshape(-1)
-    for example in range(examples):
-        for start in range(0, lanes, _TILE):
-            tile = np.uint64(min(_TILE, lanes - start))
-            _multiply(weights, flat_before, flat, np.uint64(example * lanes + start), np.uint64(examples * lanes), tile)
-    change_layer(code, base, deltas, crossings)
+    units = weights.shape[0]
+    outputs = next_weights.shape[0]
+    known_small = False
+    if stored == 0 and columns > 1:
+        # Looked for once, not in every row; where each lane has its own weight that would read all of them.
+        last = (start + parameters - 1) // columns
+        reach = _reach(weights, base, example, start // columns, last)
+        known_small = not any_larger(unit_change, np.uint64(0), np.uint64(lanes), reach)
+    rows, row_length = (scratch, np.uint64(_TILE)) if through else (there, stride)
+    for begin in range(0, lanes, _TILE):
+        length = np.uint64(min(_TILE, lanes - begin))
+        place = np.uint64(begin)
+        entering = max(stored - begin, 0)  # from this lane of the tile on
+        if through:
+            for output in range(outputs):
+                to = np.uint64(output) * stride + place
+                for lane in range(length):
+                    here[to + lane] = 0.0
+        for block in range(0, units, 4):
+            count = min(4, units - block)
+            for row in range(count):
+                unit = block + row
+                to = np.uint64(row) * row_length if through else np.uint64(unit) * row_length + place
+                if entering < length:
+                    skipped, added = begin + entering - stored, int(length) - entering
+                    values_from = np.uint64(stored)
+                    _enter_row(
+                        weights, unit, start, columns, parameters, skipped, added, unit_change, values_from, rows,
+                        to + np.uint64(entering),
+                    )  # fmt: skip
+                change(code, base, example, unit, rows, to, length, crossed, place, known_small)
+            if through and count == 4:
+                for output in range(outputs):
+                    to = np.uint64(output) * stride + place
+                    _add_row(next_weights, output, block, rows, np.uint64(0), row_length, here, to, length)
+            elif through:
+                for output in range(outputs):
+                    to = np.uint64(output) * stride + place
+                    for row in range(count):
+                        _add_one(next_weights[output, block + row], rows, np.uint64(row) * row_length, here, to, length)
+
+
+@part
+def _carry(
+    network: Integers,
+    runs: Integers,
+    begin: int,
+    end: int,
+    example: int,
+    scheme: Array,
+    rows: Array,
+    layers: Array,
+    values: Array,
+    first_value: int,
+    crossings: Array,
+) -> None:
+    """Carry one example's lanes of a stack from their parameters to the loss, and add their part of the quotients."""
+    depth = network.shape[0] - 1
+    steps = scheme.shape[1]
+    outputs = network[depth, LOSS_OUTPUTS]
+    unit_change, crossed = rows[UNIT_CHANGE], rows[CROSSED]
+    here, there, scratch = layers[HERE], layers[THERE], layers[SCRATCH]
+    stride = np.uint64(rows.shape[1])
+    if crossings.shape[0]:
+        for lane in range(stride):
+            crossed[lane] = 0.0
+    # Lanes whose changes of the layer before are known, in `here` or, if they have passed it by, of this layer's pre-activations
+    # in `there`; and lanes that change a single unit of it.
+    active = entering = start = columns = parameters = 0
+    passed = False
+    run = begin
+    for layer in range(runs[begin, LAYER], depth):
+        units, before, code = network[layer, UNITS], network[layer, BEFORE], network[layer, CODE]
+        weights = matrix_at(network[layer, WEIGHTS], units, before)
+        base = stack_at(network[layer, BASES], network[depth, LOSS_EXAMPLES], units, BASE)
+        if not passed:
+            for tile in range(0, active, _TILE):
+                _multiply(weights, here, there, np.uint64(tile), stride, np.uint64(min(_TILE, active - tile)))
+        passed = layer == depth - 2 and outputs <= FEW_OUTPUTS and active == 0
+        if active + entering > 0:
+            following = min(layer + 1, depth - 1)
+            next_weights = matrix_at(network[following, WEIGHTS], network[following, UNITS], network[following, BEFORE])
+            _advance(
+                weights, code, base, example, unit_change, start, columns, parameters, active, active + entering, there, stride,
+                crossed, next_weights, passed, scratch, here,
+            )  # fmt: skip
+            active += entering
+            entering = 0
+        here, there = there, here
+        if run < end and runs[run, LAYER] == layer:
+            start, parameters, columns = runs[run, START], runs[run, STOP] - runs[run, START], network[layer, COLUMNS]
+            inputs = matrix_at(network[layer, INPUTS], network[depth, LOSS_EXAMPLES], columns)
+            _perturb(code, base, example, inputs, scheme, start, parameters, unit_change, np.uint64(active), crossed)
+            entering = steps * parameters
+            run += 1
+    examples, code = network[depth, LOSS_EXAMPLES], network[depth, LOSS_CODE]
+    labels = matrix_at(network[depth, LOSS_LABELS], examples, outputs)
+    lane, value = 0, first_value
+    for run in range(begin, end):
+        start, parameters = runs[run, START], runs[run, STOP] - runs[run, START]
+        first, to = np.uint64(lane), np.uint64(value)
+        if runs[run, LAYER] < depth - 1:
+            base = stack_at(network[depth, LOSS_BASES], examples, outputs, BASE)
+            add_change_of_one(code, base, labels, example, here, first, stride, scheme[1], parameters, scratch, values, to)
+        else:
+            columns = network[depth - 1, COLUMNS]
+            base = stack_at(network[depth, LOSS_SINGLE_BASES], examples, outputs, BASE)
+            add_single_change_of_one(
+                code, base, labels, example, start, columns, unit_change, first, scheme[1], parameters, values, to
+            )
+        if crossings.shape[0]:
+            for step in range(steps):
+                for place in range(parameters):
+                    crossings[value + place] += crossed[lane + step * parameters + place]
+        lane += steps * parameters
+        value += parameters
+
+
+@kernel("I2 I2 A2 i M2 M2 M2 M2")
+def quotients(
+    network: Integers,
+    runs: Integers,
+    scheme: Array,
+    first_example: int,
+    rows: Array,
+    layers: Array,
+    values: Array,
+    crossings: Array,
+) -> None:
+    """Difference quotients of the parameters of some runs, and how many kinks their steps cross.
+
+    Parameters
+    ----------
+    network : array of int of shape (layers + 1, FIELDS)
+        Sizes, activations and addresses of all layers, and of the loss; see the names of the columns above.
+    runs : array of int of shape (runs, RUN)
+        Parameters, stack by stack, in each stack by layer.
+    scheme : array of shape (2, steps)
+        What is added to a parameter, and what each change of the loss counts: its weight over ε (and the number of examples).
+    first_example : int
+        The example of the first row of `values`, which has a row for each of some; below 0 where it has one for all of them.
+    rows : array of shape (2, >= lanes of the largest stack)
+        Overwritten. Its rows, and those of `layers`, are fastest where they begin at multiples of 64 bytes: 93 GFLOP/s in the
+        product, else 55.
+    layers : array of shape (3, >= SCRATCH_CELLS)
+        Overwritten. Room for the changes of a layer and of the one before, each with as many lanes as `rows`, and for scratch.
+    values : array of shape (rows, parameters)
+        Quotients of all runs are added to it: those of all examples to a single row, or those of each to its own.
+    crossings : array of the same shape, or of shape (rows, 0)
+        Raised by one for each crossing of a kink; none are counted where it has no columns.
+    """
+    begin, done = 0, 0
+    each = first_example >= 0
+    examples = values.shape[0] if each else network[network.shape[0] - 1, LOSS_EXAMPLES]
+    while begin < runs.shape[0]:
+        end, parameters = begin, 0
+        while end < runs.shape[0] and runs[end, STACK] == runs[begin, STACK]:
+            parameters += runs[end, STOP] - runs[end, START]
+            end += 1
+        for example in range(examples):
+            row = example if each else 0
+            chosen = first_example + example if each else example
+            _carry(network, runs, begin, end, chosen, scheme, rows, layers, values[row], done, crossings[row])
+        begin, done = end, done + parameters

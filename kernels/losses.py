@@ -63,6 +63,18 @@ def _store_cross_entropy(base: Array, example: int, output: int, z: float, other
     store(base, example, output, z, SMALL, c1, c2, c3, other * a4 + label * b4, other * a5 - label * b5)
 
 
+# Not inlined, as `activations._full_row`.
+@kernel("i d d d M1 u u")
+def _full_row(code: int, z: float, other: float, label: float, deltas: Array, first: Place, lanes: Place) -> None:
+    """Replace changes of one logit by changes of the loss, whatever their size."""
+    for lane in range(lanes):
+        delta = deltas[first + lane]
+        if code == SQUARED_ERROR:
+            deltas[first + lane] = 0.5 * square_change(z - label, delta)
+        else:
+            deltas[first + lane] = _cross_entropy_change(z, other, label, delta)
+
+
 @point
 def _separate_change(
     code: int, base: Array, labels: Array, total: float, example: int, output: int, deltas: Array, first: Place, lanes: Place
@@ -72,18 +84,14 @@ def _separate_change(
     A cross-entropy weighs the rising term with what the label lacks to `total`.
     """
     if any_larger(deltas, first, lanes, base[example, output, 1]):
-        for lane in range(lanes):
-            delta = deltas[first + lane]
-            if code == SQUARED_ERROR:
-                deltas[first + lane] = 0.5 * square_change(base[example, output, 0] - labels[example, output], delta)
-            else:
-                label = labels[example, output]
-                deltas[first + lane] = _cross_entropy_change(base[example, output, 0], total - label, label, delta)
+        label = labels[example, output]
+        _full_row(code, base[example, output, 0], total - label, label, deltas, first, lanes)
     else:
         small_change(base, example, output, deltas, first, lanes)
 
 
-@point
+# Not inlined either.
+@kernel("A3 A2 i M1 u u u M1")
 def _softmax_change(
     base: Array, labels: Array, example: int, deltas: Array, first: Place, stride: Place, lanes: Place, result: Array
 ) -> None:
@@ -171,6 +179,57 @@ def _add(factor: float, values: Array, first: Place, lanes: Place, out: Array, f
         out[first_out + lane] += factor * values[first + lane]
 
 
+@point
+def add_change_of_one(
+    code: int,
+    base: Array,
+    labels: Array,
+    example: int,
+    deltas: Array,
+    first: Place,
+    stride: Place,
+    coefficients: Array,
+    parameters: int,
+    scratch: Array,
+    quotient: Array,
+    to: Place,
+) -> None:
+    """Add one example's part of the difference quotients.
+
+    Parameters
+    ----------
+    code, base, labels, coefficients : int and arrays
+        As for `add_change`.
+    example : int
+        Which example.
+    deltas : array of shape (all,)
+        Changes of the first logit from `first` on, all parameters with the first step first; those of the next logit `stride`
+        further. Overwritten.
+    first, stride : unsigned int
+        Where.
+    parameters : int
+        How many.
+    scratch : array of shape (>= min(parameters, 2048),)
+        Overwritten.
+    quotient : array of shape (all,)
+        Receives the sum, from `to` on.
+    to : unsigned int
+        Where.
+    """
+    for step in range(coefficients.shape[0]):
+        for start in range(0, parameters, _STRETCH):
+            stretch = np.uint64(min(_STRETCH, parameters - start))
+            place = first + np.uint64(step * parameters + start)
+            if code == SOFTMAX_CROSS_ENTROPY:
+                _softmax_change(base, labels, example, deltas, place, stride, stretch, scratch)
+                _add(coefficients[step], scratch, np.uint64(0), stretch, quotient, to + np.uint64(start))
+            else:
+                for output in range(labels.shape[1]):
+                    row = place + np.uint64(output) * stride
+                    _separate_change(code, base, labels, 1.0, example, output, deltas, row, stretch)
+                    _add(coefficients[step], deltas, row, stretch, quotient, to + np.uint64(start))
+
+
 @kernel("i A3 A2 M3 A1 M1 M1")
 def add_change(
     code: int, base: Array, labels: Array, deltas: Array, coefficients: Array, scratch: Array, quotient: Array
@@ -194,23 +253,15 @@ def add_change(
     quotient : array of shape (parameters,)
         Receives the sum.
     """
-    outputs, examples, lanes = deltas.shape
-    parameters = quotient.shape[0]
+    examples, lanes = deltas.shape[1], np.uint64(deltas.shape[2])
+    stride = np.uint64(examples) * lanes
     flat = deltas.reshape(-1)
     for example in range(examples):
-        for step in range(coefficients.shape[0]):
-            for start in range(0, parameters, _STRETCH):
-                stretch = np.uint64(min(_STRETCH, parameters - start))
-                first = np.uint64(example * lanes + step * parameters + start)
-                stride = np.uint64(examples * lanes)
-                if code == SOFTMAX_CROSS_ENTROPY:
-                    _softmax_change(base, labels, example, flat, first, stride, stretch, scratch)
-                    _add(coefficients[step], scratch, np.uint64(0), stretch, quotient, np.uint64(start))
-                else:
-                    for output in range(outputs):
-                        row = first + np.uint64(output) * stride
-                        _separate_change(code, base, labels, 1.0, example, output, flat, row, stretch)
-                        _add(coefficients[step], flat, row, stretch, quotient, np.uint64(start))
+        first = np.uint64(example) * lanes
+        parameters = quotient.shape[0]
+        add_change_of_one(
+            code, base, labels, example, flat, first, stride, coefficients, parameters, scratch, quotient, np.uint64(0)
+        )
 
 
 @kernel("A2 A2 M3")
@@ -245,50 +296,58 @@ def evaluate_single(z: Array, labels: Array, base: Array) -> None:
             _store_cross_entropy(base, example, output, alone, total - label, label)
 
 
-@kernel("i A3 A2 i i M3 A1 M1")
-def add_single_change(
+@point
+def add_single_change_of_one(
     code: int,
     base: Array,
     labels: Array,
+    example: int,
     start: int,
     columns: int,
     unit_change: Array,
+    first: Place,
     coefficients: Array,
+    parameters: int,
     quotient: Array,
+    to: Place,
 ) -> None:
-    """Add each lane's part of the difference quotient, where each lane changes a single logit.
+    """Add one example's part of the difference quotients, where each lane changes a single logit.
 
     Parameters
     ----------
-    code : int
-        One of `CODES`.
+    code, labels, coefficients : int and arrays
+        As for `add_change`.
     base : array of shape (examples, outputs, BASE)
         As made by `evaluate`, for a softmax by `evaluate_single`.
-    labels : array of shape (examples, outputs)
-        Labels.
+    example : int
+        Which example.
     start, columns : int
         First parameter of the last layer, counted row by row, and parameters of one unit.
-    unit_change : array of shape (examples, steps, parameters)
-        Changes of the logits. Overwritten.
-    coefficients : array of shape (steps,)
-        What each step's change of the loss counts.
-    quotient : array of shape (parameters,)
-        Receives the sum.
+    unit_change : array of shape (all,)
+        Changes of the logits from `first` on, all parameters with the first step first. Overwritten.
+    first : unsigned int
+        Where.
+    parameters : int
+        How many.
+    quotient : array of shape (all,)
+        Receives the sum, from `to` on.
+    to : unsigned int
+        Where.
     """
-    examples, steps, parameters = unit_change.shape
-    flat = unit_change.reshape(-1)
-    for example in range(examples):
-        total = 1.0
-        if code == SOFTMAX_CROSS_ENTROPY:
-            total = 0.0
-            for output in range(labels.shape[1]):
-                total += labels[example, output]
-        for step in range(steps):
-            done = 0
-            while done < parameters:
-                output, column = divmod(start + done, columns)
-                length = min(columns - column, parameters - done, _STRETCH)
-                first = np.uint64((example * steps + step) * parameters + done)
-                _separate_change(code, base, labels, total, example, output, flat, first, np.uint64(length))
-                _add(coefficients[step], flat, first, np.uint64(length), quotient, np.uint64(done))
-                done += length
+    total = 1.0
+    if code == SOFTMAX_CROSS_ENTROPY:
+        total = 0.0
+        for output in range(labels.shape[1]):
+            total += labels[example, output]
+    for step in range(coefficients.shape[0]):
+        output, column = divmod(start, columns)
+        done = 0
+        while done < parameters:
+            length = min(columns - column, parameters - done, _STRETCH)
+            place = first + np.uint64(step * parameters + done)
+            _separate_change(code, base, labels, total, example, output, unit_change, place, np.uint64(length))
+            _add(coefficients[step], unit_change, place, np.uint64(length), quotient, to + np.uint64(done))
+            done += length
+            column += length
+            if column == columns:
+                output, column = output + 1, 0

@@ -220,24 +220,74 @@ DERIVATIVES: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def backprop(
-    params: Mapping[str, Array], x: Array, y: Array, hidden: Sequence[str], kink: Callable[[tuple[int, ...]], Array] = np.zeros
-) -> dict[str, Array]:
-    """Gradient by the chain rule, by the names of the parameters; `kink` makes the slopes that relu is taken to have at 0."""
-    z = pre_activations(params, x, hidden)
-    a = [x, *(ACTIVATIONS[name](values) for name, values in zip(hidden, z, strict=False))]
+def softmax(z: Array) -> Array:
+    """Powers of e over their sum, for each column."""
+    powers = np.exp(z - z.max(axis=0))
+    return powers / powers.sum(axis=0)
+
+
+#: Output minus label, for each output: the gradient of its own loss with respect to the logits.
+ERRORS: dict[str, Callable[[Array, Array], Array]] = {
     # σ(z) − y with each label's own term: p − 1 has no digits left where p is near 1.
-    dz = (1.0 - y) * sigmoid(z[-1]) - y * sigmoid(-z[-1])
+    "sigmoid": lambda z, y: (1.0 - y) * sigmoid(z) - y * sigmoid(-z),
+    "softmax": lambda z, y: softmax(z) - y,
+    "identity": lambda z, y: z - y,
+}
+
+
+def backprop(
+    params: Mapping[str, Array],
+    x: Array,
+    y: Array,
+    hidden: Sequence[str],
+    kink: Callable[[tuple[int, ...]], Array] = np.zeros,
+    *,
+    output: str = "sigmoid",
+    l2: float = 0.0,
+    masks: Sequence[Array | None] | None = None,
+) -> dict[str, Array]:
+    """Gradient by the chain rule, by the names of the parameters.
+
+    Parameters
+    ----------
+    params : mapping of str to array
+        W1, b1, W2, …
+    x, y : arrays of shape (features, examples) and (outputs, examples)
+        Data.
+    hidden : sequence of str
+        Activation of each hidden layer.
+    kink : callable
+        Makes the slopes that relu is taken to have at 0, of a shape.
+    output : str
+        A name of `ERRORS`, with the loss that belongs to it: summed over the outputs, mean over the examples.
+    l2 : float
+        λ of the penalty λ/(2m)·Σ‖W‖².
+    masks : sequence of (array of shape (units, examples) or None), optional
+        What the activations of each hidden layer are multiplied by.
+
+    Returns
+    -------
+    dict of str to array
+        By the names of the parameters.
+    """
+    ones = [np.ones((params[f"b{number}"].shape[0], x.shape[1])) for number in range(1, len(hidden) + 1)]
+    factors = [one if mask is None else mask for one, mask in zip(ones, masks or ones, strict=True)]
+    inputs, z = [x], []
+    for number in range(1, len(hidden) + 2):
+        z.append(params[f"W{number}"] @ inputs[-1] + params[f"b{number}"])
+        if number <= len(hidden):
+            inputs.append(ACTIVATIONS[hidden[number - 1]](z[-1]) * factors[number - 1])
+    dz = ERRORS[output](z[-1], y)
     result: dict[str, Array] = {}
     for number in range(len(z), 0, -1):
-        result[f"W{number}"] = dz @ a[number - 1].T / x.shape[1]
+        result[f"W{number}"] = (dz @ inputs[number - 1].T + l2 * params[f"W{number}"]) / x.shape[1]
         result[f"b{number}"] = dz.sum(axis=1, keepdims=True) / x.shape[1]
         if number > 1:
             before = z[number - 2]
             slopes = DERIVATIVES[hidden[number - 2]](before)
             if hidden[number - 2] == "relu":
                 slopes = np.where(before == 0.0, kink(before.shape), slopes)
-            dz = (params[f"W{number}"].T @ dz) * slopes
+            dz = (params[f"W{number}"].T @ dz) * slopes * factors[number - 2]
     return result
 
 

@@ -11,7 +11,7 @@ import pytest
 import threadpoolctl
 
 import gradsweep
-from gradsweep import _cli, _demo, _execution
+from gradsweep import _cli, _demo, _planning
 from gradsweep._dense import ACTIVATIONS
 
 
@@ -54,7 +54,7 @@ def test_any_backend_of_joblib(monkeypatch: pytest.MonkeyPatch, backend: str) ->
     """Workers of whatever kind give the bits of the caller."""
     cost, params, gradient = problem()
     alone = gradsweep.check(cost, params, gradient)
-    monkeypatch.setattr(_execution, "_SMALL_WORK", 0)
+    monkeypatch.setattr(_planning, "_WORTH_WORKERS", 0.0)
     with joblib.parallel_config(backend=backend, n_jobs=2 if backend != "sequential" else 1):
         report = gradsweep.check(cost, params, gradient)
     assert report.ok

@@ -3,7 +3,7 @@
 import itertools
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import joblib
@@ -16,8 +16,10 @@ from naive import Array
 from numpy.typing import NDArray
 
 import gradsweep
+from gradsweep import _planning
 from gradsweep._costs._network_problem import NetworkProblem
-from gradsweep._costs._protocol import Chunk
+from gradsweep._costs._protocol import Chunk, Run
+from gradsweep._matrices import Matrix
 from gradsweep._schemes import BACKWARD, CENTRAL, FORWARD, Scheme
 
 SCHEMES = {scheme.name: scheme for scheme in (CENTRAL, FORWARD, BACKWARD)}
@@ -66,15 +68,40 @@ class Case:
         return naive.exact_quotients(self.params, self.x, self.y, self.hidden, step, scheme)
 
 
-def swept(problem: NetworkProblem, scheme: str, step: float, work: int = 2**16) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Quotients and crossings of every parameter, straight from the chunks: no step is retried."""
-    values: dict[str, Array] = {}
-    crossings: dict[str, Array] = {}
+def cut(problem: NetworkProblem, length: int) -> list[Chunk]:
+    """Chunks of so many parameters each, whatever the cache holds."""
+    chunks = []
     for layer, shape in enumerate(problem.layer_shapes):
-        parts = [problem.quotients(chunk, SCHEMES[scheme], step) for chunk in problem.chunks(work, [layer])]
-        values.update(problem.blocks(layer, np.concatenate([part.values for part in parts]).reshape(shape)))
-        crossings.update(problem.blocks(layer, np.concatenate([part.crossings for part in parts]).reshape(shape)))
-    return values, crossings
+        count = math.prod(shape)
+        chunks += [Chunk(((Run(layer, start, min(start + length, count)),),)) for start in range(0, count, length)]
+    return chunks
+
+
+def swept(
+    problem: NetworkProblem, scheme: str, step: float, chunks: Iterable[Chunk] | None = None
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Quotients and crossings of every parameter, straight from the chunks: no step is retried."""
+    steps = len(SCHEMES[scheme].offsets)
+    values = {layer: np.full(math.prod(shape), np.nan) for layer, shape in enumerate(problem.layer_shapes)}
+    crossings = {layer: block.copy() for layer, block in values.items()}
+    for chunk in problem.chunks(steps, range(len(values))) if chunks is None else chunks:
+        done = problem.quotients(chunk, SCHEMES[scheme], step)
+        first = 0
+        for run in chunk.runs:
+            values[run.layer][run.start : run.stop] = done.values[0, first : first + run.size]
+            crossings[run.layer][run.start : run.stop] = done.crossings[0, first : first + run.size]
+            first += run.size
+    return blocks(problem, values), blocks(problem, crossings)
+
+
+def blocks(problem: NetworkProblem, layers: Mapping[int, Array]) -> dict[str, Array]:
+    """The layers' arrays by the names of their blocks."""
+    result = {}
+    for name in problem.shapes:
+        layer = problem.layer_of(name)
+        matrix = Matrix(dense=layers[layer].reshape(problem.layer_shapes[layer]))
+        result[name] = problem.block(name, matrix).rows(slice(None))
+    return result
 
 
 def require_same_bits(one: Mapping[str, Array], other: Mapping[str, Array]) -> None:
@@ -149,7 +176,7 @@ def test_quotients_of_larger_networks(case: Case, scheme: str) -> None:
     plain = naive.quotients(case.params, case.x, case.y, case.hidden, 1e-3, scheme, entries=40)
     noise = 4.0 * naive.rounding_of_quotients(case.params, case.x, case.y, case.hidden, 1e-3)
     assert noise < 1e-10
-    values, _ = swept(case.problem, scheme, 1e-3, work=2**22)
+    values, _ = swept(case.problem, scheme, 1e-3)
     for name in plain:
         asked = ~np.isnan(plain[name])
         assert asked.sum() == min(40, plain[name].size)
@@ -269,9 +296,11 @@ MIXED = Case([11, 9, 8, 7, 2], ["tanh", "relu", "sigmoid"], 6, 81, soft=True)
 @pytest.mark.parametrize("case", [MIXED, Case([37, 3], [], 5, 82), Case([150, 40, 1], "relu", 3, 83)], ids=repr)
 def test_same_bits_for_any_chunk_size(case: Case, scheme: str) -> None:
     problem = case.problem
-    values, crossings = swept(problem, scheme, 1e-7, work=2**40)
-    for work in (1_000, 33_333, 2**18) if problem.work > 10**6 else (1, 100, 1_000, 12_345, 2**15):
-        other, crossed = swept(problem, scheme, 1e-7, work)
+    values, crossings = swept(problem, scheme, 1e-7)
+    layers = range(len(problem.layer_shapes))
+    stacked = list(problem.chunks(len(SCHEMES[scheme].offsets), layers, stacked=True))
+    for chunks in (stacked, *(cut(problem, length) for length in (1_000, 333, 7))):
+        other, crossed = swept(problem, scheme, 1e-7, chunks)
         require_same_bits(values, other)
         require_same_bits(crossings, crossed)
 
@@ -283,31 +312,54 @@ def test_same_bits_wherever_the_parameters_are_cut(cuts: list[int], layer: int, 
     problem = MIXED.problem
     count = math.prod(problem.layer_shapes[layer])
     edges = sorted({0, count, *(cut % count for cut in cuts)})
-    whole = problem.quotients(Chunk(layer, 0, count), CENTRAL, step)
-    parts = [problem.quotients(Chunk(layer, *edge), CENTRAL, step) for edge in itertools.pairwise(edges)]
-    np.testing.assert_array_equal(np.concatenate([part.values for part in parts]), whole.values)
-    np.testing.assert_array_equal(np.concatenate([part.crossings for part in parts]), whole.crossings)
+    whole = problem.quotients(Chunk(((Run(layer, 0, count),),)), CENTRAL, step)
+    parts = [problem.quotients(Chunk(((Run(layer, *edge),),)), CENTRAL, step) for edge in itertools.pairwise(edges)]
+    np.testing.assert_array_equal(np.hstack([part.values for part in parts]), whole.values)
+    np.testing.assert_array_equal(np.hstack([part.crossings for part in parts]), whole.crossings)
 
 
 @pytest.mark.parametrize("step", [1e-3, 0.1, 2.0])
 def test_chunks_agree_where_small_and_large_forms_meet(step: float) -> None:
     """A large step takes its neighbours through the full form; which ones are neighbours depends on the chunk, by a rounding."""
-    values, crossings = swept(MIXED.problem, "central", step, work=2**40)
-    other, crossed = swept(MIXED.problem, "central", step, work=1)
+    values, crossings = swept(MIXED.problem, "central", step)
+    other, crossed = swept(MIXED.problem, "central", step, cut(MIXED.problem, 1))
     for name in values:
         np.testing.assert_allclose(other[name], values[name], rtol=0.0, atol=1e-15 * np.abs(values[name]).max())
     require_same_bits(crossings, crossed)
 
 
 def test_chunks_cover_each_parameter_once() -> None:
-    problem = MIXED.problem
-    for work in (1, 1_000, 2**40):
-        for layer, (units, columns) in enumerate(problem.layer_shapes):
-            chunks = list(problem.chunks(work, [layer]))
-            assert [chunk.layer for chunk in chunks] == [layer] * len(chunks)
-            covered = [place for chunk in chunks for place in range(chunk.start, chunk.stop)]
-            assert covered == list(range(units * columns))
-        assert list(problem.chunks(work, range(4))) == [chunk for layer in range(4) for chunk in problem.chunks(work, [layer])]
+    for case in (MIXED, Case([150, 40, 30, 1], "relu", 3, 83), Case([5] * 40, "tanh", 2, 85)):
+        problem = case.problem
+        for stacked, units, steps in itertools.product([False, True], [False, True], [1, 2]):
+            for layers in (range(len(problem.layer_shapes)), [1]):
+                counts = {
+                    layer: problem.layer_shapes[layer][0] if units else math.prod(problem.layer_shapes[layer]) for layer in layers
+                }
+                covered: dict[int, list[int]] = {layer: [] for layer in layers}
+                for chunk in problem.chunks(steps, layers, stacked=stacked, units=units):
+                    assert chunk.examples == ((0, case.x.shape[1]) if units else None)
+                    for stack in chunk.stacks:
+                        assert len({run.layer for run in stack}) == len(stack) >= 1
+                        assert stacked or len(stack) == 1
+                    for run in chunk.runs:
+                        covered[run.layer] += range(run.start, run.stop)
+                assert covered == {layer: list(range(count)) for layer, count in counts.items()}
+
+
+def test_units_of_many_examples_are_shared_out() -> None:
+    """There is a quotient for each unit and example, so examples are cut, too; each pair is covered once."""
+    problem = Case([3, 70, 60, 50, 2], "tanh", 900, 86).problem
+    seen = np.zeros((4, 70, 900), dtype=int)
+    chunks = list(problem.chunks(2, range(4), stacked=True, units=True))
+    assert len({chunk.examples for chunk in chunks}) > 1
+    for chunk in chunks:
+        assert chunk.examples is not None
+        for run in chunk.runs:
+            seen[run.layer, run.start : run.stop, slice(*chunk.examples)] += 1
+    for layer, (units, _) in enumerate(problem.layer_shapes):
+        assert (seen[layer, :units] == 1).all()
+        assert not seen[layer, units:].any()
 
 
 def test_chunk_of_one_entry() -> None:
@@ -316,7 +368,7 @@ def test_chunk_of_one_entry() -> None:
     for name, block in values.items():
         for place in ((0, 0), (block.shape[0] - 1, block.shape[1] - 1), (block.shape[0] // 2, block.shape[1] // 2)):
             alone = problem.quotients(problem.chunk_of(name, place), CENTRAL, 1e-7)
-            assert alone.values.tolist() == [block[place]]
+            assert alone.values.tolist() == [[block[place]]]
 
 
 @pytest.fixture
@@ -333,8 +385,9 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     return seen
 
 
-def test_same_bits_for_any_number_of_workers(threads: set[int]) -> None:
+def test_same_bits_for_any_number_of_workers(threads: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that is large enough to be shared. Its relu layer has a unit at the kink and one within a step of it."""
+    monkeypatch.setattr(_planning, "_WORTH_WORKERS", 0.0)
     case = Case([500, 90, 64, 1], ["relu", "tanh"], 24, 84)
     case.x[:, 0] = 0.0
     case.params["b1"][3], case.params["b1"][7] = 0.0, 4e-8
@@ -459,7 +512,7 @@ def test_a_problem_can_be_asked_again() -> None:
     problem = MIXED.problem
     first, _ = swept(problem, "central", 1e-7)
     swept(problem, "forward", 1e300)
-    swept(problem, "forward", 0.5, work=1)
+    swept(problem, "forward", 0.5, cut(problem, 1))
     again, _ = swept(problem, "central", 1e-7)
     require_same_bits(first, again)
 
@@ -519,6 +572,9 @@ def a_dead_row() -> Case:
     return case
 
 
+#: Kinks are found and judged alike in every mode.
+in_every_mode = pytest.mark.parametrize("mode", ["sweep", "batched", "neurons"])
+
 KINKED: list[Callable[[], Case]] = [zero_weights, zero_weights_inside, zero_inputs_and_biases, a_dead_row]
 
 
@@ -534,12 +590,9 @@ def possible(case: Case) -> tuple[dict[str, Array], dict[str, Array]]:
     """The same, widened by what backpropagation may give with some slope for each unit at its kink."""
     below, above = one_sided(case)
     problem = case.problem
-    for layer in range(len(problem.layer_shapes)):
-        least, most = problem.subgradients(layer)
-        for name, bound in problem.blocks(layer, least).items():
-            below[name] = np.minimum(below[name], bound)
-        for name, bound in problem.blocks(layer, most).items():
-            above[name] = np.maximum(above[name], bound)
+    for name in problem.shapes:
+        least, most = (bound.rows(slice(None)) for bound in problem.subgradients(name))
+        below[name], above[name] = np.minimum(below[name], least), np.maximum(above[name], most)
     return below, above
 
 
@@ -548,8 +601,9 @@ def kinks_of(below: Mapping[str, Array], above: Mapping[str, Array]) -> int:
     return sum(int((above[name] - below[name] > 1e-13 * scale).sum()) for name in above)
 
 
+@in_every_mode
 @pytest.mark.parametrize("make", KINKED)
-def test_the_usual_slopes_at_kinks_pass(make: Callable[[], Case]) -> None:
+def test_the_usual_slopes_at_kinks_pass(make: Callable[[], Case], mode: str) -> None:
     """Backward passes that take relu'(0) for 0, 1/2 or 1 are right; one that takes each unit's own is at least no mistake."""
     case = make()
     generator = np.random.default_rng(10)
@@ -557,7 +611,7 @@ def test_the_usual_slopes_at_kinks_pass(make: Callable[[], Case]) -> None:
     usual: list[Any] = [np.zeros, np.ones, lambda shape: np.full(shape, 0.5)]
     for kink in [*usual, lambda shape: generator.integers(0, 2, shape) * 1.0, *[generator.random] * 3]:
         gradient = naive.backprop(case.params, case.x, case.y, case.hidden, kink)
-        verdict = case.check(gradient).verdict
+        verdict = case.check(gradient, mode=mode).verdict
         assert verdict == "pass" if kink in usual else verdict != "fail"
         for name, block in gradient.items():
             slack = 1e-15  # of sums of numbers near 1
@@ -565,24 +619,26 @@ def test_the_usual_slopes_at_kinks_pass(make: Callable[[], Case]) -> None:
             assert (block <= above[name] + slack).all()
 
 
+@in_every_mode
 @pytest.mark.parametrize("factor", [-3.0, -1.0, 0.0, 2.0])
-def test_a_wrong_gradient_does_not_hide_at_kinks(factor: float) -> None:
+def test_a_wrong_gradient_does_not_hide_at_kinks(factor: float, mode: str) -> None:
     """A black picture and zero biases: bounds on what some backward pass might give are wide, and prove nothing."""
     case = Case([20, 50, 50, 50, 50, 1], "relu", 16, 31)
     for number in range(1, 6):
         case.params[f"b{number}"][...] = 0.0
     case.x[:, 0] = 0.0
     right = case.backprop()
-    assert case.check(right).verdict == "pass"
-    assert case.check({**right, "b1": factor * right["b1"]}).verdict != "pass"
-    report = case.check({**right, "W1": factor * right["W1"]})
+    assert case.check(right, mode=mode).verdict == "pass"
+    assert case.check({**right, "b1": factor * right["b1"]}, mode=mode).verdict != "pass"
+    report = case.check({**right, "W1": factor * right["W1"]}, mode=mode)
     assert report.verdict == "fail"
     assert [block.name for block in report.blocks if block.differing] == ["W1"]
 
 
+@in_every_mode
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("make", KINKED)
-def test_what_is_no_number_does_not_hide_at_kinks(make: Callable[[], Case], value: float) -> None:
+def test_what_is_no_number_does_not_hide_at_kinks(make: Callable[[], Case], value: float, mode: str) -> None:
     """Neither in an interval of slopes nor near a convention."""
     case = make()
     below, above = one_sided(case)
@@ -590,7 +646,7 @@ def test_what_is_no_number_does_not_hide_at_kinks(make: Callable[[], Case], valu
     place = np.unravel_index(int((above[name] - below[name]).argmax()), below[name].shape)
     gradient = case.backprop()
     gradient[name][place] = value
-    report = case.check(gradient)
+    report = case.check(gradient, mode=mode)
     assert report.verdict == "fail"
     assert [block.name for block in report.blocks if block.differing] == [name]
 
@@ -611,7 +667,8 @@ def test_kinks_up_to_rounding(seed: int) -> None:
 def test_bounds_on_slopes_are_attained() -> None:
     """In the last hidden layer: there is no slack in them by which a wrong gradient could slip through."""
     case = zero_weights()
-    least, most = case.problem.subgradients(0)
+    problem = case.problem
+    least, most = (np.hstack([problem.subgradients(name)[side].rows(slice(None)) for name in ("W1", "b1")]) for side in (0, 1))
     # What a unit passes on to an entry has the sign of its output weight times that of p − y times that of the input.
     probability = naive.sigmoid(naive.pre_activations(case.params, case.x, case.hidden)[-1])
     error = case.params["W2"].T @ (probability - case.y)
@@ -621,9 +678,10 @@ def test_bounds_on_slopes_are_attained() -> None:
     np.testing.assert_allclose(most, np.maximum(parts, 0).sum(axis=2), rtol=1e-13, atol=1e-16)
 
 
+@in_every_mode
 @pytest.mark.parametrize("scheme", ["central", "forward"])
 @pytest.mark.parametrize("make", KINKED)
-def test_any_gradient_between_the_slopes_passes(make: Callable[[], Case], scheme: str) -> None:
+def test_any_gradient_between_the_slopes_passes(make: Callable[[], Case], scheme: str, mode: str) -> None:
     case = make()
     below, above = one_sided(case)
     assert kinks_of(below, above) >= 6
@@ -633,16 +691,17 @@ def test_any_gradient_between_the_slopes_passes(make: Callable[[], Case], scheme
         for name in below:
             part = generator.random(below[name].shape) if share is None else share
             between[name] = below[name] + part * (above[name] - below[name])
-        report = case.check(between, scheme=scheme)
+        report = case.check(between, scheme=scheme, mode=mode)
         assert report.verdict == "pass", share
         assert report.kinks >= kinks_of(below, above)
-        assert report.crossed >= report.kinks
+        assert report.crossed >= (1 if mode == "neurons" else report.kinks)
         assert report.difference < (1e-13 if scheme == "central" else 1e-9)
 
 
+@in_every_mode
 @pytest.mark.parametrize("scheme", ["central", "forward"])
 @pytest.mark.parametrize("make", KINKED)
-def test_a_gradient_beyond_the_slopes_fails(make: Callable[[], Case], scheme: str) -> None:
+def test_a_gradient_beyond_the_slopes_fails(make: Callable[[], Case], scheme: str, mode: str) -> None:
     """By a hundredth of the gap, in one entry, on either side."""
     case = make()
     below, above = possible(case)
@@ -655,22 +714,23 @@ def test_a_gradient_beyond_the_slopes_fails(make: Callable[[], Case], scheme: st
         for side, sign in ((below, -1.0), (above, 1.0)):
             wrong = {key: 0.5 * (inner_below[key] + inner_above[key]) for key in below}
             wrong[name][row, column] = side[name][row, column] + sign * 0.01 * gap[row, column]
-            report = case.check(wrong, scheme=scheme)
+            report = case.check(wrong, scheme=scheme, mode=mode)
             assert report.verdict == "fail", name
             assert [block.name for block in report.blocks if block.differing] == [name]
             worst = report.worst(1)[0]
             assert (worst.block, worst.index, worst.kink) == (name, (row, column), True)
 
 
+@in_every_mode
 @pytest.mark.parametrize("make", KINKED)
-def test_a_wrong_entry_away_from_the_kinks_fails(make: Callable[[], Case]) -> None:
+def test_a_wrong_entry_away_from_the_kinks_fails(make: Callable[[], Case], mode: str) -> None:
     case = make()
     below, above = one_sided(case)
     wrong = {name: block.copy() for name, block in below.items()}
     last = f"b{len(case.layers) - 1}"
     np.testing.assert_allclose(above[last], below[last])
     wrong[last][0, 0] *= 1.001
-    report = case.check(wrong)
+    report = case.check(wrong, mode=mode)
     assert report.verdict == "fail"
     assert [block.name for block in report.blocks if block.differing] == [last]
 
@@ -684,9 +744,10 @@ def near_kink(distance: float) -> Case:
     return case
 
 
+@in_every_mode
 @pytest.mark.parametrize(("scheme", "step"), [("central", 1e-7), ("forward", 1e-10)])
 @pytest.mark.parametrize("distance", [0.9, 0.3, 1e-4, -1e-4, -0.3, -0.9])
-def test_a_kink_within_the_step_is_no_matter(scheme: str, step: float, distance: float) -> None:
+def test_a_kink_within_the_step_is_no_matter(scheme: str, step: float, distance: float, mode: str) -> None:
     """The quotient across it is neither side's slope; the smaller step finds the right one, and a right gradient passes."""
     case = near_kink(distance * step)
     right = case.backprop()
@@ -694,9 +755,11 @@ def test_a_kink_within_the_step_is_no_matter(scheme: str, step: float, distance:
     crossed = sum(int((block > 0).sum()) for block in crossings.values())
     # b1 of the unit and one or both of its weights, in the direction or directions that are looked at.
     assert crossed >= 1 or (scheme == "forward" and distance > 0)
-    report = case.check(scheme=scheme, step=step)
+    report = case.check(scheme=scheme, step=step, mode=mode)
     assert report.verdict == "pass"
-    assert (report.crossed, report.kinks) == (crossed, 0)
+    # Of a unit's pre-activation there is only one, and it takes the whole step, to the right if the scheme looks there only.
+    of_unit = 0 if scheme == "forward" and distance > 0 else 1
+    assert (report.crossed, report.kinks) == (of_unit if mode == "neurons" else crossed, 0)
     assert report.difference < (1e-13 if scheme == "central" else 1e-9)
     if crossed:
         assert naive.difference(plain, right) > 1e-6
@@ -704,7 +767,7 @@ def test_a_kink_within_the_step_is_no_matter(scheme: str, step: float, distance:
         other = near_kink(-distance * step).backprop()
         for share in (0.5, 1.0):
             wrong = {name: right[name] + (share * (other[name] - right[name]) if name in ("W1", "b1") else 0.0) for name in right}
-            failed = case.check(wrong, scheme=scheme, step=step)
+            failed = case.check(wrong, scheme=scheme, step=step, mode=mode)
             assert failed.verdict == "fail"
             assert {block.name for block in failed.blocks if block.differing} == {"W1", "b1"}
 

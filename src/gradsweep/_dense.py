@@ -162,11 +162,18 @@ class Layer:
         b.
     activation : str
         A name of `ACTIVATIONS`; ``"identity"`` for the last layer, whose output is the logits.
+    mask : array of shape (units, examples), optional
+        What the activations are multiplied by, at least 0: a dropout mask, which does not change.
     """
 
     weights: Array
     bias: Array
     activation: str
+    mask: Array | None = None
+
+    def masked(self, values: Array) -> Array:
+        """Values of shape (units, examples) times the mask, if there is one."""
+        return values if self.mask is None else values * self.mask
 
 
 def block_shapes(sizes: Sequence[int]) -> dict[str, tuple[int, int]]:
@@ -218,8 +225,36 @@ def forward(layers: list[Layer], x: Array) -> Pass:
     for layer in layers:
         inputs.append(activation)
         z.append(layer.weights @ activation + layer.bias)
-        activation = ACTIVATIONS[layer.activation].value(z[-1])
+        activation = layer.masked(ACTIVATIONS[layer.activation].value(z[-1]))
     return Pass(inputs, z)
+
+
+def forward_with(layers: list[Layer], done: Pass, layer: int, unit: int, weights: Array, bias: float) -> Array:
+    """Logits where one unit of one layer has other weights; layers before it are taken from an earlier pass.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        The network.
+    done : Pass
+        Its forward pass.
+    layer, unit : int
+        Which unit.
+    weights : array of shape (inputs,)
+        Its weights.
+    bias : float
+        Its bias.
+
+    Returns
+    -------
+    array of shape (outputs, examples)
+        Logits.
+    """
+    z = done.z[layer].copy()
+    z[unit] = weights @ done.inputs[layer] + bias
+    for before, after in itertools.pairwise(layers[layer:]):
+        z = after.weights @ before.masked(ACTIVATIONS[before.activation].value(z)) + after.bias
+    return z
 
 
 def checked_forward(layers: list[Layer], x: Array) -> Pass:
@@ -354,7 +389,7 @@ def backward(layers: list[Layer], done: Pass, error: Array, at_kink: float | Non
         if at_kink is not None and layer.activation in KINKS:
             left, right = KINKS[layer.activation]
             slope = np.where(z == 0.0, left + at_kink * (right - left), slope)
-        dz.append(da[-1] * slope)
+        dz.append(da[-1] * layer.masked(slope))
     return dz[::-1], da[::-1]
 
 
@@ -375,16 +410,14 @@ def subgradients(layers: list[Layer], done: Pass, error: Array) -> list[tuple[Ar
 
     Returns
     -------
-    list of (array of shape (units, inputs + 1), array of the same shape)
-        The smallest and the largest gradient, for each layer's weights and, as last column, its bias; by interval arithmetic, so
-        not always attained.
+    list of (array of shape (units, examples), array of the same shape)
+        The smallest and the largest gradient of the examples' losses with respect to each layer's pre-activations; by interval
+        arithmetic, so not always attained.
     """
-    examples = error.shape[1]
     low = high = error
     result: list[tuple[Array, Array]] = []
     for index in range(len(layers) - 1, -1, -1):
-        inputs = np.vstack([done.inputs[index], np.ones((1, examples))]).T / examples
-        result.append(_interval_product(low, high, inputs))
+        result.append((low, high))
         if index:
             weights = layers[index].weights
             below, above = (part.T for part in _interval_product(low.T, high.T, weights))
@@ -394,6 +427,7 @@ def subgradients(layers: list[Layer], done: Pass, error: Array) -> list[tuple[Ar
             if activation in KINKS:
                 left, right = KINKS[activation]
                 least, most = np.where(z == 0.0, left, least), np.where(z == 0.0, right, most)
+            least, most = layers[index - 1].masked(least), layers[index - 1].masked(most)
             products = np.stack([below * least, below * most, above * least, above * most])
             low, high = products.min(axis=0), products.max(axis=0)
     return result[::-1]
@@ -460,7 +494,7 @@ def _rounding(layers: list[Layer], done: Pass, y: Array, loss: Loss, least: floa
             z = done.z[index - 1]
             slope = _steepest(layers[index - 1].activation, z)
             rough = 2.0 * before.roughness(z) + before.curvature(z) * z_errors[index - 1] + least
-            error = passed_on * slope + np.abs(da[index - 1]) * rough + least
+            error = layers[index - 1].masked(passed_on * slope + np.abs(da[index - 1]) * rough) + least
     return factors[::-1]
 
 
@@ -492,7 +526,7 @@ def _forward_rounding(layers: list[Layer], done: Pass, least: float) -> tuple[li
         z_error = np.hypot(made_anew, _quadrature(layer.weights, error)) if index else made_anew
         z_errors.append(z_error)
         activation = ACTIVATIONS[layer.activation]
-        error = _steepest(layer.activation, z) * z_error + activation.value_roughness(z) + least
+        error = layer.masked(_steepest(layer.activation, z) * z_error + activation.value_roughness(z)) + least
     return input_errors, z_errors
 
 

@@ -64,11 +64,7 @@ def _blas_controller() -> Any:
     return threadpoolctl.ThreadpoolController()
 
 
-# Work, in changes of an activation, that gains nothing from workers: some 20 ms, what a joblib call costs.
-_SMALL_WORK = 2**26
-
-
-def run(function: Callable[[Item], Result], items: Iterable[Item], jobs: int | None, work: int) -> Iterator[Result]:
+def run(function: Callable[[Item], Result], items: Iterable[Item], jobs: int | None) -> Iterator[Result]:
     """Results of a function for each item, in order.
 
     Parameters
@@ -78,16 +74,14 @@ def run(function: Callable[[Item], Result], items: Iterable[Item], jobs: int | N
     items : iterable
         Generated as they are needed, never listed.
     jobs : int or None
-        As joblib's ``n_jobs``: None follows an active ``joblib.parallel_config``, else means one.
-    work : int
-        Changes of an activation in all items together. A little work is done in the caller, whatever `jobs` says.
+        As joblib's ``n_jobs``: None follows an active ``joblib.parallel_config``, else means one. 1 never asks joblib at all.
 
     Yields
     ------
     result
         In the order of the items, whatever worker finished first.
     """
-    if work < _SMALL_WORK:
+    if jobs == 1:
         yield from map(function, items)
         return
     import joblib

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from gradsweep._presenting._text import format_report
 from gradsweep._types import Array
@@ -29,15 +28,21 @@ class Report:
     blocks : tuple of Block
         In the order of the parameters.
     numeric : mapping of str to array
-        The numeric gradient, by the names of the parameters; read-only.
+        The numeric gradient, by the names of the parameters; read-only. In the mode ``"neurons"`` each block is formed when it is
+        asked for.
     mode : str
-        ``"sweep"``.
+        ``"sweep"``, ``"batched"`` or ``"neurons"``.
+    reason : str
+        Why ``mode="auto"`` chose this mode, and how to ask for another; empty if it was asked for.
+    predicted : float
+        Seconds that the check was predicted to take on one core.
     scheme : str
         ``"central"`` or ``"forward"``.
     step : float
         ε.
     evaluations : int
-        Changes of the cost that were computed: one for each parameter and step, and those that were looked at again.
+        Changes of the cost that were computed: one for each parameter and step, or each unit, example and step, and those that
+        were looked at again.
     seconds : float
         Duration of the whole check.
     crossed : int
@@ -66,6 +71,8 @@ class Report:
     blocks: tuple[Block, ...]
     numeric: Mapping[str, Array]
     mode: str
+    reason: str
+    predicted: float
     scheme: str
     step: float
     evaluations: int
@@ -93,16 +100,6 @@ class Report:
         """
         entries = [entry for block in self.blocks for entry in block.worst]
         return sorted(entries, key=lambda entry: entry.score, reverse=True)[: max(k, 0)]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """State for pickle and copy, which do not take a read-only mapping."""
-        return {**self.__dict__, "numeric": dict(self.numeric)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore what `__getstate__` made, read-only again."""
-        for block in state["numeric"].values():
-            block.flags.writeable = False
-        self.__dict__.update(state, numeric=MappingProxyType(state["numeric"]))
 
     def __str__(self) -> str:
         """The report as plain text, at most 100 columns wide."""

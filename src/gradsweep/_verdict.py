@@ -6,7 +6,7 @@ so entries decide, and no norm over many of them can hide one.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
@@ -14,11 +14,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._matrices import BlockMatrix
 from gradsweep._types import Array
 
-# Entries compared at once: 128 KB an array. Larger temporaries are taken from the operating system and given back each time
-# (twice as slow on 61,481 entries), and leave the cache.
-_ENTRIES = 2**14
+# Entries that are converted, or whose intervals are formed, at once: 1 MB an array.
+_ENTRIES = 2**17
 
 # How many of the worst entries of each block are kept.
 _KEPT = 10
@@ -123,7 +123,7 @@ class Tally:
     ----------
     analytic, numeric, gap, noise : float
         Norms of g, of ĝ, of g − ĝ and of the rounding.
-    differing, vacuous : int
+    differing, vacuous, kinks : int
         As in `Block`.
     candidates : list of Entry
         The worst entries so far.
@@ -135,6 +135,7 @@ class Tally:
     noise: float = 0.0
     differing: int = 0
     vacuous: int = 0
+    kinks: int = 0
     candidates: list[Entry] = field(default_factory=list)
 
     @property
@@ -164,7 +165,7 @@ def ratio(gap: float, size: float) -> float:
     return gap / size if size else float("inf")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sides:
     """The two gradients of a block.
 
@@ -174,17 +175,25 @@ class Sides:
         Name of the block.
     analytic : array of shape (rows, columns)
         The tested gradient, any real type.
-    below, above : arrays of shape (rows, columns)
-        The difference quotient, in both; at a kink the smaller and the larger one-sided slope.
-    noise : callable
-        Rounding that some rows may carry, as an array.
+    numeric : BlockMatrix
+        The difference quotients.
+    noise : BlockMatrix
+        Rounding that both may carry.
+    interval : callable, optional
+        Where the cost has kinks in this block: what is accepted in some rows, as two arrays, the smallest and the largest value.
+        They differ at kinks only.
     """
 
     name: str
     analytic: NDArray[np.generic]
-    below: Array
-    above: Array
-    noise: Callable[[slice], Array]
+    numeric: BlockMatrix
+    noise: BlockMatrix
+    interval: Callable[[slice], tuple[Array, Array]] | None = None
+
+    def tested(self, rows: slice) -> Array:
+        """Some rows of the tested gradient, C-contiguous float64; the caller's own memory if it is that already."""
+        with np.errstate(over="ignore"):  # what float64 cannot hold is infinite
+            return np.ascontiguousarray(self.analytic[rows], dtype=np.float64)
 
 
 def compare(sides: Sides, tolerance: float) -> Tally:
@@ -203,8 +212,10 @@ def compare(sides: Sides, tolerance: float) -> Tally:
         Of the whole block.
     """
     tally = Tally()
-    rows, columns = sides.below.shape
-    length = max(1, _ENTRIES // columns)
+    rows, columns = sides.analytic.shape
+    # A gradient that can be compared as it lies there needs no parts.
+    whole = sides.interval is None and sides.analytic.flags.c_contiguous and sides.analytic.dtype == np.float64
+    length = rows if whole else max(1, _ENTRIES // columns)
     for start in range(0, rows, length):
         _compare_rows(tally, sides, slice(start, min(start + length, rows)), tolerance)
     return tally
@@ -213,44 +224,113 @@ def compare(sides: Sides, tolerance: float) -> Tally:
 def _compare_rows(tally: Tally, sides: Sides, rows: slice, tolerance: float) -> None:
     from gradsweep.kernels import comparison
 
-    with np.errstate(over="ignore"):  # what float64 cannot hold is infinite
-        analytic = np.ascontiguousarray(sides.analytic[rows], dtype=np.float64)
-    below = np.ascontiguousarray(sides.below[rows])
-    above = below if sides.above is sides.below else np.ascontiguousarray(sides.above[rows])
-    noise = sides.noise(rows)
-    score = np.empty_like(below)
-    totals = np.zeros(comparison.TOTALS)
-    comparison.compare(analytic, below, above, noise, tolerance, score, totals)
+    analytic = sides.tested(rows)
+    comparer = _Comparer(sides, rows, tolerance)
+    worst, totals = np.empty((len(analytic), 2)), np.zeros(comparison.TOTALS)
+    comparer(analytic, rows.start, worst, totals)
     differing = int(totals[comparison.DIFFERING])
     tally.differing += differing
     tally.vacuous += int(totals[comparison.VACUOUS])
-    numeric = below if above is below else np.clip(analytic, below, above)
-    tally.analytic = _longer(tally.analytic, totals[comparison.ANALYTIC], analytic)
-    tally.numeric = _longer(tally.numeric, totals[comparison.NUMERIC], numeric)
-    tally.gap = _longer(tally.gap, totals[comparison.GAP], analytic, numeric)
-    tally.noise = _longer(tally.noise, totals[comparison.NOISE], noise)
-    # Of a part that agrees the worst entry will do; the search for more would take as long as the comparison.
-    places = _largest(score.reshape(-1)) if differing else [int(np.argmax(score))]
-    for place in places:
-        row, column = divmod(int(place), score.shape[1])
-        tested, low, high = float(analytic[row, column]), float(below[row, column]), float(above[row, column])
-        nearest = low if not tested >= low else min(tested, high)
-        index = (rows.start + row, column)
-        tally.candidates.append(
-            Entry(sides.name, index, tested, nearest, float(noise[row, column]), low < high, float(score[row, column]))
-        )
+    tally.kinks += int(totals[comparison.KINKS])
+    for norm_name, place in _NORMS.items():
+        squares = totals[getattr(comparison, place)]
+        root = math.sqrt(squares) if squares >= 0.0 else math.nan
+        # Near the ends of the number range squares overflow or underflow: then once more, scaled.
+        if not (_SAFE[0] < root < _SAFE[1]) and not math.isnan(squares):
+            root = comparer.norm(norm_name, analytic, rows.start)
+        setattr(tally, norm_name, math.hypot(getattr(tally, norm_name), root))
+    # Of a part that agrees the worst entry will do; of one that does not, all that may be among the worst.
+    scores = worst[:, 0]
+    chosen = np.argsort(scores)[-_KEPT:] if differing else [int(np.argmax(scores))]
+    for row in map(int, chosen):
+        tally.candidates += comparer.entries(analytic, rows.start, row, _KEPT if differing else 1)
     tally.candidates.sort(key=lambda entry: entry.score, reverse=True)
     del tally.candidates[_KEPT:]
 
 
-def _longer(before: float, squares: float, values: Array, minus: Array | None = None) -> float:
-    """Norm of what was there before and of some values, whose sum of squares is at hand."""
-    root = math.sqrt(squares) if squares >= 0.0 else math.nan
-    # Near the ends of the number range squares overflow or underflow: then once more, scaled.
-    if not (_SAFE[0] < root < _SAFE[1]) and squares == squares:
-        with np.errstate(over="ignore", invalid="ignore"):
-            root = norm(values if minus is None else values - minus)
-    return math.hypot(before, root)
+#: The norms of a tally, and where the kernel leaves their squares.
+_NORMS = {"analytic": "ANALYTIC", "numeric": "NUMERIC_SQUARES", "gap": "GAP", "noise": "NOISE_SQUARES"}
+
+
+class _Comparer:
+    """The kernel, ready to compare some rows of a block: matrices and factors as it wants them."""
+
+    def __init__(self, sides: Sides, rows: slice, tolerance: float) -> None:
+        from gradsweep.kernels import comparison
+
+        self._name, self._kernel = sides.name, comparison.compare
+        self._numeric, self._above = comparison.NUMERIC, comparison.ABOVE
+        numeric, noise = sides.numeric, sides.noise
+        self._first_column, self._first_row = numeric.first_column, 0
+        self._rule = np.zeros(comparison.RULE)
+        self._rule[comparison.TOLERANCE] = tolerance
+        self._rule[comparison.LEAST_NOISE] = noise.constant
+        matrices = {comparison.NOISE: noise.matrix.dense, comparison.WEIGHTS: noise.weights}
+        matrices |= {comparison.NOISE_LEFT: noise.matrix.left, comparison.NOISE_RIGHT: noise.matrix.right}
+        self._rule[comparison.DECAY_NOISE] = noise.slope
+        if sides.interval is None:
+            matrices |= {comparison.NUMERIC: numeric.matrix.dense}
+            matrices |= {comparison.LEFT: numeric.matrix.left, comparison.RIGHT: numeric.matrix.right}
+            if numeric.weights is not None:
+                self._rule[comparison.DECAY], self._rule[comparison.SHIFT] = numeric.slope, numeric.constant
+        else:
+            # What is accepted is formed here, so all is given as it stands, these rows alone.
+            below, above = sides.interval(rows)
+            self._first_row, self._first_column = rows.start, 0
+            matrices = {comparison.NUMERIC: below, comparison.ABOVE: above, comparison.NOISE: noise.rows(rows)}
+            self._rule[comparison.LEAST_NOISE] = 0.0
+        # Kept alive, for the kernel is given nothing but their addresses.
+        self._arrays = {place: np.ascontiguousarray(array) for place, array in matrices.items() if array is not None}
+        self._table = np.zeros((comparison.MATRICES, 3), dtype=np.int64)
+        for place, array in self._arrays.items():
+            self._table[place] = array.ctypes.data, *array.shape
+        self._room = np.empty((comparison.ROOM, sides.analytic.shape[1]))
+
+    def __call__(self, analytic: Array, start: int, worst: Array, totals: Array) -> None:
+        """Compare rows from `start` on."""
+        row = start - self._first_row
+        self._kernel(analytic, self._table, row, self._first_column, self._rule, self._room, worst, totals)
+
+    def _row(self, analytic: Array, start: int, row: int) -> tuple[Array, Array, Array, Array]:
+        """Tested values, what they are compared with, noise and scores of one row, to the bit as they were compared."""
+        from gradsweep.kernels import comparison
+
+        tested = analytic[row : row + 1]
+        self(tested, start + row, np.empty((1, 2)), np.zeros(comparison.TOTALS))
+        below, noise, score = (self._room[r] for r in (comparison.BELOW_ROW, comparison.NOISE_ROW, comparison.SCORE_ROW))
+        numeric = self._room[comparison.NEAREST_ROW] if comparison.ABOVE in self._arrays else below
+        return tested[0], numeric, noise, score
+
+    def entries(self, analytic: Array, start: int, row: int, count: int) -> list[Entry]:
+        """The worst entries of one row."""
+        tested, numeric, noise, score = self._row(analytic, start, row)
+        upper = self._arrays.get(self._above)
+        result = []
+        for column in map(int, _largest(score, count)):
+            place = start + row, column
+            kink = upper is not None and bool(self._arrays[self._numeric][row, column] < upper[row, column])
+            result.append(
+                Entry(
+                    block=self._name,
+                    index=place,
+                    analytic=float(tested[column]),
+                    numeric=float(numeric[column]),
+                    noise=float(noise[column]),
+                    kink=kink,
+                    score=float(score[column]),
+                )
+            )
+        return result
+
+    def norm(self, name: str, analytic: Array, start: int) -> float:
+        """A norm of the tally, of numbers so large or small that their squares are not to be had."""
+        total = 0.0
+        for row in range(len(analytic)):
+            tested, numeric, noise, _ = self._row(analytic, start, row)
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = {"analytic": tested, "numeric": numeric, "gap": tested - numeric, "noise": noise}[name]
+            total = math.hypot(total, norm(values))
+        return total
 
 
 def norm(values: Array) -> float:
@@ -262,17 +342,11 @@ def norm(values: Array) -> float:
     return largest * float(np.linalg.norm(sizes / largest))
 
 
-def _largest(score: Array) -> NDArray[np.intp]:
-    """Places of the `_KEPT` largest scores."""
-    segment = 64
-    whole = len(score) - len(score) % segment
-    if whole < 2 * _KEPT * segment:
-        return np.argsort(score)[-_KEPT:]
-    # The largest ten lie in the ten segments with the largest maxima: a pass over all, then a search in few.
-    maxima = score[:whole].reshape(-1, segment).max(axis=1)
-    segments = np.argpartition(maxima, -_KEPT)[-_KEPT:]
-    places = np.concatenate([(segments[:, np.newaxis] * segment + np.arange(segment)).ravel(), np.arange(whole, len(score))])
-    return places[np.argsort(score[places])[-_KEPT:]]
+def _largest(score: Array, count: int) -> NDArray[np.intp]:
+    """Places of the largest scores."""
+    if count == 1:
+        return np.array([np.argmax(score)])
+    return np.argsort(score)[-count:]
 
 
 def block_status(tally: Tally, size: int, tolerance: float, *, confirmed: bool, at_kinks: bool = False) -> Status:
@@ -309,7 +383,7 @@ def block_status(tally: Tally, size: int, tolerance: float, *, confirmed: bool, 
     return Status.STEP_TOO_LARGE if tally.differing else Status.NOISY
 
 
-def overall(blocks: list[Block]) -> Literal["pass", "fail", "inconclusive"]:
+def overall(blocks: Sequence[Block]) -> Literal["pass", "fail", "inconclusive"]:
     """Verdict over all blocks: ``"pass"``, ``"fail"`` or ``"inconclusive"``."""
     statuses = {block.status for block in blocks}
     if Status.WRONG in statuses:

@@ -10,7 +10,7 @@ from gradsweep import _dense
 from gradsweep._costs._network import NetworkCost
 from gradsweep._costs._protocol import PlainCost
 from gradsweep._errors import InputError
-from gradsweep._parameters import read_array, read_numbers
+from gradsweep._parameters import format_index, read_array, read_numbers
 from gradsweep._schemes import known
 from gradsweep._types import Array
 
@@ -38,12 +38,15 @@ class Network:
         ``"squared_error"``, half of the squared difference (identity).
     l2 : float, default: 0
         λ of the penalty on the weights.
+    dropout_masks : sequence of (array_like of shape (units, examples) or None), optional
+        For each hidden layer what its activations are multiplied by, fixed, or None: dropout can be checked if it drops the same
+        units each time. For inverted dropout the entries are 0 and 1/keep probability; none may be negative.
 
     Raises
     ------
     InputError
         A layer without units, less than two layers, a name that is not known, an output and a loss that do not belong together,
-        or a negative penalty.
+        a negative penalty, or masks that do not fit the hidden layers.
 
     Examples
     --------
@@ -64,17 +67,20 @@ class Network:
         output: str = "sigmoid",
         loss: str | None = None,
         l2: float = 0.0,
+        dropout_masks: Sequence[ArrayLike | None] | None = None,
     ) -> None:
         self.layers = _read_layers(layers)
         self.hidden = _read_hidden(hidden, len(self.layers) - 2)
         self.loss = _read_loss(output, loss)
         self.output = _dense.LOSSES[self.loss].output
         self.l2 = _read_penalty(l2)
+        self.dropout_masks = _read_masks(dropout_masks, self.layers[1:-1])
 
     def __repr__(self) -> str:
-        """Text that makes the same network."""
+        """Text that makes the same network, but for dropout masks."""
         more = f", output={self.output!r}" if self.output != "sigmoid" else ""
         more += f", l2={self.l2}" if self.l2 else ""
+        more += ", dropout_masks=..." if any(mask is not None for mask in self.dropout_masks) else ""
         return f"Network({list(self.layers)}, hidden={list(self.hidden)}{more})"
 
     def initialize(self, seed: int = 0) -> dict[str, Array]:
@@ -195,7 +201,11 @@ class Network:
         return gradient
 
     def _cost(self, x: Array, y: Array, like: PlainCost | None = None) -> NetworkCost:
-        return NetworkCost(self.layers, (*self.hidden, "identity"), x, y, self.loss, self.l2, like)
+        for number, mask in enumerate(self.dropout_masks):
+            if mask is not None and mask.shape[1] != x.shape[1]:
+                raise InputError(f"dropout_masks[{number}] has {mask.shape[1]} examples, but X has {x.shape[1]}")
+        masks = (*self.dropout_masks, None)
+        return NetworkCost(self.layers, (*self.hidden, "identity"), x, y, self.loss, self.l2, masks, like)
 
     def _read_inputs(self, X: ArrayLike) -> Array:
         given = read_numbers(X, "X")
@@ -256,6 +266,31 @@ def _read_loss(output: str, loss: str | None) -> str:
     if losses[output] != loss:
         raise InputError(f"loss: {loss!r} belongs to the output {_dense.LOSSES[loss].output!r}, not {output!r}")
     return loss
+
+
+def _read_masks(masks: Sequence[ArrayLike | None] | None, units: tuple[int, ...]) -> tuple[Array | None, ...]:
+    if masks is None:
+        return (None,) * len(units)
+    # An array would pass for a list of its rows.
+    if not isinstance(masks, list | tuple) or len(masks) != len(units):
+        raise InputError(f"dropout_masks must be a list with a mask, or None, for each of the {len(units)} hidden layers")
+    result: list[Array | None] = []
+    for number, (mask, count) in enumerate(zip(masks, units, strict=True)):
+        if mask is None:
+            result.append(None)
+            continue
+        name = f"dropout_masks[{number}]"
+        given = read_numbers(mask, name)
+        if given.ndim != 2 or given.shape[0] != count:
+            raise InputError(f"{name} has shape {given.shape}, but ({count}, examples) is needed")
+        # A copy, for a mask that is drawn anew in place would be another one.
+        values = np.array(read_array(given, name, given.shape))
+        wrong = np.argwhere(values < 0)
+        if len(wrong):
+            index = tuple(int(i) for i in wrong[0])
+            raise InputError(f"{name}[{format_index(index)}] is {values[index]}; a mask's entries must be at least 0")
+        result.append(values)
+    return tuple(result)
 
 
 def _read_penalty(l2: float) -> float:

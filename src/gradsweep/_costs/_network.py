@@ -48,6 +48,8 @@ class NetworkCost:
         A name of the losses.
     l2 : float
         λ of the penalty λ/(2m)·Σ‖W‖².
+    masks : tuple of (array of shape (units, examples) or None)
+        What the activations of each layer are multiplied by.
     like : callable or None
         The user's own cost, which the kernels must agree with.
     """
@@ -58,6 +60,7 @@ class NetworkCost:
     y: Array
     loss: str
     l2: float
+    masks: tuple[Array | None, ...]
     like: PlainCost | None
 
     @functools.cached_property
@@ -85,8 +88,8 @@ class NetworkCost:
         """
         blocks = read_blocks(params, "params", self.shapes)
         return [
-            _dense.Layer(blocks[f"W{number}"], blocks[f"b{number}"], activation)
-            for number, activation in enumerate(self.activations, start=1)
+            _dense.Layer(blocks[f"W{number}"], blocks[f"b{number}"], activation, mask)
+            for number, (activation, mask) in enumerate(zip(self.activations, self.masks, strict=True), start=1)
         ]
 
     def __call__(self, params: Mapping[str, Any]) -> float:
@@ -159,7 +162,7 @@ class NetworkCost:
             rows, columns = self.shapes[name]
             place = int(generator.integers(rows)), int(generator.integers(columns))
             chunk = problem.chunk_of(name, place)
-            change = float(problem.quotients(chunk, FORWARD, _VISIBLE_STEP).values[0]) * _VISIBLE_STEP
+            change = float(problem.quotients(chunk, FORWARD, _VISIBLE_STEP).values[0, 0]) * _VISIBLE_STEP
             plain = self._plain_value(problem, params, (name, place))[0] - base
             where = f"when {name}[{format_index(place)}] grows by {_VISIBLE_STEP}"
             self._compare(f"in the change of the cost {where}", change, plain, abs(base), epsilon)
@@ -167,16 +170,33 @@ class NetworkCost:
     def _plain_value(self, problem: "NetworkProblem", params: Mapping[str, Any], place: Any) -> tuple[float, float]:
         """Plain cost, the user's own if there is one, with one entry perturbed; and the machine epsilon of what it returns."""
         exact = float(np.finfo(np.float64).eps)
-        if self.like is None and place is None:
-            return self._value(problem.layers, problem.plain_pass), exact
         if self.like is None:
-            perturbed = _perturbed(problem.layers, place)
-            return self._value(perturbed, _dense.forward(perturbed, self.x)), exact
+            return self._value_with(problem, place), exact
         own = {name: np.array(params[name], dtype=np.float64) for name in self.shapes}
         if place is not None:
             own[place[0]][place[1]] += _VISIBLE_STEP
         value = self.like(own)
         return read_cost(value, "like"), precision([read_numbers(value, "like")]).epsilon
+
+    def _value_with(self, problem: "NetworkProblem", place: Any) -> float:
+        """The same by this class, from the perturbed unit on."""
+        layers, done = problem.layers, problem.plain_pass
+        if place is None:
+            return self._value(layers, done)
+        name, (row, column) = place
+        number = problem.layer_of(name)
+        weights, bias = layers[number].weights[row].copy(), float(layers[number].bias[row, 0])
+        examples = self.y.shape[1]
+        penalty = _dense.penalty(layers, self.l2, examples)
+        if name[0] == "W":
+            old = float(weights[column])
+            weights[column] += _VISIBLE_STEP
+            if self.l2:
+                penalty += self.l2 / (2.0 * examples) * (float(weights[column]) * float(weights[column]) - old * old)
+        else:
+            bias += _VISIBLE_STEP
+        logits = _dense.forward_with(layers, done, number, row, weights, bias)
+        return _dense.mean_loss(self.loss, logits, self.y) + penalty
 
     def _compare(self, where: str, fast: float, plain: float, size: float, epsilon: float) -> None:
         # The plain change is the difference of two costs and carries the rounding of both. A cost near 0 is still made of
@@ -188,17 +208,6 @@ class NetworkCost:
                 f"the kernels and {other} disagree {where}: {fast!r} by the kernels, {plain!r} by {other}; "
                 "the check would compare with the wrong cost"
             )
-
-
-def _perturbed(layers: list[_dense.Layer], place: Any) -> list[_dense.Layer]:
-    """The same layers, with the visible step added to one entry of a copy."""
-    name, index = place
-    number = int(name[1:]) - 1
-    old = layers[number]
-    block = (old.weights if name[0] == "W" else old.bias).copy()
-    block[index] += _VISIBLE_STEP
-    weights, bias = (block, old.bias) if name[0] == "W" else (old.weights, block)
-    return [*layers[:number], _dense.Layer(weights, bias, old.activation), *layers[number + 1 :]]
 
 
 def read_cost(value: Any, argument: str) -> float:

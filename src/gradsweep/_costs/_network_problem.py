@@ -5,31 +5,49 @@ Importing this module loads the kernels, or compiles them if need be; so it is i
 
 import functools
 import itertools
+import os
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep import _dense, kernels
-from gradsweep._costs._protocol import Chunk, Quotients
+from gradsweep._costs._protocol import Chunk, Quotients, Run, Workload
+from gradsweep._matrices import BlockMatrix, Matrix
 from gradsweep._parameters import Precision
 from gradsweep._schemes import Scheme
 from gradsweep._types import Array
 from gradsweep.kernels import activations, dense, losses
 
-# Doubles that a layer's changes may fill at once: a megabyte, about a core's own cache. Half of it is 25 % slower on
-# 784-256-128-1.
-_CELLS = 2**17
+# Changes of an activation in one chunk: some milliseconds of work, which makes the hand-over to a worker negligible.
+_WORK = 2**24
 
-# Parameters perturbed at once, at most: longer rows gain nothing, and their buffers would no longer stay in cache. A chunk has at
-# most twice as many, so that its results stay below 128 KB, from where on the C library takes memory from the system each time.
+# Parameters perturbed at once, at most: longer rows gain nothing. A chunk's results stay below 128 KB, from where on the C
+# library takes memory from the system each time.
 _MOST_PARAMETERS = 7680
+
+# Fewest lanes that are worth a pass of their own: shorter rows are mostly overhead, whatever the cache.
+_FEWEST = 32
+
+
+# What a piece of a row of lanes is, counted in rows.
+_PIECE = 0.1
+
+
+@functools.cache
+def _cells() -> int:
+    """Doubles that the changes of one layer may fill: those of two layers, in turn, stay in a core's own cache."""
+    size = 0
+    if "SC_LEVEL2_CACHE_SIZE" in getattr(os, "sysconf_names", {}):  # not every system tells
+        size = os.sysconf("SC_LEVEL2_CACHE_SIZE")
+    return max(size, 2**19) // 16
 
 
 class NetworkProblem:
-    """The sweep over a network's parameters at one point.
+    """Difference quotients of a network's parameters at one point.
 
     Parameters
     ----------
@@ -52,9 +70,9 @@ class NetworkProblem:
         self.layers = layers
         self.precision = precision
         self._x, self._y = x, y
-        self._sizes = [x.shape[0], *(layer.weights.shape[0] for layer in layers)]
+        self._sizes: list[int] = [x.shape[0], *(layer.weights.shape[0] for layer in layers)]
         self.shapes = _dense.block_shapes(self._sizes)
-        self._rounding: dict[Precision, list[tuple[Array, Array | None]]] = {}
+        self._rounding: dict[Precision, list[Matrix]] = {}
         self._kinked = any(layer.activation in _dense.KINKS for layer in layers)
         self._loss, self._loss_code = loss, losses.CODES[loss]
         self._decay = l2 / x.shape[1]
@@ -77,6 +95,8 @@ class NetworkProblem:
             base = np.empty((examples, units, activations.BASE))
             outputs = _with_ones(examples, units)
             activations.evaluate(code, z, outputs, base)
+            if layer.mask is not None:
+                activations.scale(np.ascontiguousarray(layer.mask.T), outputs, base)
             self._inputs.append(inputs)
             self._bases.append(base)
             inputs = outputs
@@ -91,6 +111,11 @@ class NetworkProblem:
         #: Cost at the base point, by the kernels.
         self.loss = float(each.sum() / examples) + _dense.penalty(layers, l2, examples)
 
+    @property
+    def examples(self) -> int:
+        """Number of examples."""
+        return len(self._labels)
+
     @functools.cached_property
     def largest_input(self) -> float:
         """Largest absolute value that a parameter is multiplied with."""
@@ -101,26 +126,130 @@ class NetworkProblem:
         """Shape of each layer's array: its weights with the bias as last column."""
         return [(units, inputs + 1) for inputs, units in zip(self._sizes, self._sizes[1:], strict=False)]
 
-    def chunks(self, work: int, layers: Iterable[int]) -> Iterator[Chunk]:
-        """Chunks that cover every parameter of some layers once, in order.
+    def layer_of(self, name: str) -> int:
+        """Layer that a block belongs to."""
+        return int(name[1:]) - 1
+
+    # ---- what is perturbed together --------------------------------------------------------------------------------------
+
+    def chunks(self, steps: int, layers: Iterable[int], *, stacked: bool = False, units: bool = False) -> Iterator[Chunk]:
+        """Chunks that cover every parameter, or every unit, of some layers once, generated in order.
 
         Parameters
         ----------
-        work : int
-            How many changes of an activation a chunk should cost, about.
+        steps : int
+            How many steps the scheme takes.
         layers : iterable of int
-            Which layers.
+            Which layers, ascending.
+        stacked : bool, default: False
+            Whether parameters of several layers go through the network together, as many as stay in the cache.
+        units : bool, default: False
+            Whether each unit's pre-activation is perturbed in the place of parameters, for each example on its own.
 
         Yields
         ------
         Chunk
-            In order.
+            Each of about the same work, some milliseconds.
         """
+        # Of units there is a quotient for each example, so chunks of them share out the examples, too, where there are many.
+        widest = max(self._sizes[1:])
+        examples = max(
+            1, min(self.examples, _WORK // (widest * max(self._tail_work(layer) for layer in range(len(self.layers)))))
+        )
+        for first in range(0, self.examples if units else 1, examples):
+            chosen = (first, min(first + examples, self.examples)) if units else None
+            count = chosen[1] - chosen[0] if chosen else self.examples
+            stacks: list[tuple[Run, ...]] = []
+            work = 0
+            for stack in self._stacks(steps, layers, stacked=stacked, units=units):
+                more = count * sum(run.size * self._tail_work(run.layer) for run in stack)
+                size = sum(run.size for each in (*stacks, stack) for run in each)
+                if stacks and (work + more > _WORK or size > 2 * _MOST_PARAMETERS):
+                    yield Chunk(tuple(stacks), chosen)
+                    stacks, work = [], 0
+                stacks.append(stack)
+                work += more
+            if stacks:
+                yield Chunk(tuple(stacks), chosen)
+
+    def _stacks(self, steps: int, layers: Iterable[int], *, stacked: bool, units: bool) -> Iterator[tuple[Run, ...]]:
+        """Stacks that cover every parameter, or unit, once."""
+        runs: list[Run] = []
+        free = 0
         for layer in layers:
-            units, columns = self.layer_shapes[layer]
-            length = min(max(1, work // self._work(layer)), 2 * _MOST_PARAMETERS)
-            for start in range(0, units * columns, length):
-                yield Chunk(layer, start, min(start + length, units * columns))
+            count = self._sizes[layer + 1] if units else self._sizes[layer + 1] * (self._sizes[layer] + 1)
+            start = 0
+            while start < count:
+                if not runs:
+                    # Behind its first layer a stack never gets wider than there.
+                    free = self._most_together(layer, steps)
+                stop = min(count, start + free)
+                runs.append(Run(layer, start, stop))
+                free -= stop - start
+                start = stop
+                if free == 0 or (stop == count and not stacked):
+                    yield tuple(runs)
+                    runs = []
+        if runs:
+            yield tuple(runs)
+
+    def _most_together(self, layer: int, steps: int) -> int:
+        """How many parameters, perturbed together, leave their changes in the cache; the first of them of this layer."""
+        return min(_MOST_PARAMETERS, max(_FEWEST, _cells() // (self._stored_width(layer) * steps)))
+
+    def _stored_width(self, layer: int) -> int:
+        """Widest layer whose changes are stored while those of a layer's perturbations are carried on."""
+        behind = self._sizes[layer + 2 :]
+        if len(behind) == 2 and behind[1] <= dense.FEW_OUTPUTS:
+            return behind[1]
+        return max(behind, default=1)
+
+    def _tail_work(self, layer: int) -> int:
+        """Multiplications and activations that a perturbed parameter of a layer costs, for each example."""
+        tail = self._sizes[layer + 1 :]
+        products = sum(before * after for before, after in itertools.pairwise(tail[1:]))
+        # A product over lanes costs about a tenth of an activation.
+        return 1 + sum(tail[1:]) + products // 10
+
+    def workload(self, steps: int, *, stacked: bool = False, units: bool = False) -> Workload:
+        """How much work the chunks of `chunks` are, of all layers.
+
+        Parameters
+        ----------
+        steps : int
+            How many steps the scheme takes.
+        stacked, units : bool, default: False
+            As for `chunks`.
+
+        Returns
+        -------
+        Workload
+            Estimated from the sizes of the layers, without a look at the chunks.
+        """
+        changes = products = rows = work = 0.0
+        for layer in range(len(self.layers)):
+            count = self._sizes[layer + 1] if units else self._sizes[layer + 1] * (self._sizes[layer] + 1)
+            tail = self._sizes[layer + 1 :]
+            stacks = count / self._most_together(layer, steps)
+            changes += steps * count * (1 + sum(tail[1:]))
+            products += 2 * steps * count * sum(before * after for before, after in itertools.pairwise(tail[1:]))
+            # A stack's rows are those of all layers from its first one on. Stacks of several layers are full, but for the last.
+            rows += (stacks if stacked or units else -(-stacks // 1)) * (1 + sum(tail[1:]))
+            rows += count if units else self._sizes[layer + 1]  # pieces of a run that share a unit
+            # Each of those is a piece of each row of the next layer, too, which is less than a row of its own.
+            rows += 0.0 if units else _PIECE * steps * self._sizes[layer + 1] * sum(tail[1:2])
+            work += count * self._tail_work(layer)
+        size = sum(units * columns for units, columns in self.layer_shapes)
+        terms = 3 * self.examples if units else 2 * self.examples
+        return Workload(
+            changes=changes * self.examples,
+            products=products * self.examples,
+            rows=rows * self.examples,
+            chunks=1.0 + max(work * self.examples / _WORK, 0.0 if units else size / (2 * _MOST_PARAMETERS)),
+            comparisons=size * (8.0 + terms),
+            weights=float(size),
+            layers=len(self.layers),
+        )
 
     def chunk_of(self, name: str, index: tuple[int, int]) -> Chunk:
         """The chunk that holds just one entry of a block.
@@ -137,22 +266,12 @@ class NetworkProblem:
         Chunk
             Of one parameter.
         """
-        layer = int(name[1:]) - 1
+        layer = self.layer_of(name)
         columns = self.layer_shapes[layer][1]
         place = index[0] * columns + (index[1] if name[0] == "W" else columns - 1)
-        return Chunk(layer, place, place + 1)
+        return Chunk(((Run(layer, place, place + 1),),))
 
-    @property
-    def work(self) -> int:
-        """Changes of an activation that one step of every parameter costs."""
-        return sum(units * columns * self._work(layer) for layer, (units, columns) in enumerate(self.layer_shapes))
-
-    def _work(self, layer: int) -> int:
-        """Multiplications and activations that one perturbed parameter of a layer costs."""
-        tail = self._sizes[layer + 1 :]
-        products = sum(before * after for before, after in itertools.pairwise(tail[1:]))
-        # A product over lanes costs about a tenth of an activation.
-        return int(len(self._labels) * (1 + sum(tail[1:]) + products // 10))
+    # ---- quotients -------------------------------------------------------------------------------------------------------
 
     def quotients(self, chunk: Chunk, scheme: Scheme, step: float) -> Quotients:
         """Difference quotients of a chunk.
@@ -160,7 +279,7 @@ class NetworkProblem:
         Parameters
         ----------
         chunk : Chunk
-            Parameters.
+            Parameters, or units.
         scheme : Scheme
             Steps and their weights.
         step : float
@@ -169,41 +288,103 @@ class NetworkProblem:
         Returns
         -------
         Quotients
-            The same bits whatever else runs beside it.
+            The same bits whatever else runs beside it. Of single units and examples without the penalty, which is not theirs.
         """
-        steps = scheme.steps(step)
-        coefficients = scheme.coefficients(step) / len(self._labels)
-        count = chunk.stop - chunk.start
-        values, crossings = np.zeros(count), np.zeros(count)
-        # The perturbed layer itself changes in one unit only; the widest layer behind it decides how many lanes fit.
-        width = max(self._sizes[chunk.layer + 2 :], default=1) * len(steps)
-        # As many parameters as fill the cells with one example; where the chunk has fewer, several examples at once.
-        length = min(count, max(16, min(_CELLS // width, _MOST_PARAMETERS)))
-        examples = min(len(self._labels), max(1, _CELLS // (width * length)))
-        _rooms.reserve(examples * len(steps) * length, width * examples * length)
-        for first in range(0, len(self._labels), examples):
-            group = _Group(self, chunk.layer, slice(first, first + examples))
-            for start in range(0, count, length):
-                part = slice(start, min(start + length, count))
-                crossed = group.add(chunk.start + start, steps, coefficients, values[part])
-                if self._kinked:
-                    crossings[part] += crossed.reshape(-1, len(values[part])).sum(axis=0)
-        if self._decay:
-            self._add_penalty(chunk, scheme, step, values)
-        return Quotients(values, crossings)
+        table = np.empty((2, len(scheme.offsets)))
+        table[0] = scheme.steps(step)
+        table[1] = scheme.coefficients(step) / self.examples
+        runs = np.array(
+            [(run.layer, run.start, run.stop, number) for number, stack in enumerate(chunk.stacks) for run in stack],
+            dtype=np.int64,
+        )
+        lanes = max(sum(run.size for run in stack) for stack in chunk.stacks) * len(scheme.offsets)
+        width = max(self._stored_width(stack[0].layer) for stack in chunk.stacks)
+        rows, layers = _rooms.reserve(lanes, width)
+        each = chunk.examples is not None
+        first, last = chunk.examples if chunk.examples is not None else (-1, 0)
+        values = np.zeros((last - first if each else 1, chunk.size))
+        crossings = np.zeros((len(values), values.shape[1] if self._kinked else 0))
+        dense.quotients(self._unit_table if each else self._table, runs, table, first, rows, layers, values, crossings)
+        if self._decay and not each:
+            self._add_penalty(chunk, scheme, step, values[0])
+        return Quotients(values, crossings if self._kinked else np.zeros_like(values))
+
+    @functools.cached_property
+    def _table(self) -> NDArray[np.int64]:
+        """Sizes, activations and addresses, for `dense.quotients`."""
+        table = np.zeros((len(self.layers) + 1, dense.FIELDS), dtype=np.int64)
+        for index, layer in enumerate(self.layers):
+            units, before = layer.weights.shape
+            addresses = (_address(array) for array in (layer.weights, self._bases[index], self._inputs[index]))
+            table[index] = units, before, self._codes[index], *addresses, before + 1
+        loss = (_address(array) for array in (self._labels, self._loss_base, self._single_base))
+        table[-1, :6] = self._sizes[-1], self.examples, self._loss_code, *loss
+        return table
+
+    @functools.cached_property
+    def _unit_table(self) -> NDArray[np.int64]:
+        """The same, where the only input of each layer is a 1: its parameters are the pre-activations themselves."""
+        table = self._table.copy()
+        table[:-1, dense.INPUTS] = _address(self._ones)
+        table[:-1, dense.COLUMNS] = 1
+        return table
+
+    @functools.cached_property
+    def _ones(self) -> Array:
+        return np.ones(self.examples)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State for pickle: addresses are worth nothing elsewhere."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_table", "_unit_table")}
 
     def _add_penalty(self, chunk: Chunk, scheme: Scheme, step: float, values: Array) -> None:
-        """Add the quotient of λ/(2m)·w²: its change is λ/(2m)·d·(2w + d), without a difference of squares."""
-        columns = self.layer_shapes[chunk.layer][1]
-        row, column = np.divmod(np.arange(chunk.start, chunk.stop), columns)
-        penalised = column < columns - 1  # biases are not
-        weights = self.layers[chunk.layer].weights[row[penalised], column[penalised]]
-        for d, coefficient in zip(scheme.steps(step), scheme.coefficients(step), strict=True):
-            values[penalised] += coefficient * (0.5 * self._decay * d * (2.0 * weights + d))
+        """Add the quotient of λ/(2m)·w² to that of each weight; biases are not penalised."""
+        slope, constant = self._penalty(scheme, step)
+        done = 0
+        for run in chunk.runs:
+            row, column = np.divmod(np.arange(run.start, run.stop), self.layer_shapes[run.layer][1])
+            weights = self.layers[run.layer].weights
+            penalised = np.flatnonzero(column < weights.shape[1])
+            values[done + penalised] += slope * weights[row[penalised], column[penalised]] + constant
+            done += run.size
 
-    def blocks(self, layer: int, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Views of a layer's array of shape (units, inputs + 1): its weights and its bias by name."""
-        return {f"W{layer + 1}": values[:, :-1], f"b{layer + 1}": values[:, -1:]}
+    def _penalty(self, scheme: Scheme, step: float) -> tuple[float, float]:
+        """Quotient of λ/(2m)·w², whose change is λ/(2m)·d·(2w + d): what w counts in it, and what is added."""
+        steps, coefficients = scheme.steps(step), scheme.coefficients(step)
+        slope = self._decay * sum(c * d for c, d in zip(coefficients, steps, strict=True))
+        return slope, 0.5 * self._decay * sum(c * d * d for c, d in zip(coefficients, steps, strict=True))
+
+    # ---- a layer's array and its blocks ----------------------------------------------------------------------------------
+
+    def block(self, name: str, matrix: Matrix) -> BlockMatrix:
+        """The part of a layer's array that is one block."""
+        columns = self.shapes[name][1]
+        return BlockMatrix(matrix, self._first_column(name), columns)
+
+    def _first_column(self, name: str) -> int:
+        return 0 if name[0] == "W" else self.layer_shapes[self.layer_of(name)][1] - 1
+
+    def penalised(self, name: str, matrix: Matrix, scheme: Scheme, step: float) -> BlockMatrix:
+        """The same with the quotient of the penalty added, which quotients of single units lack."""
+        return self._with_weights(self.block(name, matrix), name, *self._penalty(scheme, step))
+
+    def _with_weights(
+        self, block: BlockMatrix, name: str, slope: float, constant: float, *, absolute: bool = False
+    ) -> BlockMatrix:
+        if not self._decay or name[0] == "b":
+            return replace(block, constant=constant if absolute else 0.0)
+        weights = self.layers[self.layer_of(name)].weights
+        return replace(block, weights=weights, slope=slope, absolute=absolute, constant=constant)
+
+    def inputs(self, layer: int) -> Array:
+        """What a layer's parameters are multiplied with: array of shape (examples, inputs + 1)."""
+        return self._inputs[layer]
+
+    def split_inputs(self, layer: int) -> Array:
+        """The same, positive inputs of all examples first, then negative ones: array of shape (2 * examples, inputs + 1)."""
+        return np.vstack([np.maximum(self._inputs[layer], 0.0), np.minimum(self._inputs[layer], 0.0)])
+
+    # ---- backpropagation, and what it is rounded by ----------------------------------------------------------------------
 
     @functools.cached_property
     def plain_pass(self) -> _dense.Pass:
@@ -211,155 +392,124 @@ class NetworkProblem:
         with np.errstate(over="ignore", invalid="ignore"):
             return _dense.forward(self.layers, self._x)
 
-    def rounding(self, name: str, rows: slice, precision: Precision) -> Array:
-        """Rounding that a backpropagated gradient may carry.
+    def rounding(self, name: str, precision: Precision, least: float) -> BlockMatrix:
+        """Rounding that a gradient computed in this precision, and the quotients, may carry in a block.
 
         Parameters
         ----------
         name : str
             Name of the block.
-        rows : slice
-            Which rows of it.
         precision : Precision
             In what the gradient was computed.
+        least : float
+            What is added to every entry's.
 
         Returns
         -------
-        array of shape (rows, columns)
+        BlockMatrix
             An estimate on the safe side.
         """
+        # Both gradients are rounded, the quotient never more than the tested one.
+        unit = 2.0 * precision.epsilon
         if precision not in self._rounding:
-            least = precision.tiny / precision.epsilon
-            self._rounding[precision] = _dense.rounding(self.layers, self.plain_pass, self._y, self._loss, least)
-        left, right = self._rounding[precision][int(name[1:]) - 1]
-        columns = slice(None, -1) if name[0] == "W" else slice(-1, None)
-        if right is None:
-            bound = precision.epsilon * left[rows, columns]
-        else:
-            # np.dot, since matmul takes five times as long where there is a single example.
-            bound = np.dot(precision.epsilon * left[rows], right[:, columns])
-        if self._decay and name[0] == "W":
-            bound += 4.0 * precision.epsilon * self._decay * np.abs(self.layers[int(name[1:]) - 1].weights[rows])
-        return bound
+            factors = _dense.rounding(self.layers, self.plain_pass, self._y, self._loss, precision.tiny / precision.epsilon)
+            self._rounding[precision] = [
+                Matrix(dense=unit * left) if right is None else Matrix(left=unit * left, right=right) for left, right in factors
+            ]
+        block = self.block(name, self._rounding[precision][self.layer_of(name)])
+        return self._with_weights(block, name, 4.0 * unit * self._decay, least, absolute=True)
 
-    def subgradients(self, layer: int) -> tuple[Array, Array]:
-        """Smallest and largest gradient of a layer that backpropagation can give, whatever it takes for the slope at each kink.
+    def subgradients(self, name: str) -> tuple[BlockMatrix, BlockMatrix]:
+        """Smallest and largest gradient of a block that backpropagation can give, whatever it takes for the slope at each kink.
 
         Parameters
         ----------
-        layer : int
-            Layer.
+        name : str
+            Name of the block.
 
         Returns
         -------
-        below, above : arrays of shape (units, inputs + 1)
-            In the layout of the layer's array. Wide: they bound what may be right, and prove nothing of what lies between.
+        below, above : BlockMatrix
+            Wide: they bound what may be right, and prove nothing of what lies between.
         """
-        below, above = _dense.subgradients(self.layers, self.plain_pass, self._error)[layer]
-        return self._decayed(layer, below), self._decayed(layer, above)
+        layer = self.layer_of(name)
+        low, high = self._subgradients[layer]
+        split = self.split_inputs(layer)
+        below = self._backpropagated(name, np.hstack([low, high]), split)
+        return below, self._backpropagated(name, np.hstack([high, low]), split)
 
-    def conventions(self, layer: int) -> list[Array]:
+    @functools.cached_property
+    def _subgradients(self) -> list[tuple[Array, Array]]:
+        return _dense.subgradients(self.layers, self.plain_pass, self._error)
+
+    def conventions(self, name: str) -> list[BlockMatrix]:
         """What backward passes give that take the slope at every kink for that on the left, the mean, or that on the right.
 
         Parameters
         ----------
-        layer : int
-            Layer.
+        name : str
+            Name of the block.
 
         Returns
         -------
-        list of arrays of shape (units, inputs + 1)
-            In the layout of the layer's array.
+        list of BlockMatrix
+            One for each.
         """
-        gradients = []
-        for at_kink in (0.0, 0.5, 1.0):
-            dz, _ = _dense.backward(self.layers, self.plain_pass, self._error, at_kink)
-            gradients.append(self._decayed(layer, dz[layer] @ self._inputs[layer] / len(self._labels)))
-        return gradients
+        layer = self.layer_of(name)
+        return [self._backpropagated(name, dz[layer], self._inputs[layer]) for dz in self._conventions]
+
+    @functools.cached_property
+    def _conventions(self) -> list[list[Array]]:
+        return [_dense.backward(self.layers, self.plain_pass, self._error, at_kink)[0] for at_kink in (0.0, 0.5, 1.0)]
+
+    def _backpropagated(self, name: str, dz: Array, inputs: Array) -> BlockMatrix:
+        matrix = Matrix(left=np.ascontiguousarray(dz) / self.examples, right=inputs)
+        return self._with_weights(self.block(name, matrix), name, self._decay, 0.0)
 
     @functools.cached_property
     def _error(self) -> Array:
         return _dense.LOSSES[self._loss].probability(self.plain_pass.z[-1]) - self._y
 
-    def _decayed(self, layer: int, gradient: Array) -> Array:
-        if self._decay:
-            gradient[:, :-1] += self._decay * self.layers[layer].weights
-        return gradient
-
-
-class _Group:
-    """Some examples, and what the kernels need of them from a perturbed layer on.
-
-    Parameters
-    ----------
-    problem : NetworkProblem
-        The sweep.
-    layer : int
-        The perturbed layer.
-    examples : slice
-        Which examples.
-    """
-
-    def __init__(self, problem: NetworkProblem, layer: int, examples: slice) -> None:
-        self._kinked = problem._kinked
-        self._inputs = problem._inputs[layer][examples]
-        self._perturbed = problem._codes[layer], problem._bases[layer][examples]
-        # Weights, activation and base of each layer behind the perturbed one.
-        self._behind = [
-            (problem.layers[index].weights, problem._codes[index], problem._bases[index][examples])
-            for index in range(layer + 1, len(problem.layers))
-        ]
-        self._loss = problem._loss_code, problem._loss_base[examples], problem._labels[examples]
-        self._single_loss = problem._loss_code, problem._single_base[examples], problem._labels[examples]
-
-    def add(self, start: int, steps: Array, coefficients: Array, values: Array) -> Array:
-        """Add the examples' part of the quotients of a run of parameters; return the crossings of each lane."""
-        examples, columns = self._inputs.shape
-        lanes = len(steps) * len(values)
-        crossings = _rooms.crossings[: examples * lanes].reshape(examples, lanes)
-        if self._kinked:
-            crossings[:] = 0.0
-        unit_change = _rooms.unit_change[: examples * lanes].reshape(examples, len(steps), len(values))
-        dense.perturb(*self._perturbed, self._inputs, steps, start, unit_change, crossings)
-        if self._behind:
-            (weights, code, base), *further = self._behind
-            deltas = _rooms.next_layer(len(weights), examples, lanes)
-            dense.enter(unit_change, start, columns, weights, code, base, deltas, crossings)
-            for weights, code, base in further:
-                before, deltas = deltas, _rooms.next_layer(len(weights), examples, lanes)
-                dense.propagate(weights, before, code, base, deltas, crossings)
-            # The perturbed unit's own changes have served their purpose, and leave room.
-            losses.add_change(*self._loss, deltas, coefficients, _rooms.unit_change, values)
-        else:
-            losses.add_single_change(*self._single_loss, start, columns, unit_change, coefficients, values)
-        return crossings
-
 
 class _Rooms(threading.local):
-    """Memory that lanes move through, a set for each thread: two layers' changes in turn.
+    """Memory that lanes move through, a set for each thread.
 
     It is kept between chunks. Taken anew from the system for each of them, its first touch would cost as much as the arithmetic
     of a narrow network.
     """
 
     def __init__(self) -> None:
-        self.unit_change = self.crossings = np.empty(0)
-        self._layers = (np.empty(0), np.empty(0))
+        self._rows = self._layers = np.empty(0)
 
-    def reserve(self, unit: int, layer: int) -> None:
-        """Make room for so many doubles of one unit's, and of a layer's changes."""
-        if len(self.crossings) < unit:
-            self.unit_change, self.crossings = np.empty(unit), np.zeros(unit)
-        if len(self._layers[0]) < layer:
-            self._layers = (np.empty(layer), np.empty(layer))
-
-    def next_layer(self, units: int, examples: int, lanes: int) -> Array:
-        """The room that was not handed out last, as an array of this shape."""
-        self._layers = self._layers[::-1]
-        return self._layers[0][: units * examples * lanes].reshape(units, examples, lanes)
+    def reserve(self, lanes: int, width: int) -> tuple[Array, Array]:
+        """Rows for so many lanes, and layers for the changes of so many units by them, as `dense.quotients` wants them."""
+        stride = -(-lanes // _LINE) * _LINE
+        cells = max(width * stride, dense.SCRATCH_CELLS)
+        if len(self._rows) < 2 * stride:
+            self._rows = _aligned(2 * stride)
+        if len(self._layers) < 3 * cells:
+            self._layers = _aligned(3 * cells)
+        return self._rows[: 2 * stride].reshape(2, stride), self._layers[: 3 * cells].reshape(3, cells)
 
 
 _rooms = _Rooms()
+
+# Doubles in a cache line: rows begin at multiples of it.
+_LINE = 8
+
+
+def _aligned(size: int) -> Array:
+    """So many doubles, the first at the beginning of a cache line."""
+    memory = np.empty(size + _LINE)
+    offset = -memory.ctypes.data // memory.itemsize % _LINE
+    return memory[offset : offset + size]
+
+
+def _address(array: Array) -> int:
+    """Where an array's memory begins; a kernel will take it for C-contiguous float64."""
+    assert array.flags.c_contiguous
+    assert array.dtype == np.float64
+    return array.ctypes.data
 
 
 def _with_ones(examples: int, units: int) -> Array:

@@ -9,6 +9,9 @@ _MOST_ENTRIES = 5
 
 _WIDTH = 100
 
+# Seconds from which on it is said how long the check was predicted to take, and why in this mode.
+_NOTEWORTHY = 1.0
+
 # Machine epsilon above which a type is less precise than float64.
 _COARSE = 1e-15
 
@@ -28,6 +31,10 @@ class Report(Protocol):
     def blocks(self) -> tuple[Block, ...]: ...
     @property
     def mode(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def predicted(self) -> float: ...
     @property
     def scheme(self) -> str: ...
     @property
@@ -197,7 +204,12 @@ def _notes(report: Report) -> list[str]:
 
 
 def _method(report: Report) -> str:
-    return (
+    done = (
         f"  {report.mode}, {report.scheme} differences, step {report.step:g}, tolerance {report.tolerance:.1e}: "
         f"{format_size(report.evaluations, 'evaluation')} in {format_seconds(report.seconds)}"
     )
+    # What takes no time needs neither a reason nor a prediction.
+    if report.seconds < _NOTEWORTHY and (report.mode == "sweep" or not report.reason):
+        return done
+    because = f"{report.mode}: {report.reason}; " if report.reason else ""
+    return f"{done}\n  {because}predicted {format_seconds(report.predicted)} on one core"

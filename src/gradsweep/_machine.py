@@ -1,0 +1,138 @@
+"""How fast this machine is: a few constants, measured once and kept beside the compiled kernels."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradsweep import _dense, kernels
+from gradsweep._costs._protocol import Problem, Workload
+from gradsweep._matrices import BlockMatrix, Matrix
+from gradsweep._parameters import precision
+from gradsweep._schemes import CENTRAL
+from gradsweep._verdict import Sides, compare
+
+# The number is raised when the constants come to mean something else.
+_FILE = "machine-1.json"
+
+# Runs of each measurement, of which the fastest counts: others were disturbed.
+_REPEATS = 5
+
+# Plain passes over all weights that any check takes: two forward passes, one back, norms, and a look at what was given.
+_PASSES = 6
+
+
+# What else a check does in Python, all told and for each layer, in calls of a kernel on a handful of numbers.
+_CALLS = 12
+_CALLS_OF_LAYER = 12
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Seconds that each part of a workload takes, on one core.
+
+    Attributes
+    ----------
+    change, product, row, chunk, comparison, weight : float
+        Seconds for each of what `Workload` counts.
+    """
+
+    change: float
+    product: float
+    row: float
+    chunk: float
+    comparison: float
+    weight: float
+
+    def numeric_seconds(self, workload: Workload) -> float:
+        """Predicted duration of forming all quotients."""
+        return (
+            self.change * workload.changes
+            + self.product * workload.products
+            + self.row * workload.rows
+            + self.chunk * workload.chunks
+        )
+
+    def seconds(self, workload: Workload) -> float:
+        """Predicted duration of a whole check."""
+        others = self.comparison * workload.comparisons + _PASSES * self.weight * workload.weights
+        # What Python does for each layer and each check, however small, is as many calls as these.
+        calls = _CALLS + _CALLS_OF_LAYER * workload.layers
+        return self.numeric_seconds(workload) + others + self.chunk * calls
+
+
+@functools.cache
+def machine() -> Machine:
+    """Constants of this machine, from the folder of the compiled kernels; measured and written there if they are not yet."""
+    folder = kernels.cache_folder()
+    if folder is None:
+        return _measure()
+    with contextlib.suppress(OSError, ValueError, TypeError):  # not there, or not what this version writes
+        kept = Machine(**{name: float(value) for name, value in dict(json.loads((folder / _FILE).read_text())).items()})
+        if all(0.0 < value < np.inf for value in dataclasses.astuple(kept)):
+            return kept
+    measured = _measure()
+    with contextlib.suppress(OSError):  # a full disk costs the next process a tenth of a second
+        descriptor, name = tempfile.mkstemp(dir=folder)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(dataclasses.asdict(measured), file)
+        os.replace(name, folder / _FILE)
+    return measured
+
+
+def _measure() -> Machine:
+    """Time small networks in which one kind of work outweighs the others, each less what the ones before it account for."""
+    chunk = _fastest(functools.partial(_sweep_all, _problem([1, 1], 1)))
+    wide = _problem([3000, 2, 512, 1], 4)
+    counted = wide.workload(2)
+    change = max(_fastest(functools.partial(_sweep_all, wide)) - chunk * counted.chunks, 0.0) / counted.changes
+    narrow = _problem([3] * 40, 2)
+    counted = narrow.workload(2)
+    rest = _fastest(functools.partial(_sweep_all, narrow)) - chunk * counted.chunks - change * counted.changes
+    row = max(rest / counted.rows, 1e-9)
+    deep = _problem([48] * 6, 2)
+    counted = deep.workload(2)
+    rest = _fastest(functools.partial(_sweep_all, deep)) - chunk * counted.chunks - change * counted.changes - row * counted.rows
+    # Never less than a processor could do, however the measurements were disturbed.
+    product = max(rest / counted.products, 1e-12)
+    values = np.random.default_rng(0).standard_normal((256, 1024))
+    weight = _fastest(lambda: values @ values[:2].T) / values.size
+    left, right = np.full((256, 8), 1e-3), np.full((8, 1024), 1e-3)
+    block = BlockMatrix(Matrix(left=left, right=right), 0, 1024)
+    comparison = _fastest(lambda: compare(Sides("W", values, block, block), 0.5)) / (values.size * (8.0 + 16.0))
+    return Machine(max(change, 1e-12), product, row, chunk, comparison, weight)
+
+
+def _problem(layers: list[int], examples: int) -> Problem:
+    from gradsweep._costs._network_problem import NetworkProblem
+
+    generator = np.random.default_rng(0)
+    stack = []
+    for before, units in itertools.pairwise(layers):
+        weights = generator.standard_normal((units, before)) / np.sqrt(before)
+        stack.append(_dense.Layer(weights, np.zeros((units, 1)), "tanh"))
+    x, y = generator.random((layers[0], examples)), np.zeros((layers[-1], examples))
+    return NetworkProblem(stack, x, y, "squared_error", 0.0, precision([]))
+
+
+def _sweep_all(problem: Problem) -> None:
+    for chunk in problem.chunks(2, range(len(problem.layer_shapes))):
+        problem.quotients(chunk, CENTRAL, 1e-7)
+
+
+def _fastest(call: Callable[[], object]) -> float:
+    call()
+    seconds = []
+    for _ in range(_REPEATS):
+        begun = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds)

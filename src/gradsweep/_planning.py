@@ -1,0 +1,90 @@
+"""Which mode, how long it will take, and whether it is worth workers."""
+
+from dataclasses import dataclass
+
+from gradsweep._costs._protocol import Problem
+from gradsweep._schemes import Scheme
+
+#: The modes that can be asked for.
+MODES = ("auto", "sweep", "batched", "neurons")
+
+# What `auto` lets a check take before it chooses a mode that is less direct.
+_LONGEST = 10.0
+
+# How much faster several layers together must be than one after the other: less is not worth a word.
+_CLEARLY = 0.9
+
+# Quotients that take less than this stay in the caller: a joblib call costs 13 to 20 ms.
+_WORTH_WORKERS = 0.05
+
+# How each mode cuts its work.
+_CUTS = {
+    "sweep": {"stacked": False, "units": False},
+    "batched": {"stacked": True, "units": False},
+    "neurons": {"stacked": True, "units": True},
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done.
+
+    Attributes
+    ----------
+    mode : str
+        ``"sweep"``, ``"batched"`` or ``"neurons"``.
+    reason : str
+        Why this one, and how to ask for another; empty where it was asked for.
+    seconds : float
+        Predicted duration of the check, on one core.
+    worth_workers : bool
+        Whether forming the quotients takes so long that workers are of use.
+    """
+
+    mode: str
+    reason: str
+    seconds: float
+    worth_workers: bool
+
+
+def make_plan(problem: Problem, mode: str, scheme: Scheme) -> Plan:
+    """Choose the most direct mode that is predicted to take less than ten seconds.
+
+    Parameters
+    ----------
+    problem : Problem
+        The cost.
+    mode : str
+        One of `MODES`; any but ``"auto"`` is taken as it is.
+    scheme : Scheme
+        Steps and weights.
+
+    Returns
+    -------
+    Plan
+        The same for any number of workers.
+    """
+    from gradsweep._machine import machine
+
+    workloads = {name: problem.workload(len(scheme.offsets), **cut) for name, cut in _CUTS.items()}
+    seconds = {name: machine().seconds(workload) for name, workload in workloads.items()}
+    reason = ""
+    if mode == "auto":
+        mode, reason = _choose(seconds)
+    return Plan(mode, reason, seconds[mode], machine().numeric_seconds(workloads[mode]) > _WORTH_WORKERS)
+
+
+def _choose(seconds: dict[str, float]) -> tuple[str, str]:
+    if min(seconds["sweep"], seconds["batched"]) > _LONGEST:
+        return "neurons", f"a sweep would take some {_rounded(seconds['sweep'])} (mode='sweep')"
+    if seconds["batched"] < _CLEARLY * seconds["sweep"]:
+        return "batched", "layers are narrow, so their perturbations go through the network together (one by one: mode='sweep')"
+    return "sweep", "every parameter on its own takes less than ten seconds"
+
+
+def _rounded(seconds: float) -> str:
+    """A duration with one digit, as befits a prediction."""
+    for size, unit in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 2.0 * size:
+            return f"{float(f'{seconds / size:.0e}'):,.0f} {unit}"
+    return f"{float(f'{seconds:.0e}'):.0f} seconds"
