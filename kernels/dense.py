@@ -28,6 +28,7 @@ from ._compile import Array, Integers, Place, kernel, part, point
 from ._memory import matrix_at, stack_at
 from .activations import BASE, any_larger, change
 from .losses import add_change_of_one, add_single_change_of_one
+from .products import add_4_terms, add_multiple, add_product_to_4_rows, add_product_to_row
 
 #: Columns of the table of layers: sizes, activation, and the addresses of weights, bases and inputs with their number of columns.
 #: The last row is the loss: outputs, examples, code, and the addresses of labels, of bases, and of those for a single logit.
@@ -63,12 +64,12 @@ def _fill(factor: float, values: Array, first: Place, lanes: Place, out: Array, 
 
 
 @point
-def _fill_from_row(
-    weights: Array, row: int, column: int, values: Array, first: Place, lanes: Place, out: Array, first_out: Place
+def _fill_each(
+    factors: Array, first_factor: Place, values: Array, first: Place, lanes: Place, out: Array, first_out: Place
 ) -> None:
     """Each lane with its own weight: neighbouring lanes perturb neighbouring units."""
     for lane in range(lanes):
-        out[first_out + lane] = weights[row, np.uint64(column) + lane] * values[first + lane]
+        out[first_out + lane] = factors[first_factor + lane] * values[first + lane]
 
 
 @part
@@ -177,9 +178,8 @@ def _enter_row(
         rest = min(parameters - place, lanes - done)
         if columns == 1:
             length = rest
-            _fill_from_row(
-                weights, unit, before, values, origin + np.uint64(done), np.uint64(length), out, first_out + np.uint64(done)
-            )
+            offset, place_of_weight = np.uint64(done), np.uint64(unit * weights.shape[1] + before)
+            _fill_each(weights.reshape(-1), place_of_weight, values, origin + offset, np.uint64(length), out, first_out + offset)
             before += length
         else:
             length = min(columns - column, rest)
@@ -195,54 +195,6 @@ def _enter_row(
             before, column = divmod(start, columns)
 
 
-@point
-def _add_4_rows(
-    weights: Array, row: int, column: int, deltas: Array, out: Array, first: Place, stride: Place, lanes: Place
-) -> None:
-    """Add 4 columns' products to 4 rows: 16 multiplications for 8 loads and 4 stores of a lane, so arithmetic is the limit."""
-    w, x, y, z = row, row + 1, row + 2, row + 3
-    a, b, c, d = column, column + 1, column + 2, column + 3
-    wa, wb, wc, wd = weights[w, a], weights[w, b], weights[w, c], weights[w, d]
-    xa, xb, xc, xd = weights[x, a], weights[x, b], weights[x, c], weights[x, d]
-    ya, yb, yc, yd = weights[y, a], weights[y, b], weights[y, c], weights[y, d]
-    za, zb, zc, zd = weights[z, a], weights[z, b], weights[z, c], weights[z, d]
-    from_a = first + np.uint64(column) * stride
-    from_b = from_a + stride
-    from_c = from_b + stride
-    from_d = from_c + stride
-    to_w = first + np.uint64(row) * stride
-    to_x = to_w + stride
-    to_y = to_x + stride
-    to_z = to_y + stride
-    for lane in range(lanes):
-        p, q, r, s = deltas[from_a + lane], deltas[from_b + lane], deltas[from_c + lane], deltas[from_d + lane]
-        out[to_w + lane] += wa * p + wb * q + wc * r + wd * s
-        out[to_x + lane] += xa * p + xb * q + xc * r + xd * s
-        out[to_y + lane] += ya * p + yb * q + yc * r + yd * s
-        out[to_z + lane] += za * p + zb * q + zc * r + zd * s
-
-
-@point
-def _add_row(
-    weights: Array, row: int, column: int, deltas: Array, first: Place, stride: Place, out: Array, to: Place, lanes: Place
-) -> None:
-    """Add 4 columns' products to a single row; the first column's changes begin at `first`."""
-    a, b = weights[row, column], weights[row, column + 1]
-    c, d = weights[row, column + 2], weights[row, column + 3]
-    from_b = first + stride
-    from_c = from_b + stride
-    from_d = from_c + stride
-    for lane in range(lanes):
-        total = a * deltas[first + lane] + b * deltas[from_b + lane]
-        out[to + lane] += total + c * deltas[from_c + lane] + d * deltas[from_d + lane]
-
-
-@point
-def _add_one(weight: float, deltas: Array, first: Place, out: Array, first_out: Place, lanes: Place) -> None:
-    for lane in range(lanes):
-        out[first_out + lane] += weight * deltas[first + lane]
-
-
 @part
 def _multiply(weights: Array, deltas: Array, out: Array, first: Place, stride: Place, lanes: Place) -> None:
     """Out = weights @ deltas for some lanes; both matrices are flat, their rows `stride` apart.
@@ -256,24 +208,15 @@ def _multiply(weights: Array, deltas: Array, out: Array, first: Place, stride: P
     first, stride, lanes : unsigned int
         The lanes' place in the first row, the distance of rows, and how many lanes.
     """
-    rows, columns = weights.shape
+    rows = weights.shape[0]
     for row in range(rows):
         to = first + np.uint64(row) * stride
         for lane in range(lanes):
             out[to + lane] = 0.0
-    whole_rows = rows - rows % 4
-    whole_columns = columns - columns % 4
-    for row in range(0, whole_rows, 4):
-        for column in range(0, whole_columns, 4):
-            _add_4_rows(weights, row, column, deltas, out, first, stride, lanes)
-    for row in range(whole_rows, rows):
-        to = first + np.uint64(row) * stride
-        for column in range(0, whole_columns, 4):
-            _add_row(weights, row, column, deltas, first + np.uint64(column) * stride, stride, out, to, lanes)
-    for column in range(whole_columns, columns):
-        for row in range(rows):
-            from_column = first + np.uint64(column) * stride
-            _add_one(weights[row, column], deltas, from_column, out, first + np.uint64(row) * stride, lanes)
+    for row in range(0, rows - rows % 4, 4):
+        add_product_to_4_rows(weights, row, deltas, first, stride, out, first + np.uint64(row) * stride, stride, lanes)
+    for row in range(rows - rows % 4, rows):
+        add_product_to_row(weights, row, deltas, first, stride, out, first + np.uint64(row) * stride, lanes)
 
 
 @part
@@ -360,12 +303,12 @@ def _advance(
             if through and count == 4:
                 for output in range(outputs):
                     to = np.uint64(output) * stride + place
-                    _add_row(next_weights, output, block, rows, np.uint64(0), row_length, here, to, length)
+                    add_4_terms(next_weights, output, block, rows, np.uint64(0), row_length, here, to, length)
             elif through:
                 for output in range(outputs):
                     to = np.uint64(output) * stride + place
                     for row in range(count):
-                        _add_one(next_weights[output, block + row], rows, np.uint64(row) * row_length, here, to, length)
+                        add_multiple(next_weights[output, block + row], rows, np.uint64(row) * row_length, here, to, length)
 
 
 @part

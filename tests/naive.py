@@ -223,7 +223,8 @@ DERIVATIVES: dict[str, Callable[[Array], Array]] = {
 def softmax(z: Array) -> Array:
     """Powers of e over their sum, for each column."""
     powers = np.exp(z - z.max(axis=0))
-    return powers / powers.sum(axis=0)
+    result: Array = powers / powers.sum(axis=0)
+    return result
 
 
 #: Output minus label, for each output: the gradient of its own loss with respect to the logits.

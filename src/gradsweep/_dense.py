@@ -1,4 +1,4 @@
-"""The dense network in plain NumPy: values, backpropagation, and the rounding that backpropagation carries.
+"""The dense network in plain NumPy: values and backpropagation.
 
 Nothing here uses the kernels: these are the values that the kernels are held against.
 """
@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradsweep._errors import InputError
 from gradsweep._types import Array
@@ -144,10 +143,6 @@ ACTIVATIONS = {
 
 #: Slopes on both sides of the kink at 0, of those that have one.
 KINKS = {"relu": (0.0, 1.0), "leaky_relu": (LEAK, 1.0)}
-
-
-# What an estimate that overflows is replaced by: the product of two is still finite.
-_ENORMOUS = 1e150
 
 
 @dataclass(frozen=True)
@@ -437,152 +432,3 @@ def _interval_product(low: Array, high: Array, factor: Array) -> tuple[Array, Ar
     """Smallest and largest values of interval @ factor."""
     positive, negative = np.maximum(factor, 0.0), np.minimum(factor, 0.0)
     return low @ positive + high @ negative, high @ positive + low @ negative
-
-
-def rounding(layers: list[Layer], done: Pass, y: Array, loss: str, least: float) -> list[tuple[Array, Array | None]]:
-    r"""How much rounding an entry of a backpropagated gradient may carry, as factors of low rank.
-
-    A running error analysis: each quantity of the forward and backward pass gets an estimate of its rounding in units of the
-    machine epsilon. Rounding that is made anew in a sum of n products is taken to be (4 + √n) times the root of the sum of their
-    squares, generous for any order of summation that people use; rounding that is passed on adds up as independent errors do;
-    and the derivative of an activation is off by its `roughness`. What underflows is lost altogether.
-
-    Parameters
-    ----------
-    layers : list of Layer
-        The network.
-    done : Pass
-        Its forward pass.
-    y : array of shape (outputs, examples)
-        Labels.
-    loss : str
-        A name of `LOSSES`.
-    least : float
-        Smallest normal number, in units of epsilon.
-
-    Returns
-    -------
-    list of (array of shape (units, terms), array of shape (terms, inputs + 1) or None)
-        A pair for each layer, whose product, times epsilon, is the rounding of dW, its last column that of db; or the product
-        itself and None.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _rounding(layers, done, y, LOSSES[loss], least)
-
-
-def _rounding(layers: list[Layer], done: Pass, y: Array, loss: Loss, least: float) -> list[tuple[Array, Array | None]]:
-    examples = y.shape[1]
-    input_errors, z_errors = _forward_rounding(layers, done, least)
-    output = loss.probability(done.z[-1])
-    # At a kink as if on its steeper side: what may be passed on there may be rounded, too.
-    dz, da = backward(layers, done, output - y, at_kink=1.0)
-    error = loss.rounding(output, y, z_errors[-1]) + least
-    factors: list[tuple[Array, Array | None]] = []
-    for index in range(len(layers) - 1, -1, -1):
-        left, right = _bordered(error + _growth(examples) * np.abs(dz[index]), done.inputs[index], 1.0)
-        if index:  # the data themselves are exact
-            more = _bordered(np.abs(dz[index]), input_errors[index], 0.0)
-            left, right = np.hstack([left, more[0]]), np.vstack([right, more[1]])
-        left, right = _finite(left / examples), _finite(right)
-        # With more examples than units and inputs the product is the smaller one.
-        small = left.shape[0] * right.shape[1] < left.size + right.size
-        factors.append((left @ right, None) if small else (left, right))
-        if index:
-            weights = layers[index].weights
-            passed_on = _quadrature(weights.T, np.hypot(error, _growth(weights.shape[0]) * dz[index]))
-            before = ACTIVATIONS[layers[index - 1].activation]
-            z = done.z[index - 1]
-            slope = _steepest(layers[index - 1].activation, z)
-            rough = 2.0 * before.roughness(z) + before.curvature(z) * z_errors[index - 1] + least
-            error = layers[index - 1].masked(passed_on * slope + np.abs(da[index - 1]) * rough) + least
-    return factors[::-1]
-
-
-def _finite(factor: Array) -> Array:
-    """The same where it is finite; elsewhere so large that nothing can be said of a gradient, yet safe to multiply."""
-    if factor.max() <= _ENORMOUS:
-        return factor
-    return np.nan_to_num(np.minimum(factor, _ENORMOUS), nan=_ENORMOUS)
-
-
-def _bordered(left: Array, inputs: Array, bias_input: float) -> tuple[Array, Array]:
-    """Factors of left @ |inputs|ᵀ, with a last column for the bias."""
-    right = np.empty((inputs.shape[1], inputs.shape[0] + 1))
-    np.abs(inputs.T, out=right[:, :-1])
-    right[:, -1] = bias_input
-    return left, right
-
-
-def _forward_rounding(layers: list[Layer], done: Pass, least: float) -> tuple[list[Array], list[Array]]:
-    """Rounding of each layer's inputs, and of its pre-activations, in units of epsilon."""
-    error = np.zeros_like(done.inputs[0])
-    input_errors, z_errors = [], []
-    for index, (layer, inputs, z) in enumerate(zip(layers, done.inputs, done.z, strict=True)):
-        input_errors.append(error)
-        row_norms = _row_norms(layer.weights)[:, np.newaxis]
-        input_norms = _row_norms(inputs.T)[np.newaxis, :]
-        made_anew = _growth(inputs.shape[0]) * row_norms * input_norms + np.abs(layer.bias)
-        # The first layer, the largest one, has nothing to pass on.
-        z_error = np.hypot(made_anew, _quadrature(layer.weights, error)) if index else made_anew
-        z_errors.append(z_error)
-        activation = ACTIVATIONS[layer.activation]
-        error = layer.masked(_steepest(layer.activation, z) * z_error + activation.value_roughness(z)) + least
-    return input_errors, z_errors
-
-
-def _steepest(activation: str, z: Array) -> Array:
-    """Size of f', at a kink of the steeper side."""
-    slope = np.abs(ACTIVATIONS[activation].derivative(z))
-    return np.where(z == 0.0, max(KINKS[activation]), slope) if activation in KINKS else slope
-
-
-def _growth(terms: int) -> float:
-    return 4.0 + float(np.sqrt(terms))
-
-
-def _row_norms(values: Array) -> Array:
-    norms: Array = np.sqrt(np.vecdot(values, values))
-    if norms.min() > 1e-140:
-        return norms
-    # Squares have underflown; a norm of 0 would declare exact what is not.
-    largest = np.maximum(np.abs(values).max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    scaled: Array = np.sqrt(np.vecdot(values / largest, values / largest)) * largest[:, 0]
-    return scaled
-
-
-def _quadrature(weights: Array, errors: Array) -> Array:
-    """Error of weights @ values, where the values carry independent errors."""
-    # Errors of saturated units are 1e-200 and less, whose squares would be 0.
-    largest = np.maximum(np.abs(errors).max(axis=0, keepdims=True), np.finfo(np.float64).tiny)
-    scaled = errors / largest
-    result: Array = np.sqrt((weights * weights) @ (scaled * scaled)) * largest
-    return result
-
-
-def settle_kinks(layers: list[Layer], done: Pass, epsilon: float) -> list[NDArray[np.bool_]]:
-    """Which pre-activations of units with a kink are 0 up to rounding: there a backward pass may find itself on either side.
-
-    Parameters
-    ----------
-    layers : list of Layer
-        The network.
-    done : Pass
-        Its forward pass; those pre-activations are set to 0, which moves no value by more than its rounding.
-    epsilon : float
-        Machine epsilon.
-
-    Returns
-    -------
-    list of array of bool of shape (units, examples)
-        For each layer.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        _, z_errors = _forward_rounding(layers, done, 0.0)
-    settled = []
-    for layer, z, error in zip(layers, done.z, z_errors, strict=True):
-        near = np.zeros(z.shape, dtype=bool)
-        if layer.activation in KINKS:
-            near |= np.abs(z) <= 0.5 * epsilon * error
-        z[near] = 0.0
-        settled.append(near)
-    return settled

@@ -1,10 +1,20 @@
-"""Matrices that are given by small factors, and formed some rows at a time."""
+"""Matrices that are given by small factors, and formed some rows at a time; and memory that begins at a cache line."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from gradsweep._types import Array
+
+#: Doubles in a cache line: rows that begin at multiples of it are read and written in whole lines.
+LINE = 8
+
+
+def aligned(size: int) -> Array:
+    """So many doubles, uninitialised, the first at the beginning of a cache line."""
+    memory = np.empty(size + LINE)
+    offset = -memory.ctypes.data // memory.itemsize % LINE
+    return memory[offset : offset + size]
 
 
 @dataclass(frozen=True, eq=False)

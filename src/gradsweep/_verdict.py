@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gradsweep._matrices import BlockMatrix
+from gradsweep._matrices import LINE, BlockMatrix, aligned
 from gradsweep._types import Array
 
 # Entries that are converted, or whose intervals are formed, at once: 1 MB an array.
@@ -232,15 +232,16 @@ def _compare_rows(tally: Tally, sides: Sides, rows: slice, tolerance: float) -> 
     tally.differing += differing
     tally.vacuous += int(totals[comparison.VACUOUS])
     tally.kinks += int(totals[comparison.KINKS])
+    scores = worst[:, 0]
     for norm_name, place in _NORMS.items():
         squares = totals[getattr(comparison, place)]
         root = math.sqrt(squares) if squares >= 0.0 else math.nan
         # Near the ends of the number range squares overflow or underflow: then once more, scaled.
-        if not (_SAFE[0] < root < _SAFE[1]) and not math.isnan(squares):
+        exact = norm_name == "gap" and not scores.any()  # not the least difference
+        if not (_SAFE[0] < root < _SAFE[1]) and not math.isnan(squares) and not exact:
             root = comparer.norm(norm_name, analytic, rows.start)
         setattr(tally, norm_name, math.hypot(getattr(tally, norm_name), root))
     # Of a part that agrees the worst entry will do; of one that does not, all that may be among the worst.
-    scores = worst[:, 0]
     chosen = np.argsort(scores)[-_KEPT:] if differing else [int(np.argmax(scores))]
     for row in map(int, chosen):
         tally.candidates += comparer.entries(analytic, rows.start, row, _KEPT if differing else 1)
@@ -284,7 +285,8 @@ class _Comparer:
         self._table = np.zeros((comparison.MATRICES, 3), dtype=np.int64)
         for place, array in self._arrays.items():
             self._table[place] = array.ctypes.data, *array.shape
-        self._room = np.empty((comparison.ROOM, sides.analytic.shape[1]))
+        columns = -(-sides.analytic.shape[1] // LINE) * LINE
+        self._room = aligned(comparison.ROOM * columns).reshape(comparison.ROOM, columns)
 
     def __call__(self, analytic: Array, start: int, worst: Array, totals: Array) -> None:
         """Compare rows from `start` on."""
@@ -296,9 +298,12 @@ class _Comparer:
         from gradsweep.kernels import comparison
 
         tested = analytic[row : row + 1]
+        columns = tested.shape[1]
         self(tested, start + row, np.empty((1, 2)), np.zeros(comparison.TOTALS))
-        below, noise, score = (self._room[r] for r in (comparison.BELOW_ROW, comparison.NOISE_ROW, comparison.SCORE_ROW))
-        numeric = self._room[comparison.NEAREST_ROW] if comparison.ABOVE in self._arrays else below
+        below, noise, score = (
+            self._room[r, :columns] for r in (comparison.BELOW_ROW, comparison.NOISE_ROW, comparison.SCORE_ROW)
+        )
+        numeric = self._room[comparison.NEAREST_ROW, :columns] if comparison.ABOVE in self._arrays else below
         return tested[0], numeric, noise, score
 
     def entries(self, analytic: Array, start: int, row: int, count: int) -> list[Entry]:

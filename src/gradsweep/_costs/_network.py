@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradsweep import _dense
-from gradsweep._costs._protocol import PlainCost
+from gradsweep._costs._protocol import Chunk, PlainCost
 from gradsweep._errors import InputError, OracleError
 from gradsweep._parameters import format_index, precision, read_blocks, read_numbers
 from gradsweep._schemes import FORWARD
@@ -157,15 +157,17 @@ class NetworkCost:
         generator = np.random.default_rng(seed)
         # A few suffice: each changes everything behind it. In all layers of a deep network they would take longer than the sweep.
         chosen = generator.permutation(len(problem.layers))[:_MOST_GUARDED]
+        places = []
         for index in sorted(int(layer) + 1 for layer in chosen):
             name = f"{'Wb'[int(generator.integers(2))]}{index}"
             rows, columns = self.shapes[name]
-            place = int(generator.integers(rows)), int(generator.integers(columns))
-            chunk = problem.chunk_of(name, place)
-            change = float(problem.quotients(chunk, FORWARD, _VISIBLE_STEP).values[0, 0]) * _VISIBLE_STEP
-            plain = self._plain_value(problem, params, (name, place))[0] - base
-            where = f"when {name}[{format_index(place)}] grows by {_VISIBLE_STEP}"
-            self._compare(f"in the change of the cost {where}", change, plain, abs(base), epsilon)
+            places.append((name, (int(generator.integers(rows)), int(generator.integers(columns)))))
+        stacks = [stack for place in places for stack in problem.chunk_of(*place).stacks]
+        quotients = problem.quotients(Chunk(tuple(stacks)), FORWARD, _VISIBLE_STEP).values[0]
+        for place, quotient in zip(places, quotients.tolist(), strict=True):
+            plain = self._plain_value(problem, params, place)[0] - base
+            where = f"when {place[0]}[{format_index(place[1])}] grows by {_VISIBLE_STEP}"
+            self._compare(f"in the change of the cost {where}", quotient * _VISIBLE_STEP, plain, abs(base), epsilon)
 
     def _plain_value(self, problem: "NetworkProblem", params: Mapping[str, Any], place: Any) -> tuple[float, float]:
         """Plain cost, the user's own if there is one, with one entry perturbed; and the machine epsilon of what it returns."""

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradsweep import _dense, kernels
+from gradsweep import _dense, _rounding, kernels
 from gradsweep._costs._protocol import Chunk, Quotients, Run, Workload
-from gradsweep._matrices import BlockMatrix, Matrix
+from gradsweep._matrices import LINE, BlockMatrix, Matrix, aligned
 from gradsweep._parameters import Precision
 from gradsweep._schemes import Scheme
 from gradsweep._types import Array
@@ -80,18 +80,16 @@ class NetworkProblem:
         self._codes = [activations.CODES[layer.activation] for layer in layers]
         self._inputs: list[Array] = []
         self._bases: list[Array] = []
-        settled = _dense.settle_kinks(layers, self.plain_pass, precision.epsilon) if self._kinked else None
+        _dense.require_no_overflow(self.plain_pass.z)
+        if self._kinked:
+            _rounding.settle_kinks(layers, self.plain_pass, precision.epsilon)
         features, examples = x.shape
         inputs = _with_ones(examples, features)
         inputs[:, :-1] = x.T
-        pre_activations: list[Array] = []
-        for layer, code in zip(layers, self._codes, strict=True):
+        # Pre-activations are those of the plain pass: the matrix products would be the same ones.
+        pre_activations = [np.ascontiguousarray(z.T) for z in self.plain_pass.z]
+        for layer, code, z in zip(layers, self._codes, pre_activations, strict=True):
             units = layer.weights.shape[0]
-            with np.errstate(over="ignore", invalid="ignore"):
-                z = inputs[:, :-1] @ layer.weights.T + layer.bias.T
-            if settled:
-                z[settled[len(pre_activations)].T] = 0.0
-            pre_activations.append(z)
             base = np.empty((examples, units, activations.BASE))
             outputs = _with_ones(examples, units)
             activations.evaluate(code, z, outputs, base)
@@ -100,7 +98,6 @@ class NetworkProblem:
             self._inputs.append(inputs)
             self._bases.append(base)
             inputs = outputs
-        _dense.require_no_overflow(pre_activations)
         each = np.empty(examples)
         self._loss_base = np.empty((examples, self._sizes[-1], activations.BASE))
         losses.evaluate(self._loss_code, pre_activations[-1], self._labels, each, self._loss_base)
@@ -412,7 +409,7 @@ class NetworkProblem:
         # Both gradients are rounded, the quotient never more than the tested one.
         unit = 2.0 * precision.epsilon
         if precision not in self._rounding:
-            factors = _dense.rounding(self.layers, self.plain_pass, self._y, self._loss, precision.tiny / precision.epsilon)
+            factors = _rounding.rounding(self.layers, self.plain_pass, self._y, self._loss, precision.tiny / precision.epsilon)
             self._rounding[precision] = [
                 Matrix(dense=unit * left) if right is None else Matrix(left=unit * left, right=right) for left, right in factors
             ]
@@ -483,26 +480,16 @@ class _Rooms(threading.local):
 
     def reserve(self, lanes: int, width: int) -> tuple[Array, Array]:
         """Rows for so many lanes, and layers for the changes of so many units by them, as `dense.quotients` wants them."""
-        stride = -(-lanes // _LINE) * _LINE
+        stride = -(-lanes // LINE) * LINE
         cells = max(width * stride, dense.SCRATCH_CELLS)
         if len(self._rows) < 2 * stride:
-            self._rows = _aligned(2 * stride)
+            self._rows = aligned(2 * stride)
         if len(self._layers) < 3 * cells:
-            self._layers = _aligned(3 * cells)
+            self._layers = aligned(3 * cells)
         return self._rows[: 2 * stride].reshape(2, stride), self._layers[: 3 * cells].reshape(3, cells)
 
 
 _rooms = _Rooms()
-
-# Doubles in a cache line: rows begin at multiples of it.
-_LINE = 8
-
-
-def _aligned(size: int) -> Array:
-    """So many doubles, the first at the beginning of a cache line."""
-    memory = np.empty(size + _LINE)
-    offset = -memory.ctypes.data // memory.itemsize % _LINE
-    return memory[offset : offset + size]
 
 
 def _address(array: Array) -> int:
