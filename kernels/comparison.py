@@ -171,8 +171,8 @@ def compare(
     rule : array of shape (RULE,)
         Relative tolerance, factors of the weights, and what is added to ĝ and to the noise.
     room : array of shape (ROOM, >= columns)
-        Overwritten; if there is one row only, it holds ĝ, its noise and its scores afterwards. A score is how far an entry is from
-        acceptance: above 1 it differs, and infinite is what a NaN is.
+        Overwritten; if there is one row only, it holds ĝ, its noise and its scores afterwards. A score is how far an entry is
+        from acceptance: above 1 it differs, and infinite is what a NaN is.
     worst : array of shape (rows, 2)
         Receives the largest score of a row and its column, if it is above 1, or the largest so far.
     totals : array of shape (TOTALS,)

@@ -140,7 +140,7 @@ class _Guarded:
     index: tuple[int, int]
 
     def disagreement(self, block: BlockMatrix, slopes: Array, own: float, steps: Steps) -> str | None:
-        """What is to be said if its quotient is not the slopes of its unit, one for each example, times its inputs; else None."""
+        """What is to be said if its quotient is not the slopes of its unit, one an example, times its inputs; else None."""
         assert block.matrix.right is not None
         terms = slopes * block.matrix.right[:, block.first_column + self.index[1]]
         penalty = float(block.slope * block.weights[self.index] + block.constant) if block.weights is not None else 0.0

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gradsweep._costs._protocol import Problem
+from gradsweep._costs._protocol import Problem, Workload
 from gradsweep._schemes import Scheme
 
 #: The modes that can be asked for.
@@ -66,18 +66,21 @@ def make_plan(problem: Problem, mode: str, scheme: Scheme) -> Plan:
     """
     from gradsweep._machine import machine
 
-    workloads = {name: problem.workload(len(scheme.offsets), **cut) for name, cut in _CUTS.items()}
-    seconds = {name: machine().seconds(workload) for name, workload in workloads.items()}
+    def workload(name: str) -> Workload:
+        return problem.workload(len(scheme.offsets), **_CUTS[name])
+
     reason = ""
     if mode == "auto":
-        mode, reason = _choose(seconds)
-    return Plan(mode, reason, seconds[mode], machine().numeric_seconds(workloads[mode]) > _WORTH_WORKERS)
+        mode, reason = _choose(*(machine().seconds(workload(name)) for name in ("sweep", "batched")))
+    chosen = workload(mode)
+    return Plan(mode, reason, machine().seconds(chosen), machine().numeric_seconds(chosen) > _WORTH_WORKERS)
 
 
-def _choose(seconds: dict[str, float]) -> tuple[str, str]:
-    if min(seconds["sweep"], seconds["batched"]) > _LONGEST:
-        return "neurons", f"a sweep would take some {_rounded(seconds['sweep'])} (mode='sweep')"
-    if seconds["batched"] < _CLEARLY * seconds["sweep"]:
+def _choose(sweep: float, batched: float) -> tuple[str, str]:
+    """Mode and reason, from the seconds that the two take which perturb each parameter."""
+    if min(sweep, batched) > _LONGEST:
+        return "neurons", f"a sweep would take some {_rounded(sweep)} (mode='sweep')"
+    if batched < _CLEARLY * sweep:
         return "batched", "layers are narrow, so their perturbations go through the network together (one by one: mode='sweep')"
     return "sweep", "every parameter on its own takes less than ten seconds"
 

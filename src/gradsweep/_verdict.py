@@ -150,17 +150,17 @@ class Tally:
 
     def add(self, other: "Tally") -> None:
         """Take in the norms of another block."""
-        self.analytic = float(np.hypot(self.analytic, other.analytic))
-        self.numeric = float(np.hypot(self.numeric, other.numeric))
-        self.gap = float(np.hypot(self.gap, other.gap))
-        self.noise = float(np.hypot(self.noise, other.noise))
+        self.analytic = math.hypot(self.analytic, other.analytic)
+        self.numeric = math.hypot(self.numeric, other.numeric)
+        self.gap = math.hypot(self.gap, other.gap)
+        self.noise = math.hypot(self.noise, other.noise)
 
 
 def ratio(gap: float, size: float) -> float:
     """Gap / size; 0 where both are zero, infinite where only the size is, NaN where either is NaN or infinite."""
     if gap == 0.0 and size == 0.0:
         return 0.0
-    if not np.isfinite(size):
+    if not math.isfinite(size):
         return float("nan")
     return gap / size if size else float("inf")
 

@@ -25,9 +25,11 @@ from gradsweep.kernels import activations, dense, losses
 # Changes of an activation in one chunk: some milliseconds of work, which makes the hand-over to a worker negligible.
 _WORK = 2**24
 
-# Parameters perturbed at once, at most: longer rows gain nothing. A chunk's results stay below 128 KB, from where on the C
-# library takes memory from the system each time.
+# Parameters perturbed at once, at most: longer rows gain nothing.
 _MOST_PARAMETERS = 7680
+
+# Parameters in a chunk, at most: half a megabyte of results.
+_MOST_IN_CHUNK = 2**16
 
 # Fewest lanes that are worth a pass of their own: shorter rows are mostly overhead, whatever the cache.
 _FEWEST = 32
@@ -157,15 +159,16 @@ class NetworkProblem:
             chosen = (first, min(first + examples, self.examples)) if units else None
             count = chosen[1] - chosen[0] if chosen else self.examples
             stacks: list[tuple[Run, ...]] = []
-            work = 0
+            work = held = 0
             for stack in self._stacks(steps, layers, stacked=stacked, units=units):
                 more = count * sum(run.size * self._tail_work(run.layer) for run in stack)
-                size = sum(run.size for each in (*stacks, stack) for run in each)
-                if stacks and (work + more > _WORK or size > 2 * _MOST_PARAMETERS):
+                size = sum(run.size for run in stack)
+                if stacks and (work + more > _WORK or held + size > _MOST_IN_CHUNK):
                     yield Chunk(tuple(stacks), chosen)
-                    stacks, work = [], 0
+                    stacks, work, held = [], 0, 0
                 stacks.append(stack)
                 work += more
+                held += size
             if stacks:
                 yield Chunk(tuple(stacks), chosen)
 
@@ -242,7 +245,7 @@ class NetworkProblem:
             changes=changes * self.examples,
             products=products * self.examples,
             rows=rows * self.examples,
-            chunks=1.0 + max(work * self.examples / _WORK, 0.0 if units else size / (2 * _MOST_PARAMETERS)),
+            chunks=1.0 + max(work * self.examples / _WORK, 0.0 if units else size / _MOST_IN_CHUNK),
             comparisons=size * (8.0 + terms),
             weights=float(size),
             layers=len(self.layers),
