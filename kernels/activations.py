@@ -16,6 +16,8 @@ gelu_tanh     the same with :math:`\sigma(2u)`, :math:`u = \sqrt{2/\pi}\,(z + 0.
 gelu          the same with :math:`\Phi`, whose change is :math:`\int_z^{z+\delta} e^{-x^2/2}/\sqrt{2\pi}\,dx`
 ============  =============================================================================================================
 
+A dropout mask multiplies any of them by a factor that does not change: the change is multiplied by it, too.
+
 How the file is laid out, and why:
 
 (a) `_full` is the form for any δ, a point at a time, with the exponentials of libm; wherever the terms can have one sign, they

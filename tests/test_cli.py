@@ -103,7 +103,10 @@ class TestDemo:
 
 
 class TestNetwork:
-    @pytest.mark.parametrize("options", [[], ["--scheme", "forward"], ["--raw"], ["--jobs", "2"], ["--hidden", "relu,sigmoid"]])
+    @pytest.mark.parametrize(
+        "options",
+        [[], ["--scheme", "forward"], ["--raw"], ["--jobs", "2"], ["--hidden", "relu,sigmoid"], ["--mode", "neurons"]],
+    )
     def test_passes(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data: pathlib.Path, options: list[str]
     ) -> None:
@@ -112,6 +115,7 @@ class TestNetwork:
         assert "8-5-4-1" in out
         assert f"3 examples of the 6 in {data}" in out
         assert "PASS" in out
+        assert ("neurons, central" if "neurons" in options else "sweep, ") in out
 
     def test_inconclusive(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], data: pathlib.Path) -> None:
         """A step so large that the quotient itself is off is no reason to call a right gradient wrong."""

@@ -45,6 +45,16 @@ class SchemeName(enum.StrEnum):
     forward = "forward"
 
 
+class ModeName(enum.StrEnum):
+    """The modes that can be chosen."""
+
+    auto = "auto"
+    sweep = "sweep"
+    batched = "batched"
+    neurons = "neurons"
+
+
+Mode = Annotated[ModeName, typer.Option(help="What is perturbed: parameters one by one, in batches, or neurons.")]
 Scheme = Annotated[SchemeName, typer.Option(help="Two-sided or right-hand differences.")]
 Step = Annotated[float | None, typer.Option(help="ε, absolute.", show_default="1e-07 (central), 1e-13 (forward)")]
 Tolerance = Annotated[float | None, typer.Option(help="Relative tolerance.", show_default="1e-07")]
@@ -99,6 +109,7 @@ def network(
     examples: Annotated[int, typer.Option(help="How many examples to draw.", min=1)] = 1,
     seed: Seed = 0,
     raw: Raw = False,
+    mode: Mode = ModeName.auto,
     scheme: Scheme = SchemeName.central,
     step: Step = None,
     tolerance: Tolerance = None,
@@ -118,7 +129,17 @@ def network(
     _load_kernels()
     params = net.initialize(seed)
     gradient = net.gradient(params, X, Y)
-    report = check(cost, params, gradient, scheme=scheme.value, step=step, tolerance=tolerance, jobs=jobs, seed=seed)
+    report = check(
+        cost,
+        params,
+        gradient,
+        mode=mode.value,
+        scheme=scheme.value,
+        step=step,
+        tolerance=tolerance,
+        jobs=jobs,
+        seed=seed,
+    )
     size = sum(block.size for block in report.blocks)
     console.print(f"Network   {'-'.join(map(str, net.layers))}, {hidden}, {size:,} parameters, drawn with seed {seed}")
     console.print(f"Data      {format_size(examples, 'example')} of the {available:,} in {data}")

@@ -140,7 +140,7 @@ class _Guarded:
     index: tuple[int, int]
 
     def disagreement(self, block: BlockMatrix, slopes: Array, own: float, steps: Steps) -> str | None:
-        """What is to be said if its quotient is not the slopes of its unit, one an example, times its inputs; else None."""
+        """What is to be said if its quotient is not that of its unit for each example, times inputs; else None."""
         assert block.matrix.right is not None
         terms = slopes * block.matrix.right[:, block.first_column + self.index[1]]
         penalty = float(block.slope * block.weights[self.index] + block.constant) if block.weights is not None else 0.0
@@ -149,8 +149,8 @@ class _Guarded:
         if abs(product - own) <= _AGREEMENT * max(size, abs(own)) + np.finfo(np.float64).tiny / steps.step:
             return None
         return (
-            f"the quotient of {self.name}[{format_index(self.index)}] is {own!r} when it is perturbed on its own, but {product!r} "
-            "from its unit's pre-activations; the check would compare with the wrong gradient"
+            f"the quotient of {self.name}[{format_index(self.index)}] is {own!r} when it is perturbed on its own, but "
+            f"{product!r} from its unit's pre-activations; the check would compare with the wrong gradient"
         )
 
 
