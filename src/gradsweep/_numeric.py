@@ -1,5 +1,6 @@
 """The numeric gradient, by whichever mode was chosen; and the guard of the mode that does not perturb parameters."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -157,19 +158,23 @@ class _Guarded:
 def _guard(problem: Problem, numeric: Mapping[int, UnitQuotients], steps: Steps, seed: int) -> None:
     """Raise OracleError unless some entries of each block are what they are when their parameter is perturbed on its own."""
     generator = np.random.default_rng(seed)
-    entries = [
-        _Guarded(name, (int(generator.integers(rows)), int(generator.integers(columns))))
-        for name, (rows, columns) in problem.shapes.items()
-        for _ in range(min(_GUARDED, rows * columns))
-    ]
-    # All in one chunk: the calls would take longer than what they compute.
-    stacks = [stack for entry in entries for stack in problem.chunk_of(entry.name, entry.index).stacks]
-    own = problem.quotients(Chunk(tuple(stacks)), steps.scheme, steps.step).values[0]
+    blocks = {name: numeric[problem.layer_of(name)].block(name) for name in problem.shapes}
+    # One of each layer's weights go through the network together, or of its biases: single lanes would be mostly overhead.
+    together: dict[tuple[str, int], list[_Guarded]] = {}
+    for name, (rows, columns) in problem.shapes.items():
+        for number in range(min(_GUARDED, rows * columns)):
+            index = int(generator.integers(rows)), int(generator.integers(columns))
+            together.setdefault((name[0], number), []).append(_Guarded(name, index))
+    entries = list(itertools.chain.from_iterable(together.values()))
+    stacks = (
+        itertools.chain.from_iterable(problem.chunk_of(entry.name, entry.index).runs for entry in group)
+        for group in together.values()
+    )
+    own = problem.quotients(Chunk(tuple(map(tuple, stacks))), steps.scheme, steps.step).values[0]
     for entry, quotient in zip(entries, own.tolist(), strict=True):
-        layer = problem.layer_of(entry.name)
-        slopes = numeric[layer].of_unit(entry.index[0])
-        if entry.disagreement(numeric[layer].block(entry.name), slopes, quotient, steps) is not None:
-            _guard_finely(problem, entry, numeric[layer].block(entry.name), steps.shrunk())
+        slopes = numeric[problem.layer_of(entry.name)].of_unit(entry.index[0])
+        if entry.disagreement(blocks[entry.name], slopes, quotient, steps) is not None:
+            _guard_finely(problem, entry, blocks[entry.name], steps.shrunk())
 
 
 def _guard_finely(problem: Problem, entry: _Guarded, block: BlockMatrix, steps: Steps) -> None:

@@ -162,8 +162,9 @@ class NetworkCost:
             name = f"{'Wb'[int(generator.integers(2))]}{index}"
             rows, columns = self.shapes[name]
             places.append((name, (int(generator.integers(rows)), int(generator.integers(columns)))))
-        stacks = [stack for place in places for stack in problem.chunk_of(*place).stacks]
-        quotients = problem.quotients(Chunk(tuple(stacks)), FORWARD, _VISIBLE_STEP).values[0]
+        # All in one stack: each is of a layer of its own.
+        stack = tuple(run for place in places for run in problem.chunk_of(*place).runs)
+        quotients = problem.quotients(Chunk((stack,)), FORWARD, _VISIBLE_STEP).values[0]
         for place, quotient in zip(places, quotients.tolist(), strict=True):
             plain = self._plain_value(problem, params, place)[0] - base
             where = f"when {place[0]}[{format_index(place[1])}] grows by {_VISIBLE_STEP}"

@@ -350,6 +350,8 @@ class NetworkProblem:
 
     def _penalty(self, scheme: Scheme, step: float) -> tuple[float, float]:
         """Quotient of λ/(2m)·w², whose change is λ/(2m)·d·(2w + d): what w counts in it, and what is added."""
+        if not self._decay:
+            return 0.0, 0.0
         steps, coefficients = scheme.steps(step), scheme.coefficients(step)
         slope = self._decay * sum(c * d for c, d in zip(coefficients, steps, strict=True))
         return slope, 0.5 * self._decay * sum(c * d * d for c, d in zip(coefficients, steps, strict=True))
