@@ -224,8 +224,11 @@ def _full(code: int, z: float, delta: float) -> float:
 @point
 def _logistic_series(z: float, q1: float, q2: float, q3: float) -> tuple[float, float, float, float, float]:
     """Coefficients c₁ … c₅ of σ(z + q₁δ + q₂δ² + q₃δ³), from σ' = (σ − σ²)·q'."""
-    doubled = logistic(-z) - logistic(z)  # 1 − 2σ
-    p0 = _logistic_slope(z)
+    # By one exponential: σ on both sides and σσ' are what `logistic` and `_logistic_slope` make of it.
+    u = math.exp(-abs(z))
+    upper, lower = 1.0 / (1.0 + u), u / (1.0 + u)
+    doubled = lower - upper if z >= 0.0 else upper - lower  # 1 − 2σ
+    p0 = u / ((1.0 + u) * (1.0 + u))
     c1 = q1 * p0
     p1 = c1 * doubled
     c2 = (q1 * p1 + 2.0 * q2 * p0) / 2.0

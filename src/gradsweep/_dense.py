@@ -27,7 +27,7 @@ class Activation:
     roughness : callable
         Absolute rounding of f' as people compute it, in units of the machine epsilon: 1 − A² is off by 1 however small it is.
     curvature : callable
-        A bound on |f''|, by which rounding of Z moves f'.
+        A bound on |f''|, by which rounding of Z moves f'; of Z and f'.
     value_roughness : callable
         The same as `roughness` of f itself: z/2·(1 + erf) cancels on the left.
     """
@@ -35,7 +35,7 @@ class Activation:
     value: Callable[[Array], Array]
     derivative: Callable[[Array], Array]
     roughness: Callable[[Array], Array]
-    curvature: Callable[[Array], Array]
+    curvature: Callable[[Array, Array], Array]
     value_roughness: Callable[[Array], Array]
 
 
@@ -115,8 +115,12 @@ def _size(z: Array) -> Array:
     return 1.0 + np.abs(z)
 
 
-def _twice(z: Array) -> Array:
+def _twice(z: Array, _: Array) -> Array:
     return np.full_like(z, 2.0)
+
+
+def _straight(z: Array, _: Array) -> Array:
+    return np.zeros_like(z)
 
 
 #: Slope of leaky_relu on the left.
@@ -127,15 +131,13 @@ _GELU_CUBIC = 0.044715
 
 #: Every activation by its name.
 ACTIVATIONS = {
-    "identity": Activation(lambda z: z, np.ones_like, np.zeros_like, np.zeros_like, np.abs),
-    "relu": Activation(_relu, _relu_derivative, np.zeros_like, np.zeros_like, np.abs),
-    "leaky_relu": Activation(_leaky_relu, _leaky_relu_derivative, np.zeros_like, np.zeros_like, np.abs),
-    "tanh": Activation(
-        np.tanh, _tanh_derivative, np.ones_like, lambda z: 2.0 * _tanh_derivative(z), lambda z: np.abs(np.tanh(z))
-    ),
+    "identity": Activation(lambda z: z, np.ones_like, np.zeros_like, _straight, np.abs),
+    "relu": Activation(_relu, _relu_derivative, np.zeros_like, _straight, np.abs),
+    "leaky_relu": Activation(_leaky_relu, _leaky_relu_derivative, np.zeros_like, _straight, np.abs),
+    "tanh": Activation(np.tanh, _tanh_derivative, np.ones_like, lambda z, slope: 2.0 * slope, lambda z: np.abs(np.tanh(z))),
     # (1 + tanh(z/2))/2 and 1 − 1/(1 + e^z) are sigmoids, too: right to one rounding of 1, not of the value.
-    "sigmoid": Activation(_sigmoid, _sigmoid_derivative, np.ones_like, _sigmoid_derivative, np.ones_like),
-    "softplus": Activation(_softplus, _sigmoid, np.ones_like, _sigmoid_derivative, _size),
+    "sigmoid": Activation(_sigmoid, _sigmoid_derivative, np.ones_like, lambda z, slope: slope, np.ones_like),
+    "softplus": Activation(_softplus, _sigmoid, np.ones_like, lambda z, slope: slope, _size),
     "silu": Activation(_silu, _silu_derivative, _size, _twice, _size),
     "gelu": Activation(_gelu, _gelu_derivative, _size, _twice, _size),
     "gelu_tanh": Activation(_gelu_tanh, _gelu_tanh_derivative, _size, _twice, _size),
@@ -355,8 +357,8 @@ def penalty(layers: list[Layer], l2: float, examples: int) -> float:
     return l2 / (2.0 * examples) * sum(float(np.vdot(layer.weights, layer.weights)) for layer in layers) if l2 else 0.0
 
 
-def backward(layers: list[Layer], done: Pass, error: Array, at_kink: float | None = None) -> tuple[list[Array], list[Array]]:
-    """Backpropagation.
+def slopes(layers: list[Layer], done: Pass, at_kink: float | None = None) -> list[Array]:
+    """Derivative of each hidden layer's activation.
 
     Parameters
     ----------
@@ -364,10 +366,35 @@ def backward(layers: list[Layer], done: Pass, error: Array, at_kink: float | Non
         The network.
     done : Pass
         Its forward pass.
-    error : array of shape (outputs, examples)
-        Gradient of each example's loss with respect to its logits: output − y.
     at_kink : float, optional
         What is taken for the slope at a kink: 0 for that on the left, 1 for that on the right, or between. By default the left.
+
+    Returns
+    -------
+    list of arrays of shape (units, examples)
+        Without masks.
+    """
+    result = []
+    for layer, z in zip(layers[:-1], done.z, strict=False):
+        slope = ACTIVATIONS[layer.activation].derivative(z)
+        if at_kink is not None and layer.activation in KINKS:
+            left, right = KINKS[layer.activation]
+            slope = np.where(z == 0.0, left + at_kink * (right - left), slope)
+        result.append(slope)
+    return result
+
+
+def backward(layers: list[Layer], error: Array, hidden_slopes: list[Array]) -> tuple[list[Array], list[Array]]:
+    """Backpropagation.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        The network.
+    error : array of shape (outputs, examples)
+        Gradient of each example's loss with respect to its logits: output − y.
+    hidden_slopes : list of arrays of shape (units, examples)
+        As made by `slopes`.
 
     Returns
     -------
@@ -378,12 +405,8 @@ def backward(layers: list[Layer], done: Pass, error: Array, at_kink: float | Non
     """
     da = [error]
     dz = [da[0]]
-    for layer, after, z in zip(layers[-2::-1], layers[:0:-1], done.z[-2::-1], strict=True):
+    for layer, after, slope in zip(layers[-2::-1], layers[:0:-1], hidden_slopes[::-1], strict=True):
         da.append(after.weights.T @ dz[-1])
-        slope = ACTIVATIONS[layer.activation].derivative(z)
-        if at_kink is not None and layer.activation in KINKS:
-            left, right = KINKS[layer.activation]
-            slope = np.where(z == 0.0, left + at_kink * (right - left), slope)
         dz.append(da[-1] * layer.masked(slope))
     return dz[::-1], da[::-1]
 

@@ -46,10 +46,11 @@ def _rounding(
     layers: list[_dense.Layer], done: _dense.Pass, y: Array, loss: _dense.Loss, least: float
 ) -> list[tuple[Array, Array | None]]:
     examples = y.shape[1]
-    input_errors, z_errors = _forward_rounding(layers, done, least)
+    # At a kink as if on its right, steeper side: what may be passed on there may be rounded, too.
+    slopes = _dense.slopes(layers, done, at_kink=1.0)
+    input_errors, z_errors = _forward_rounding(layers, done, slopes, least)
     output = loss.probability(done.z[-1])
-    # At a kink as if on its steeper side: what may be passed on there may be rounded, too.
-    dz, da = _dense.backward(layers, done, output - y, at_kink=1.0)
+    dz, da = _dense.backward(layers, output - y, slopes)
     error = loss.rounding(output, y, z_errors[-1]) + least
     factors: list[tuple[Array, Array | None]] = []
     for index in range(len(layers) - 1, -1, -1):
@@ -66,9 +67,9 @@ def _rounding(
             passed_on = _quadrature(weights, np.hypot(error, _growth(weights.shape[0]) * dz[index]), backward=True)
             before = _dense.ACTIVATIONS[layers[index - 1].activation]
             z = done.z[index - 1]
-            slope = _steepest(layers[index - 1].activation, z)
-            rough = 2.0 * before.roughness(z) + before.curvature(z) * z_errors[index - 1] + least
-            error = layers[index - 1].masked(passed_on * slope + np.abs(da[index - 1]) * rough) + least
+            slope = slopes[index - 1]
+            rough = 2.0 * before.roughness(z) + before.curvature(z, slope) * z_errors[index - 1] + least
+            error = layers[index - 1].masked(passed_on * np.abs(slope) + np.abs(da[index - 1]) * rough) + least
     return factors[::-1]
 
 
@@ -87,11 +88,13 @@ def _bordered(left: Array, inputs: Array, bias_input: float) -> tuple[Array, Arr
     return left, right
 
 
-def _forward_rounding(layers: list[_dense.Layer], done: _dense.Pass, least: float) -> tuple[list[Array], list[Array]]:
+def _forward_rounding(
+    layers: list[_dense.Layer], done: _dense.Pass, slopes: list[Array], least: float
+) -> tuple[list[Array], list[Array]]:
     """Rounding of each layer's inputs, and of its pre-activations, in units of epsilon."""
     error = np.zeros_like(done.inputs[0])
     input_errors, z_errors = [], []
-    for index, (layer, inputs, z) in enumerate(zip(layers, done.inputs, done.z, strict=True)):
+    for index, (layer, inputs) in enumerate(zip(layers, done.inputs, strict=True)):
         input_errors.append(error)
         row_norms = _row_norms(layer.weights)[:, np.newaxis]
         input_norms = _row_norms(inputs.T)[np.newaxis, :]
@@ -99,15 +102,10 @@ def _forward_rounding(layers: list[_dense.Layer], done: _dense.Pass, least: floa
         # The first layer, the largest one, has nothing to pass on.
         z_error = np.hypot(made_anew, _quadrature(layer.weights, error)) if index else made_anew
         z_errors.append(z_error)
-        activation = _dense.ACTIVATIONS[layer.activation]
-        error = layer.masked(_steepest(layer.activation, z) * z_error + activation.value_roughness(z)) + least
+        if index < len(slopes):
+            own = _dense.ACTIVATIONS[layer.activation].value_roughness(done.z[index])
+            error = layer.masked(np.abs(slopes[index]) * z_error + own) + least
     return input_errors, z_errors
-
-
-def _steepest(activation: str, z: Array) -> Array:
-    """Size of f', at a kink of the steeper side."""
-    slope = np.abs(_dense.ACTIVATIONS[activation].derivative(z))
-    return np.where(z == 0.0, max(_dense.KINKS[activation]), slope) if activation in _dense.KINKS else slope
 
 
 def _growth(terms: int) -> float:
@@ -151,7 +149,7 @@ def settle_kinks(layers: list[_dense.Layer], done: _dense.Pass, epsilon: float) 
         Machine epsilon.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        _, z_errors = _forward_rounding(layers, done, 0.0)
+        _, z_errors = _forward_rounding(layers, done, _dense.slopes(layers, done, at_kink=1.0), 0.0)
     for layer, z, error in zip(layers, done.z, z_errors, strict=True):
         if layer.activation in _dense.KINKS:
             z[np.abs(z) <= 0.5 * epsilon * error] = 0.0

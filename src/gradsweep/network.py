@@ -191,7 +191,8 @@ class Network:
         cost = self.cost(X, Y)
         layers = cost.read(params)
         done = _dense.checked_forward(layers, cost.x)
-        dz, _ = _dense.backward(layers, done, _dense.LOSSES[self.loss].probability(done.z[-1]) - cost.y)
+        error = _dense.LOSSES[self.loss].probability(done.z[-1]) - cost.y
+        dz, _ = _dense.backward(layers, error, _dense.slopes(layers, done))
         gradient: dict[str, Array] = {}
         for number, (inputs, errors) in enumerate(zip(done.inputs, dz, strict=True), start=1):
             gradient[f"dW{number}"] = errors @ inputs.T / cost.y.shape[1]

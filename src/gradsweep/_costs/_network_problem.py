@@ -462,7 +462,8 @@ class NetworkProblem:
 
     @functools.cached_property
     def _conventions(self) -> list[list[Array]]:
-        return [_dense.backward(self.layers, self.plain_pass, self._error, at_kink)[0] for at_kink in (0.0, 0.5, 1.0)]
+        slopes = [_dense.slopes(self.layers, self.plain_pass, at_kink) for at_kink in (0.0, 0.5, 1.0)]
+        return [_dense.backward(self.layers, self._error, each)[0] for each in slopes]
 
     def _backpropagated(self, name: str, dz: Array, inputs: Array) -> BlockMatrix:
         matrix = Matrix(left=np.ascontiguousarray(dz) / self.examples, right=inputs)
