@@ -37,8 +37,9 @@ class Workload:
     def cost(self) -> NetworkCost:
         return Network(self.layers).cost(self.x, self.y)
 
-    def textbook(self) -> TextbookRun:
-        return run_textbook(self.params, self.gradient, self.x, self.y, self.layers, self.sample)
+    def textbook(self, sample: int | None = None) -> TextbookRun:
+        """The post's loop on a sample, at least one parameter of each block."""
+        return run_textbook(self.params, self.gradient, self.x, self.y, self.layers, sample or self.sample)
 
     def backprop(self) -> dict[str, Array]:
         """One forward and one backward pass, as one writes them by hand: dW1, db1, dW2, …"""
@@ -79,17 +80,27 @@ _CACHED_PARAMETERS = 10_000_000
 
 def build(name: str) -> Workload:
     """A workload: the post's initialisation for A, elsewhere one that saturates nothing and has biases."""
+    return _build_once(name) if size(name) <= _CACHED_PARAMETERS else _build(name)
+
+
+def size(name: str) -> int:
+    """How many parameters a workload has, without building it."""
     layers, _, _ = _SHAPES[name]
-    size = sum(units * (inputs + 1) for inputs, units in itertools.pairwise(layers))
-    return _build_once(name) if size <= _CACHED_PARAMETERS else _build(name)
+    return sum(units * (inputs + 1) for inputs, units in itertools.pairwise(layers))
 
 
 def _build(name: str) -> Workload:
     layers, examples, sample = _SHAPES[name]
+    return make(name, layers, examples, sample, scratch.initialize_parameters(layers) if name == "A" else None)
+
+
+def make(name: str, layers: list[int], examples: int, sample: int, params: dict[str, Array] | None = None) -> Workload:
+    """A workload of any shape, at parameters that saturate nothing if none are given."""
     generator = np.random.default_rng(0)
     x = generator.random((layers[0], examples))
     y = (generator.random((1, examples)) < 0.5).astype(np.float64)
-    params = scratch.initialize_parameters(layers) if name == "A" else Network(layers).initialize(seed=0)
+    if params is None:
+        params = Network(layers).initialize(seed=0)
     return Workload(name, layers, x, y, params, _backpropagate(params, x, y), sample)
 
 
