@@ -184,6 +184,7 @@ def _array(dimensions: int, *, readonly: bool) -> numba.types.Array:
 _LETTERS = {
     "i": numba.types.int64,
     "u": numba.types.uint64,
+    "b": numba.types.boolean,
     "d": numba.types.float64,
     **{f"A{n}": _array(n, readonly=True) for n in (1, 2, 3)},
     **{f"M{n}": _array(n, readonly=False) for n in (1, 2, 3)},

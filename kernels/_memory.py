@@ -44,6 +44,9 @@ def _view(dimensions: int) -> Any:
 
 if TYPE_CHECKING:
 
+    def vector_at(address: int, size: int) -> Array:
+        """The vector of doubles that begins at this address."""
+
     def matrix_at(address: int, rows: int, columns: int) -> Array:
         """The matrix of doubles that begins at this address."""
 
@@ -51,6 +54,12 @@ if TYPE_CHECKING:
         """The array of three dimensions that begins at this address."""
 
 else:
+
+    @intrinsic
+    def vector_at(typing_context: Any, address: Any, size: Any) -> Any:
+        """The vector of doubles that begins at this address."""
+        del typing_context, address, size
+        return _view(1)
 
     @intrinsic
     def matrix_at(typing_context: Any, address: Any, rows: Any, columns: Any) -> Any:

@@ -37,8 +37,6 @@ allow for: either keeps these loops from running at full speed (14 instead of 77
 
 import math
 
-import numpy as np
-
 from ._compile import Array, Place, kernel, point
 
 IDENTITY = 0
@@ -465,33 +463,3 @@ def change(
         _full_row(code, z, factor, deltas, first, lanes)
     else:
         small_change(base, example, unit, deltas, first, lanes)
-
-
-@point
-def change_layer(code: int, base: Array, deltas: Array, crossings: Array) -> None:
-    """`change` for every unit and example of a layer, with the shapes of `change_all`."""
-    units, examples, lanes = deltas.shape
-    flat, flat_crossings = deltas.reshape(-1), crossings.reshape(-1)
-    for unit in range(units):
-        for example in range(examples):
-            first = np.uint64((unit * examples + example) * lanes)
-            first_crossing = np.uint64(example * lanes)
-            change(code, base, example, unit, flat, first, np.uint64(lanes), flat_crossings, first_crossing, False)
-
-
-@kernel("i A3 M3 M2")
-def change_all(code: int, base: Array, deltas: Array, crossings: Array) -> None:
-    """`change` for every unit and example.
-
-    Parameters
-    ----------
-    code : int
-        One of `CODES`.
-    base : array of shape (examples, units, BASE)
-        As made by `evaluate`.
-    deltas : array of shape (units, examples, lanes)
-        Changes of pre-activations, replaced by changes of activations.
-    crossings : array of shape (examples, lanes)
-        Raised by one for each crossing of a kink.
-    """
-    change_layer(code, base, deltas, crossings)

@@ -9,16 +9,17 @@ import math
 
 import numpy as np
 
-from ._compile import Array, Integers, Place, kernel, part, point, reducing_point
-from ._memory import matrix_at
+from ._compile import Array, Integers, Place, kernel, point, reducing_point
+from ._memory import matrix_at, vector_at
 from .activations import any_larger
 from .products import add_multiple, add_product_to_4_rows, add_product_to_row
 
 #: Rows of the table of matrices, each with the columns address, rows, columns. The numeric side is `NUMERIC` + `LEFT` @ `RIGHT` +
 #: `DECAY`·`WEIGHTS`, up to `ABOVE` where that is given; the noise is `NOISE` + `NOISE_LEFT` @ `NOISE_RIGHT` +
-#: `DECAY_NOISE`·|`WEIGHTS`|. What is absent has no rows.
-NUMERIC, LEFT, RIGHT, ABOVE, NOISE, NOISE_LEFT, NOISE_RIGHT, WEIGHTS = range(8)
-MATRICES = 8
+#: `DECAY_NOISE`·|`WEIGHTS|`; `TESTED` is the gradient under test. What is absent has no rows.
+NUMERIC, LEFT, RIGHT, ABOVE, NOISE, NOISE_LEFT, NOISE_RIGHT, WEIGHTS, TESTED = range(9)
+MATRICES = 9
+ADDRESS, ROWS, COLUMNS = range(3)
 
 #: Places of `rule`.
 TOLERANCE, DECAY, SHIFT, DECAY_NOISE, LEAST_NOISE = range(5)
@@ -52,11 +53,12 @@ def _add_size(factor: float, values: Array, first: Place, lanes: Place, out: Arr
         out[to + lane] += factor * abs(values[first + lane])
 
 
-@part
+@kernel("I2 i i i i i i u d M1 u u")
 def _form(
-    dense: Array,
-    left: Array,
-    right: Array,
+    matrices: Integers,
+    dense: int,
+    left: int,
+    right: int,
     row: int,
     rows: int,
     column: int,
@@ -66,20 +68,27 @@ def _form(
     to: Place,
     out_stride: Place,
 ) -> None:
-    """Out = start + dense + left @ right for a stretch of some rows, from a column on; dense and left may have no rows."""
+    """Out = start + dense + left @ right for a stretch of some rows, from a column on.
+
+    `dense`, `left` and `right` are rows of the table of matrices, and may be absent.
+    """
+    values = vector_at(matrices[dense, ADDRESS], matrices[dense, ROWS] * matrices[dense, COLUMNS])
     for other in range(rows):
         to_other = to + np.uint64(other) * out_stride
         for lane in range(lanes):
             out[to_other + lane] = start
-        if dense.shape[0]:
-            from_dense = np.uint64((row + other) * dense.shape[1] + column)
-            add_multiple(1.0, dense.reshape(-1), from_dense, out, to_other, lanes)
-    flat, first, stride = right.reshape(-1), np.uint64(column), np.uint64(right.shape[1])
-    if left.shape[0] and rows == BLOCK:
-        add_product_to_4_rows(left, row, flat, first, stride, out, to, out_stride, lanes)
-    elif left.shape[0]:
-        for other in range(rows):
-            add_product_to_row(left, row + other, flat, first, stride, out, to + np.uint64(other) * out_stride, lanes)
+        if matrices[dense, ROWS]:
+            from_dense = np.uint64((row + other) * matrices[dense, COLUMNS] + column)
+            add_multiple(1.0, values, from_dense, out, to_other, lanes)
+    if matrices[left, ROWS]:
+        factors = matrix_at(matrices[left, ADDRESS], matrices[left, ROWS], matrices[left, COLUMNS])
+        others = vector_at(matrices[right, ADDRESS], matrices[right, ROWS] * matrices[right, COLUMNS])
+        first, stride = np.uint64(column), np.uint64(matrices[right, COLUMNS])
+        if rows == BLOCK:
+            add_product_to_4_rows(factors, row, others, first, stride, out, to, out_stride, lanes)
+        else:
+            for other in range(rows):
+                add_product_to_row(factors, row + other, others, first, stride, out, to + np.uint64(other) * out_stride, lanes)
 
 
 @point
@@ -153,24 +162,20 @@ def _add_squares(
     totals[NOISE_SQUARES] += noise
 
 
-@kernel("A2 I2 i i A1 M2 M2 M1")
-def compare(
-    analytic: Array, matrices: Integers, first_row: int, first_column: int, rule: Array, room: Array, worst: Array, totals: Array
-) -> None:
+@kernel("I2 i i A1 M1 M2 M1")
+def compare(matrices: Integers, first_row: int, first_column: int, rule: Array, room: Array, worst: Array, totals: Array) -> None:
     """Compare entries, and add up what formula 3 needs.
 
     Parameters
     ----------
-    analytic : array of shape (rows, columns)
-        The tested gradient g.
     matrices : array of int of shape (MATRICES, 3)
-        The numeric gradient ĝ and the noise, as named above. Where `ABOVE` is given, ĝ is the value between the two that is
-        nearest to g.
+        The gradient g under test, the numeric gradient ĝ and the noise, as named above. Where `ABOVE` is given, ĝ is the value
+        between the two that is nearest to g.
     first_row, first_column : int
         Where g lies in those matrices; `WEIGHTS` begins at its own first column.
     rule : array of shape (RULE,)
         Relative tolerance, factors of the weights, and what is added to ĝ and to the noise.
-    room : array of shape (ROOM, >= columns)
+    room : array of shape (ROOM * n,), n >= columns
         Overwritten; if there is one row only, it holds ĝ, its noise and its scores afterwards. A score is how far an entry is
         from acceptance: above 1 it differs, and infinite is what a NaN is.
     worst : array of shape (rows, 2)
@@ -178,24 +183,17 @@ def compare(
     totals : array of shape (TOTALS,)
         Sums and counts are added to it.
     """
-    columns = analytic.shape[1]
-    dense = matrix_at(matrices[NUMERIC, 0], matrices[NUMERIC, 1], matrices[NUMERIC, 2])
-    left = matrix_at(matrices[LEFT, 0], matrices[LEFT, 1], matrices[LEFT, 2])
-    right = matrix_at(matrices[RIGHT, 0], matrices[RIGHT, 1], matrices[RIGHT, 2])
-    above = matrix_at(matrices[ABOVE, 0], matrices[ABOVE, 1], matrices[ABOVE, 2])
-    noise = matrix_at(matrices[NOISE, 0], matrices[NOISE, 1], matrices[NOISE, 2])
-    noise_left = matrix_at(matrices[NOISE_LEFT, 0], matrices[NOISE_LEFT, 1], matrices[NOISE_LEFT, 2])
-    noise_right = matrix_at(matrices[NOISE_RIGHT, 0], matrices[NOISE_RIGHT, 1], matrices[NOISE_RIGHT, 2])
-    weights = matrix_at(matrices[WEIGHTS, 0], matrices[WEIGHTS, 1], matrices[WEIGHTS, 2])
-    tolerance = rule[TOLERANCE]
-    tests, out = analytic.reshape(-1), room.reshape(-1)
-    row_length = np.uint64(room.shape[1])
+    all_rows, columns = matrices[TESTED, ROWS], matrices[TESTED, COLUMNS]
+    tests = vector_at(matrices[TESTED, ADDRESS], all_rows * columns)
+    above = vector_at(matrices[ABOVE, ADDRESS], matrices[ABOVE, ROWS] * matrices[ABOVE, COLUMNS])
+    weights = vector_at(matrices[WEIGHTS, ADDRESS], matrices[WEIGHTS, ROWS] * matrices[WEIGHTS, COLUMNS])
+    row_length = np.uint64(room.shape[0] // ROOM)
     largest = 0.0
-    for row in range(analytic.shape[0]):
+    for row in range(all_rows):
         worst[row, 0] = 0.0
         worst[row, 1] = 0.0
-    for block in range(0, analytic.shape[0], BLOCK):
-        rows = min(BLOCK, analytic.shape[0] - block)
+    for block in range(0, all_rows, BLOCK):
+        rows = min(BLOCK, all_rows - block)
         source = first_row + block
         for begin in range(0, columns, _STRETCH):
             lanes = np.uint64(min(columns - begin, _STRETCH))
@@ -203,34 +201,36 @@ def compare(
             of_below, of_noise = place, np.uint64(NOISE_ROW) * row_length + place
             to_upper = np.uint64(NEAREST_ROW) * row_length + place
             to_score = np.uint64(SCORE_ROW) * row_length + place
-            _form(dense, left, right, source, rows, column, lanes, rule[SHIFT], out, of_below, row_length)
-            _form(noise, noise_left, noise_right, source, rows, column, lanes, rule[LEAST_NOISE], out, of_noise, row_length)
+            _form(matrices, NUMERIC, LEFT, RIGHT, source, rows, column, lanes, rule[SHIFT], room, of_below, row_length)
+            _form(
+                matrices, NOISE, NOISE_LEFT, NOISE_RIGHT, source, rows, column, lanes, rule[LEAST_NOISE], room, of_noise,
+                row_length,
+            )  # fmt: skip
             for other in range(rows):
                 row = block + other
                 to = of_below + np.uint64(other) * row_length
                 to_noise = of_noise + np.uint64(other) * row_length
                 from_tests = np.uint64(row * columns + begin)
-                if weights.shape[0]:
-                    from_weights = np.uint64((source + other) * weights.shape[1] + begin)
-                    add_multiple(rule[DECAY], weights.reshape(-1), from_weights, out, to, lanes)
-                    _add_size(rule[DECAY_NOISE], weights.reshape(-1), from_weights, lanes, out, to_noise)
+                if matrices[WEIGHTS, ROWS]:
+                    from_weights = np.uint64((source + other) * matrices[WEIGHTS, COLUMNS] + begin)
+                    add_multiple(rule[DECAY], weights, from_weights, room, to, lanes)
+                    _add_size(rule[DECAY_NOISE], weights, from_weights, lanes, room, to_noise)
                 to_nearest = to
-                # A loop for each purpose, compiled on its own: all in one, they are not vectorised (9 ns an entry instead of 1).
-                if above.shape[0]:
+                # A loop for each purpose, compiled on its own: all in one, they are not vectorised (9 ns an entry, not 1).
+                if matrices[ABOVE, ROWS]:
                     to_nearest = to_upper
-                    from_above = np.uint64((source + other) * above.shape[1] + column)
+                    from_above = np.uint64((source + other) * matrices[ABOVE, COLUMNS] + column)
                     for lane in range(lanes):
-                        out[to_upper + lane] = 0.0
-                    add_multiple(1.0, above.reshape(-1), from_above, out, to_upper, lanes)
-                    _add_kinks(lanes, out, to, to_upper, totals)
-                    _take_nearest(tests, from_tests, lanes, out, to, to_upper)
-                _score(tests, from_tests, lanes, tolerance, out, to_nearest, to_noise, to_score)
-                _add_counts(tests, from_tests, lanes, tolerance, out, to_nearest, to_noise, totals)
-                _add_squares(tests, from_tests, lanes, out, to_nearest, to_noise, totals)
+                        room[to_upper + lane] = above[from_above + lane]
+                    _add_kinks(lanes, room, to, to_upper, totals)
+                    _take_nearest(tests, from_tests, lanes, room, to, to_upper)
+                _score(tests, from_tests, lanes, rule[TOLERANCE], room, to_nearest, to_noise, to_score)
+                _add_counts(tests, from_tests, lanes, rule[TOLERANCE], room, to_nearest, to_noise, totals)
+                _add_squares(tests, from_tests, lanes, room, to_nearest, to_noise, totals)
                 # A search for the largest does not vectorise; whether there is a larger one does, and mostly there is none.
-                if any_larger(out, to_score, lanes, max(worst[row, 0], min(largest, 1.0))):
+                if any_larger(room, to_score, lanes, max(worst[row, 0], min(largest, 1.0))):
                     for lane in range(lanes):
-                        if out[to_score + lane] > worst[row, 0]:
-                            worst[row, 0] = out[to_score + lane]
+                        if room[to_score + lane] > worst[row, 0]:
+                            worst[row, 0] = room[to_score + lane]
                             worst[row, 1] = begin + int(lane)
                     largest = max(largest, worst[row, 0])

@@ -25,7 +25,7 @@ import math
 import numpy as np
 
 from ._compile import Array, Integers, Place, kernel, part, point
-from ._memory import matrix_at, stack_at
+from ._memory import matrix_at, stack_at, vector_at
 from .activations import BASE, any_larger, change
 from .losses import add_change_of_one, add_single_change_of_one
 from .products import add_4_terms, add_multiple, add_product_to_4_rows, add_product_to_row
@@ -72,12 +72,11 @@ def _fill_each(
         out[first_out + lane] = factors[first_factor + lane] * values[first + lane]
 
 
-@part
+@kernel("I2 i i A2 i i M1 u M1")
 def _perturb(
-    code: int,
-    base: Array,
+    network: Integers,
+    layer: int,
     example: int,
-    inputs: Array,
     scheme: Array,
     start: int,
     parameters: int,
@@ -89,16 +88,10 @@ def _perturb(
 
     Parameters
     ----------
-    code : int
-        Activation of the perturbed layer.
-    base : array of shape (examples, units, BASE)
-        Its base values.
-    example : int
-        Which example.
-    inputs : array of shape (examples, columns)
-        What the layer's weights are multiplied with; the last column is 1.
-    scheme : array of shape (2, steps)
-        What is added to the parameter, and what each change of the loss counts.
+    network, scheme : array of int of shape (layers + 1, FIELDS), array of shape (2, steps)
+        As for `quotients`.
+    layer, example : int
+        Which layer, and which example.
     start, parameters : int
         First parameter, counted row by row, and how many.
     out, crossed : arrays of shape (all,)
@@ -106,16 +99,17 @@ def _perturb(
     first : unsigned int
         Where.
     """
-    columns = inputs.shape[1]
-    values = inputs.reshape(-1)
+    examples, columns = network[network.shape[0] - 1, LOSS_EXAMPLES], network[layer, COLUMNS]
+    base = stack_at(network[layer, BASES], examples, network[layer, UNITS], BASE)
+    inputs = vector_at(network[layer, INPUTS], examples * columns)
     to = first
     for step in range(scheme.shape[1]):
         unit, column = divmod(start, columns)
         done = 0
         while done < parameters:
             lanes = np.uint64(min(columns - column, parameters - done, _STRETCH))
-            _fill(scheme[0, step], values, np.uint64(example * columns + column), lanes, out, to)
-            change(code, base, example, unit, out, to, lanes, crossed, to, False)
+            _fill(scheme[0, step], inputs, np.uint64(example * columns + column), lanes, out, to)
+            change(network[layer, CODE], base, example, unit, out, to, lanes, crossed, to, False)
             to += lanes
             done += int(lanes)
             column += int(lanes)
@@ -124,13 +118,13 @@ def _perturb(
 
 
 @part
-def _reach(weights: Array, base: Array, example: int, first_column: int, last_column: int) -> float:
+def _reach(weights: Array, before: int, base: Array, example: int, first_column: int, last_column: int) -> float:
     """How far a unit in some columns may change so that every row's change is within the limit of its power series."""
     reach = math.inf
-    for row in range(weights.shape[0]):
+    for row in range(base.shape[1]):
         largest = 1e-300
-        for column in range(first_column, last_column + 1):
-            largest = max(largest, abs(weights[row, column]))
+        for place in range(row * before + first_column, row * before + last_column + 1):
+            largest = max(largest, abs(weights[place]))
         reach = min(reach, base[example, row, 1] / largest)
     return reach
 
@@ -138,7 +132,7 @@ def _reach(weights: Array, base: Array, example: int, first_column: int, last_co
 @part
 def _enter_row(
     weights: Array,
-    unit: int,
+    first_weight: int,
     start: int,
     columns: int,
     parameters: int,
@@ -153,10 +147,10 @@ def _enter_row(
 
     Parameters
     ----------
-    weights : array of shape (units, units before)
+    weights : array of shape (units * units before,)
         Weights of the layer that is entered.
-    unit : int
-        Which row.
+    first_weight : int
+        The first one of the unit.
     start, columns, parameters : int
         First parameter of the run, parameters of one unit, and parameters in the run.
     skipped, lanes : int
@@ -178,13 +172,14 @@ def _enter_row(
         rest = min(parameters - place, lanes - done)
         if columns == 1:
             length = rest
-            offset, place_of_weight = np.uint64(done), np.uint64(unit * weights.shape[1] + before)
-            _fill_each(weights.reshape(-1), place_of_weight, values, origin + offset, np.uint64(length), out, first_out + offset)
+            offset = np.uint64(done)
+            own = np.uint64(first_weight + before)
+            _fill_each(weights, own, values, origin + offset, np.uint64(length), out, first_out + offset)
             before += length
         else:
             length = min(columns - column, rest)
             offset = np.uint64(done)
-            _fill(weights[unit, before], values, origin + offset, np.uint64(length), out, first_out + offset)
+            _fill(weights[first_weight + before], values, origin + offset, np.uint64(length), out, first_out + offset)
             column += length
             if column == columns:
                 before, column = before + 1, 0
@@ -219,11 +214,10 @@ def _multiply(weights: Array, deltas: Array, out: Array, first: Place, stride: P
         add_product_to_row(weights, row, deltas, first, stride, out, first + np.uint64(row) * stride, lanes)
 
 
-@part
+@kernel("I2 i i A1 i i i i i M1 u M1 b M1 M1")
 def _advance(
-    weights: Array,
-    code: int,
-    base: Array,
+    network: Integers,
+    layer: int,
     example: int,
     unit_change: Array,
     start: int,
@@ -234,7 +228,6 @@ def _advance(
     there: Array,
     stride: Place,
     crossed: Array,
-    next_weights: Array,
     through: bool,
     scratch: Array,
     here: Array,
@@ -246,10 +239,10 @@ def _advance(
 
     Parameters
     ----------
-    weights : array of shape (units, units before)
-        Weights of the layer.
-    code, base, example : int, array of shape (examples, units, BASE), int
-        Its activation and base values, and which example.
+    network : array of int of shape (layers + 1, FIELDS)
+        As for `quotients`.
+    layer, example : int
+        Which layer, and which example.
     unit_change : array of shape (lanes,)
         Changes of the layer before by lanes that enter, as made by `_perturb`.
     start, columns, parameters : int
@@ -262,20 +255,22 @@ def _advance(
         Their distance.
     crossed : array of shape (lanes,)
         Raised by one for each crossing of a kink.
-    next_weights : array of shape (outputs, units)
-        Weights of the next layer.
     through : bool
         Whether to go on to the next layer.
     scratch, here : arrays of shape (SCRATCH_CELLS,) and (all,)
         Overwritten; with `through`, `here` receives the changes of the next layer's pre-activations.
     """
-    units = weights.shape[0]
-    outputs = next_weights.shape[0]
+    units, before, code = network[layer, UNITS], network[layer, BEFORE], network[layer, CODE]
+    weights = vector_at(network[layer, WEIGHTS], units * before)
+    base = stack_at(network[layer, BASES], network[network.shape[0] - 1, LOSS_EXAMPLES], units, BASE)
+    following = layer + 1 if through else layer
+    outputs = network[following, UNITS]
+    next_weights = matrix_at(network[following, WEIGHTS], outputs, network[following, BEFORE])
     known_small = False
     if stored == 0 and columns > 1:
         # Looked for once, not in every row; where each lane has its own weight that would read all of them.
         last = (start + parameters - 1) // columns
-        reach = _reach(weights, base, example, start // columns, last)
+        reach = _reach(weights, before, base, example, start // columns, last)
         known_small = not any_larger(unit_change, np.uint64(0), np.uint64(lanes), reach)
     rows, row_length = (scratch, np.uint64(_TILE)) if through else (there, stride)
     for begin in range(0, lanes, _TILE):
@@ -296,7 +291,7 @@ def _advance(
                     skipped, added = begin + entering - stored, int(length) - entering
                     values_from = np.uint64(stored)
                     _enter_row(
-                        weights, unit, start, columns, parameters, skipped, added, unit_change, values_from, rows,
+                        weights, unit * before, start, columns, parameters, skipped, added, unit_change, values_from, rows,
                         to + np.uint64(entering),
                     )  # fmt: skip
                 change(code, base, example, unit, rows, to, length, crossed, place, known_small)
@@ -341,27 +336,22 @@ def _carry(
     passed = False
     run = begin
     for layer in range(runs[begin, LAYER], depth):
-        units, before, code = network[layer, UNITS], network[layer, BEFORE], network[layer, CODE]
-        weights = matrix_at(network[layer, WEIGHTS], units, before)
-        base = stack_at(network[layer, BASES], network[depth, LOSS_EXAMPLES], units, BASE)
-        if not passed:
+        if not passed and active:
+            weights = matrix_at(network[layer, WEIGHTS], network[layer, UNITS], network[layer, BEFORE])
             for tile in range(0, active, _TILE):
                 _multiply(weights, here, there, np.uint64(tile), stride, np.uint64(min(_TILE, active - tile)))
         passed = layer == depth - 2 and outputs <= FEW_OUTPUTS and active == 0
         if active + entering > 0:
-            following = min(layer + 1, depth - 1)
-            next_weights = matrix_at(network[following, WEIGHTS], network[following, UNITS], network[following, BEFORE])
             _advance(
-                weights, code, base, example, unit_change, start, columns, parameters, active, active + entering, there, stride,
-                crossed, next_weights, passed, scratch, here,
+                network, layer, example, unit_change, start, columns, parameters, active, active + entering, there, stride,
+                crossed, passed, scratch, here,
             )  # fmt: skip
             active += entering
             entering = 0
         here, there = there, here
         if run < end and runs[run, LAYER] == layer:
             start, parameters, columns = runs[run, START], runs[run, STOP] - runs[run, START], network[layer, COLUMNS]
-            inputs = matrix_at(network[layer, INPUTS], network[depth, LOSS_EXAMPLES], columns)
-            _perturb(code, base, example, inputs, scheme, start, parameters, unit_change, np.uint64(active), crossed)
+            _perturb(network, layer, example, scheme, start, parameters, unit_change, np.uint64(active), crossed)
             entering = steps * parameters
             run += 1
     examples, code = network[depth, LOSS_EXAMPLES], network[depth, LOSS_CODE]

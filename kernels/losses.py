@@ -152,7 +152,7 @@ def evaluate(code: int, z: Array, labels: Array, losses: Array, base: Array) -> 
     losses : array of shape (examples,)
         Receives the loss, summed over the outputs.
     base : array of shape (examples, outputs, BASE)
-        Receives what `add_change` wants to know.
+        Receives what `add_change_of_one` wants to know.
     """
     for example in range(z.shape[0]):
         largest, partition = _partition(z, example)
@@ -179,7 +179,7 @@ def _add(factor: float, values: Array, first: Place, lanes: Place, out: Array, f
         out[first_out + lane] += factor * values[first + lane]
 
 
-@point
+@kernel("i A3 A2 i M1 u u A1 i M1 M1 u")
 def add_change_of_one(
     code: int,
     base: Array,
@@ -198,8 +198,12 @@ def add_change_of_one(
 
     Parameters
     ----------
-    code, base, labels, coefficients : int and arrays
-        As for `add_change`.
+    code : int
+        One of `CODES`.
+    base : array of shape (examples, outputs, BASE)
+        As made by `evaluate`.
+    labels : array of shape (examples, outputs)
+        Labels.
     example : int
         Which example.
     deltas : array of shape (all,)
@@ -207,6 +211,8 @@ def add_change_of_one(
         further. Overwritten.
     first, stride : unsigned int
         Where.
+    coefficients : array of shape (steps,)
+        What each step's change of the loss counts: its weight over ε and the number of examples.
     parameters : int
         How many.
     scratch : array of shape (>= min(parameters, 2048),)
@@ -230,40 +236,6 @@ def add_change_of_one(
                     _add(coefficients[step], deltas, row, stretch, quotient, to + np.uint64(start))
 
 
-@kernel("i A3 A2 M3 A1 M1 M1")
-def add_change(
-    code: int, base: Array, labels: Array, deltas: Array, coefficients: Array, scratch: Array, quotient: Array
-) -> None:
-    """Add each lane's part of the difference quotient.
-
-    Parameters
-    ----------
-    code : int
-        One of `CODES`.
-    base : array of shape (examples, outputs, BASE)
-        As made by `evaluate`.
-    labels : array of shape (examples, outputs)
-        Labels.
-    deltas : array of shape (outputs, examples, steps * parameters)
-        Changes of logits; all parameters of the first step stand first. Overwritten.
-    coefficients : array of shape (steps,)
-        What each step's change of the loss counts: its weight over ε and the number of examples.
-    scratch : array of shape (>= min(parameters, 2048),)
-        Overwritten.
-    quotient : array of shape (parameters,)
-        Receives the sum.
-    """
-    examples, lanes = deltas.shape[1], np.uint64(deltas.shape[2])
-    stride = np.uint64(examples) * lanes
-    flat = deltas.reshape(-1)
-    for example in range(examples):
-        first = np.uint64(example) * lanes
-        parameters = quotient.shape[0]
-        add_change_of_one(
-            code, base, labels, example, flat, first, stride, coefficients, parameters, scratch, quotient, np.uint64(0)
-        )
-
-
 @kernel("A2 A2 M3")
 def evaluate_single(z: Array, labels: Array, base: Array) -> None:
     """Base of every logit of a softmax, for changes of it alone.
@@ -275,7 +247,7 @@ def evaluate_single(z: Array, labels: Array, base: Array) -> None:
     z, labels : arrays of shape (examples, outputs)
         Logits and labels.
     base : array of shape (examples, outputs, BASE)
-        Receives what `add_single_change` wants to know.
+        Receives what `add_single_change_of_one` wants to know.
     """
     for example in range(z.shape[0]):
         largest, partition = _partition(z, example)
@@ -296,7 +268,7 @@ def evaluate_single(z: Array, labels: Array, base: Array) -> None:
             _store_cross_entropy(base, example, output, alone, total - label, label)
 
 
-@point
+@kernel("i A3 A2 i i i M1 u A1 i M1 u")
 def add_single_change_of_one(
     code: int,
     base: Array,
@@ -316,7 +288,7 @@ def add_single_change_of_one(
     Parameters
     ----------
     code, labels, coefficients : int and arrays
-        As for `add_change`.
+        As for `add_change_of_one`.
     base : array of shape (examples, outputs, BASE)
         As made by `evaluate`, for a softmax by `evaluate_single`.
     example : int

@@ -5,7 +5,7 @@ Matrices on the right and results are flat, their rows a stride apart; places ar
 
 import numpy as np
 
-from ._compile import Array, Place, part, point
+from ._compile import Array, Place, kernel, point
 
 
 @point
@@ -63,7 +63,7 @@ def _add_4_terms_to_4_rows(
         out[to_z + lane] += za * p + zb * q + zc * r + zd * s
 
 
-@part
+@kernel("A2 i A1 u u M1 u u")
 def add_product_to_row(
     left: Array, row: int, right: Array, first: Place, stride: Place, out: Array, to: Place, lanes: Place
 ) -> None:
@@ -91,7 +91,7 @@ def add_product_to_row(
         add_multiple(left[row, term], right, first + np.uint64(term) * stride, out, to, lanes)
 
 
-@part
+@kernel("A2 i A1 u u M1 u u u")
 def add_product_to_4_rows(
     left: Array, row: int, right: Array, first: Place, stride: Place, out: Array, to: Place, out_stride: Place, lanes: Place
 ) -> None:

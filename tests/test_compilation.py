@@ -28,7 +28,7 @@ EXCEPTIONS = {
 
 #: Where the time goes, and how many packed fused instructions are to be found there at least: the power series alone has five,
 #: the matrix product sixteen, and each loop comes in several widths.
-HOT = {"dense.quotients": 60, "comparison.compare": 16, "activations.change_all": 5}
+HOT = {"dense.quotients": 60, "comparison.compare": 16, "forms.change_all": 5}
 
 
 def run(code: str, cache: pathlib.Path, *, folder: pathlib.Path = ROOT, **environment: str) -> Any:
@@ -49,12 +49,12 @@ COMPILE_AFRESH = f"""
 import json, numba
 import numpy as np
 numba.config.CACHE_DIR = "elsewhere"
-from gradsweep.kernels import _compile, activations, comparison, dense
+from gradsweep.kernels import _compile, activations, comparison, dense, forms
 
 delta = np.full((1, 1, 3), 1e-9)
 base, activation = np.empty((1, 1, activations.BASE)), np.empty((1, 1))
 activations.evaluate(activations.TANH, np.zeros((1, 1)), activation, base)
-activations.change_all(activations.TANH, base, delta, np.zeros((1, 3)))
+forms.change_all(activations.TANH, base, delta, np.zeros((1, 3)))
 
 def assembly(name):
     module, function = name.split(".")

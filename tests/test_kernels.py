@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gradsweep._schemes import CENTRAL, FORWARD
-from gradsweep.kernels import activations, losses
+from gradsweep.kernels import activations, forms, losses
 
 Array = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ def changes_of(name: str, z: float, deltas: Sequence[float]) -> tuple[Array, Arr
     activations.evaluate(code, np.array([[z]]), activation, base)
     lanes = np.array(deltas, dtype=np.float64).reshape(1, 1, -1)
     crossings = np.zeros((1, lanes.shape[2]))
-    activations.change_all(code, base, lanes, crossings)
+    forms.change_all(code, base, lanes, crossings)
     return lanes[0, 0], crossings[0]
 
 
@@ -66,7 +66,7 @@ def loss_changes_of(label: float, z: float, deltas: Sequence[float]) -> Array:
     losses.evaluate(0, np.array([[z]]), labels, total, base)
     lanes = np.array(deltas, dtype=np.float64).reshape(1, 1, -1)
     quotient = np.zeros(lanes.shape[2])
-    losses.add_change(0, base, labels, lanes, np.ones(1), np.empty(len(quotient)), quotient)
+    forms.add_change(0, base, labels, lanes, np.ones(1), np.empty(len(quotient)), quotient)
     return quotient
 
 
@@ -235,7 +235,7 @@ def test_each_row_is_its_own(name: str) -> None:
         activations.evaluate(code, z, activation, base)
         assert (activation[:, 2:] == 8.0).all()  # further columns are left alone
         changes, crossings = deltas.copy(), np.full((3, lanes), 5.0)
-        activations.change_all(code, base, changes, crossings)
+        forms.change_all(code, base, changes, crossings)
         expected = np.full((3, lanes), 5.0)
         for unit, example in np.ndindex(2, 3):
             row, crossed = changes_of(name, float(z[example, unit]), deltas[unit, example].tolist())
@@ -431,7 +431,7 @@ def test_the_loss_adds_up_over_outputs_examples_and_steps() -> None:
     for output, example, step in np.ndindex(outputs, examples, 2):
         row = deltas[output, example].reshape(2, parameters)[step]
         expected += coefficients[step] * loss_changes_of(float(labels[example, output]), float(z[example, output]), row.tolist())
-    losses.add_change(0, base, labels, deltas, coefficients, np.empty(len(quotient)), quotient)
+    forms.add_change(0, base, labels, deltas, coefficients, np.empty(len(quotient)), quotient)
     np.testing.assert_allclose(quotient, expected, rtol=1e-14)
 
 

@@ -260,7 +260,7 @@ class _Comparer:
         from gradsweep.kernels import comparison
 
         self._name, self._kernel = sides.name, comparison.compare
-        self._numeric, self._above = comparison.NUMERIC, comparison.ABOVE
+        self._numeric, self._above, self._tested = comparison.NUMERIC, comparison.ABOVE, comparison.TESTED
         numeric, noise = sides.numeric, sides.noise
         self._first_column, self._first_row = numeric.first_column, 0
         self._rule = np.zeros(comparison.RULE)
@@ -286,12 +286,13 @@ class _Comparer:
         for place, array in self._arrays.items():
             self._table[place] = array.ctypes.data, *array.shape
         columns = -(-sides.analytic.shape[1] // LINE) * LINE
-        self._room = aligned(comparison.ROOM * columns).reshape(comparison.ROOM, columns)
+        self._room = aligned(comparison.ROOM * columns)
 
     def __call__(self, analytic: Array, start: int, worst: Array, totals: Array) -> None:
         """Compare rows from `start` on."""
+        self._table[self._tested] = analytic.ctypes.data, *analytic.shape
         row = start - self._first_row
-        self._kernel(analytic, self._table, row, self._first_column, self._rule, self._room, worst, totals)
+        self._kernel(self._table, row, self._first_column, self._rule, self._room, worst, totals)
 
     def _row(self, analytic: Array, start: int, row: int) -> tuple[Array, Array, Array, Array]:
         """Tested values, what they are compared with, noise and scores of one row, to the bit as they were compared."""
@@ -300,10 +301,9 @@ class _Comparer:
         tested = analytic[row : row + 1]
         columns = tested.shape[1]
         self(tested, start + row, np.empty((1, 2)), np.zeros(comparison.TOTALS))
-        below, noise, score = (
-            self._room[r, :columns] for r in (comparison.BELOW_ROW, comparison.NOISE_ROW, comparison.SCORE_ROW)
-        )
-        numeric = self._room[comparison.NEAREST_ROW, :columns] if comparison.ABOVE in self._arrays else below
+        room = self._room.reshape(comparison.ROOM, -1)
+        below, noise, score = (room[r, :columns] for r in (comparison.BELOW_ROW, comparison.NOISE_ROW, comparison.SCORE_ROW))
+        numeric = room[comparison.NEAREST_ROW, :columns] if comparison.ABOVE in self._arrays else below
         return tested[0], numeric, noise, score
 
     def entries(self, analytic: Array, start: int, row: int, count: int) -> list[Entry]:
