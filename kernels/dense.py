@@ -28,7 +28,7 @@ from ._compile import Array, Integers, Place, kernel, part, point
 from ._memory import matrix_at, stack_at, vector_at
 from .activations import BASE, any_larger, change
 from .losses import add_change_of_one, add_single_change_of_one
-from .products import add_4_terms, add_multiple, add_product_to_4_rows, add_product_to_row
+from .products import STRETCH, add_4_terms, add_multiple, add_product_to_4_rows, add_product_to_row
 
 #: Columns of the table of layers: sizes, activation, and the addresses of weights, bases and inputs with their number of columns.
 #: The last row is the loss: outputs, examples, code, and the addresses of labels, of bases, and of those for a single logit.
@@ -50,11 +50,8 @@ FEW_OUTPUTS = 16
 # Lanes that a matrix product takes at once: 4 rows of changes and 4 of results stay in 32 KB of L1.
 _TILE = 512
 
-# Lanes that are filled before they are passed on to the activation: 16 KB, which are still in L1 then.
-_STRETCH = 2048
-
 #: Doubles of scratch: a stretch of lanes, or a tile of four units.
-SCRATCH_CELLS = max(_STRETCH, 4 * _TILE)
+SCRATCH_CELLS = max(STRETCH, 4 * _TILE)
 
 
 @point
@@ -107,7 +104,7 @@ def _perturb(
         unit, column = divmod(start, columns)
         done = 0
         while done < parameters:
-            lanes = np.uint64(min(columns - column, parameters - done, _STRETCH))
+            lanes = np.uint64(min(columns - column, parameters - done, STRETCH))
             _fill(scheme[0, step], inputs, np.uint64(example * columns + column), lanes, out, to)
             change(network[layer, CODE], base, example, unit, out, to, lanes, crossed, to, False)
             to += lanes

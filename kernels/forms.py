@@ -52,7 +52,7 @@ def add_change(
         Changes of logits; all parameters of the first step stand first. Overwritten.
     coefficients : array of shape (steps,)
         What each step's change of the loss counts: its weight over ε and the number of examples.
-    scratch : array of shape (>= min(parameters, 2048),)
+    scratch : array of shape (STRETCH,)
         Overwritten.
     quotient : array of shape (parameters,)
         Receives the sum.

@@ -5,7 +5,8 @@ With :math:`s(z) = \log(1 + e^z)`, :math:`p = \operatorname{softmax} z` and :mat
 binary cross-entropy    :math:`\ell = \sum_k (1-y_k)\,s(z_k) + y_k\,s(-z_k)`, each term changed as softplus is
 squared error           :math:`\ell = \tfrac12\sum_k r_k^2`, changed by :math:`\sum_k \delta_k (2 r_k + \delta_k)/2`
 softmax cross-entropy   :math:`\ell = -\sum_c y_c \log p_c`, changed by
-                        :math:`\sum_c y_c \log\bigl(1 + \sum_k p_k (e^{\delta_k - \delta_c} - 1)\bigr)`
+                        :math:`T \log\bigl(1 + \sum_k p_k (e^{\delta_k - \bar\delta} - 1)\bigr)`
+                        with :math:`T = \sum_c y_c` and :math:`\bar\delta = \sum_c y_c \delta_c / T`
 
 Cross-entropy is taken on the logits, so that neither log(0) nor a clipped probability can occur. Each label's own term is used
 with the sign that keeps it small: the textbook's :math:`\log(1+\sigma(z)(e^\delta-1)) - y\,\delta` subtracts two nearly equal
@@ -19,6 +20,7 @@ import numpy as np
 
 from ._compile import Array, Place, kernel, point
 from .activations import SMALL, any_larger, small_change, softplus, softplus_change, softplus_series, store
+from .products import STRETCH, add_multiple
 
 BINARY_CROSS_ENTROPY = 0
 SQUARED_ERROR = 1
@@ -30,9 +32,6 @@ CODES = {
     "squared_error": SQUARED_ERROR,
     "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
 }
-
-# Lanes that are turned into changes of the loss before they are added up: 16 KB, which are still in L1 then.
-_STRETCH = 2048
 
 
 @point
@@ -90,41 +89,94 @@ def _separate_change(
         small_change(base, example, output, deltas, first, lanes)
 
 
+@point
+def _softmax_change_of_lane(
+    base: Array, labels: Array, example: int, deltas: Array, place: Place, stride: Place, total: float
+) -> float:
+    """Change of one example's softmax cross-entropy by one lane, whatever its size."""
+    outputs = labels.shape[1]
+    reference = deltas[place]
+    mean = 0.0
+    for output in range(outputs):
+        mean += labels[example, output] * (deltas[place + np.uint64(output) * stride] - reference)
+    mean /= total
+    grown = 0.0
+    for output in range(outputs):
+        change = deltas[place + np.uint64(output) * stride] - reference - mean
+        grown += base[example, output, 2] * math.expm1(change)
+    if grown > -0.5 and grown < math.inf:
+        return total * math.log1p(grown)
+    # 1 + Σ p·expm1 would cancel, or has overflown: the logarithm of a sum of positive terms does neither.
+    highest = -math.inf
+    for output in range(outputs):
+        change = deltas[place + np.uint64(output) * stride] - reference - mean
+        highest = max(highest, base[example, output, 3] + change)
+    powers = 0.0
+    for output in range(outputs):
+        change = deltas[place + np.uint64(output) * stride] - reference - mean
+        powers += math.exp(base[example, output, 3] + change - highest)
+    return total * (highest + math.log(powers))
+
+
+@point
+def _add_weighted_differences(
+    factor: float, values: Array, first: Place, minus: Place, lanes: Place, out: Array, to: Place
+) -> None:
+    for lane in range(lanes):
+        out[to + lane] += factor * (values[first + lane] - values[minus + lane])
+
+
+@point
+def _add_weighted_powers(
+    factor: float, values: Array, first: Place, minus: Place, lanes: Place, means: Array, out: Array, to: Place
+) -> None:
+    """Add factor·(e^c − 1) for small c = value − reference − mean, by its series."""
+    for lane in range(lanes):
+        c = values[first + lane] - values[minus + lane] - means[lane]
+        power = c * (1.0 + c * (1 / 2 + c * (1 / 6 + c * (1 / 24 + c * (1 / 120)))))
+        out[to + lane] += factor * power
+
+
+@point
+def _take_logarithms(factor: float, values: Array, first: Place, lanes: Place, out: Array) -> None:
+    """factor·log(1 + g) for small g, by its series."""
+    for lane in range(lanes):
+        g = values[first + lane]
+        out[lane] = factor * g * (1.0 - g * (1 / 2 - g * (1 / 3 - g * (1 / 4 - g * (1 / 5 - g * (1 / 6))))))
+
+
 # Not inlined either.
 @kernel("A3 A2 i M1 u u u M1")
 def _softmax_change(
     base: Array, labels: Array, example: int, deltas: Array, first: Place, stride: Place, lanes: Place, result: Array
 ) -> None:
-    """Change of one example's softmax cross-entropy; the outputs' rows of changes are `stride` apart and kept."""
+    """Change of one example's softmax cross-entropy; the outputs' rows of changes are `stride` apart and kept.
+
+    `result` has room for twice as many lanes, the first of which receive the changes.
+    """
     outputs = labels.shape[1]
-    for lane in range(lanes):
-        result[lane] = 0.0
-    for own in range(outputs):
-        label = labels[example, own]
-        if label == 0.0:
-            continue
-        from_own = first + np.uint64(own) * stride
+    total = 0.0
+    for output in range(outputs):
+        total += labels[example, output]
+    large = False
+    for output in range(outputs):
+        large |= any_larger(deltas, first + np.uint64(output) * stride, lanes, SMALL / 4.0)
+    if large:
         for lane in range(lanes):
-            delta = deltas[from_own + lane]
-            grown = 0.0
-            lowest = 0.0
-            for output in range(outputs):
-                change = deltas[first + np.uint64(output) * stride + lane] - delta
-                grown += base[example, output, 2] * math.expm1(change)
-                lowest = min(lowest, change)
-            if grown > -0.5 and grown < math.inf:
-                result[lane] += label * math.log1p(grown)
-            else:
-                # 1 + Σ p·expm1 would cancel, or has overflown: the logarithm of a sum of positive terms does neither.
-                highest = lowest
-                for output in range(outputs):
-                    change = deltas[first + np.uint64(output) * stride + lane] - delta
-                    highest = max(highest, base[example, output, 3] + change)
-                total = 0.0
-                for output in range(outputs):
-                    change = deltas[first + np.uint64(output) * stride + lane] - delta
-                    total += math.exp(base[example, output, 3] + change - highest)
-                result[lane] += label * (highest + math.log(total))
+            result[lane] = _softmax_change_of_lane(base, labels, example, deltas, first + lane, stride, total)
+        return
+    for lane in range(np.uint64(2) * lanes):
+        result[lane] = 0.0
+    # The mean of the labelled changes, relative to the first one: exactly that where all are alike.
+    for output in range(outputs):
+        label = labels[example, output] / total
+        if label != 0.0:
+            row = first + np.uint64(output) * stride
+            _add_weighted_differences(label, deltas, row, first, lanes, result, np.uint64(0))
+    for output in range(outputs):
+        row = first + np.uint64(output) * stride
+        _add_weighted_powers(base[example, output, 2], deltas, row, first, lanes, result, result, lanes)
+    _take_logarithms(total, result, lanes, lanes, result)
 
 
 @point
@@ -173,12 +225,6 @@ def evaluate(code: int, z: Array, labels: Array, losses: Array, base: Array) -> 
         losses[example] = total
 
 
-@point
-def _add(factor: float, values: Array, first: Place, lanes: Place, out: Array, first_out: Place) -> None:
-    for lane in range(lanes):
-        out[first_out + lane] += factor * values[first + lane]
-
-
 @kernel("i A3 A2 i M1 u u A1 i M1 M1 u")
 def add_change_of_one(
     code: int,
@@ -215,25 +261,27 @@ def add_change_of_one(
         What each step's change of the loss counts: its weight over ε and the number of examples.
     parameters : int
         How many.
-    scratch : array of shape (>= min(parameters, 2048),)
+    scratch : array of shape (STRETCH,)
         Overwritten.
     quotient : array of shape (all,)
         Receives the sum, from `to` on.
     to : unsigned int
         Where.
     """
+    # A softmax takes two rows of scratch.
+    length = STRETCH // 2 if code == SOFTMAX_CROSS_ENTROPY else STRETCH
     for step in range(coefficients.shape[0]):
-        for start in range(0, parameters, _STRETCH):
-            stretch = np.uint64(min(_STRETCH, parameters - start))
+        for start in range(0, parameters, length):
+            stretch = np.uint64(min(length, parameters - start))
             place = first + np.uint64(step * parameters + start)
             if code == SOFTMAX_CROSS_ENTROPY:
                 _softmax_change(base, labels, example, deltas, place, stride, stretch, scratch)
-                _add(coefficients[step], scratch, np.uint64(0), stretch, quotient, to + np.uint64(start))
+                add_multiple(coefficients[step], scratch, np.uint64(0), quotient, to + np.uint64(start), stretch)
             else:
                 for output in range(labels.shape[1]):
                     row = place + np.uint64(output) * stride
                     _separate_change(code, base, labels, 1.0, example, output, deltas, row, stretch)
-                    _add(coefficients[step], deltas, row, stretch, quotient, to + np.uint64(start))
+                    add_multiple(coefficients[step], deltas, row, quotient, to + np.uint64(start), stretch)
 
 
 @kernel("A2 A2 M3")
@@ -315,10 +363,10 @@ def add_single_change_of_one(
         output, column = divmod(start, columns)
         done = 0
         while done < parameters:
-            length = min(columns - column, parameters - done, _STRETCH)
+            length = min(columns - column, parameters - done, STRETCH)
             place = first + np.uint64(step * parameters + done)
             _separate_change(code, base, labels, total, example, output, unit_change, place, np.uint64(length))
-            _add(coefficients[step], unit_change, place, np.uint64(length), quotient, to + np.uint64(done))
+            add_multiple(coefficients[step], unit_change, place, quotient, to + np.uint64(done), np.uint64(length))
             done += length
             column += length
             if column == columns:

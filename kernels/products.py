@@ -7,6 +7,9 @@ import numpy as np
 
 from ._compile import Array, Place, kernel, point
 
+#: Lanes that go through one loop before the next one takes them: 16 KB, which are still in L1 then.
+STRETCH = 2048
+
 
 @point
 def add_multiple(factor: float, values: Array, first: Place, out: Array, to: Place, lanes: Place) -> None:

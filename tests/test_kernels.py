@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gradsweep._schemes import CENTRAL, FORWARD
-from gradsweep.kernels import activations, forms, losses
+from gradsweep.kernels import activations, forms, losses, products
 
 Array = NDArray[np.float64]
 
@@ -66,7 +66,7 @@ def loss_changes_of(label: float, z: float, deltas: Sequence[float]) -> Array:
     losses.evaluate(0, np.array([[z]]), labels, total, base)
     lanes = np.array(deltas, dtype=np.float64).reshape(1, 1, -1)
     quotient = np.zeros(lanes.shape[2])
-    forms.add_change(0, base, labels, lanes, np.ones(1), np.empty(len(quotient)), quotient)
+    forms.add_change(0, base, labels, lanes, np.ones(1), np.empty(products.STRETCH), quotient)
     return quotient
 
 
@@ -431,7 +431,7 @@ def test_the_loss_adds_up_over_outputs_examples_and_steps() -> None:
     for output, example, step in np.ndindex(outputs, examples, 2):
         row = deltas[output, example].reshape(2, parameters)[step]
         expected += coefficients[step] * loss_changes_of(float(labels[example, output]), float(z[example, output]), row.tolist())
-    forms.add_change(0, base, labels, deltas, coefficients, np.empty(len(quotient)), quotient)
+    forms.add_change(0, base, labels, deltas, coefficients, np.empty(products.STRETCH), quotient)
     np.testing.assert_allclose(quotient, expected, rtol=1e-14)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import gradsweep
 from gradsweep._errors import InputError
-from gradsweep.kernels import activations, forms, losses
+from gradsweep.kernels import activations, forms, losses, products
 
 Array = NDArray[np.float64]
 
@@ -145,7 +145,7 @@ def changes(code: str, z: Array, y: Array, deltas: Array) -> Array:
     lanes = deltas.shape[1]
     quotient = np.zeros(lanes)
     rows = deltas[:, np.newaxis, :].copy()
-    forms.add_change(losses.CODES[code], base, y[np.newaxis], rows, np.ones(1), np.empty(lanes), quotient)
+    forms.add_change(losses.CODES[code], base, y[np.newaxis], rows, np.ones(1), np.empty(products.STRETCH), quotient)
     return quotient
 
 

@@ -247,6 +247,123 @@ def test_products_are_guarded(monkeypatch: pytest.MonkeyPatch, name: str) -> Non
         case.check(mode="neurons")
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_products_are_guarded_at_kinks(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """An example of zeros and zero biases put every hidden unit at its kink for that example; all others still tell."""
+    case = make([6, 8, 7, 1], ["relu", "relu"], 5, 14)
+    case.x[:, 2] = 0.0
+    for name in ("b1", "b2"):
+        case.params[name][...] = 0.0
+    right = case.gradient()
+    assert case.check(right, mode="neurons", seed=seed).ok
+    quotients = NetworkProblem.quotients
+
+    def wrong(self: NetworkProblem, chunk: Any, scheme: Any, step: float) -> Any:
+        done = quotients(self, chunk, scheme, step)
+        if chunk.examples:
+            done.values[...] *= 1.01
+        return done
+
+    monkeypatch.setattr(NetworkProblem, "quotients", wrong)
+    with pytest.raises(OracleError, match="the quotient of"):
+        case.check({name: 1.01 * block for name, block in right.items()}, mode="neurons", seed=seed)
+
+
+def test_rows_that_change_places_are_noticed() -> None:
+    case = make([5, 4, 3], ["tanh"], 6, 12, l2=0.4)
+    report = case.check(mode="neurons")
+    case.params["W1"][[0, 1]] = case.params["W1"][[1, 0]]
+    with pytest.raises(InputError, match="W1 has been changed since the check"):
+        report.numeric["W1"]
+
+
+def test_addresses_are_taken_before_any_worker_asks() -> None:
+    """Two workers that make the same array at once would leave a table with the address of the one that is gone."""
+    case = make([5, 4, 3], ["tanh"], 6, 15)
+    problem: NetworkProblem = case.network.cost(case.x, case.y).prepare(case.params)
+    for each in (problem, pickle.loads(pickle.dumps(problem))):
+        held = [*each._inputs, *each._bases, each._ones, each._labels, each._loss_base, each._single_base]
+        held += [layer.weights for layer in each.layers]
+        known = {array.ctypes.data for array in held}
+        for table in ("_table", "_unit_table"):
+            taken = vars(each)[table]
+            assert set(taken[:-1, 3:6].ravel().tolist()) | set(taken[-1, 3:6].tolist()) <= known
+
+
+SHAPES = [[100, 64, 10000], [64, 32, 4000], [784, 32, 784], [2, 4, 5000, 3, 1], [1, 1, 20000, 1, 1], [784, 256, 128, 1], [9] * 40]
+
+
+@pytest.mark.parametrize("layers", SHAPES, ids=str)
+def test_rooms_stay_small(monkeypatch: pytest.MonkeyPatch, layers: list[int]) -> None:
+    """One room serves all stacks of a chunk: long rows of a narrow layer and the width of another must not meet in it."""
+    params = {name: np.zeros(shape) for name, shape in gradsweep._dense.block_shapes(layers).items()}
+    problem = (
+        gradsweep.Network(layers, "identity", "identity").cost(np.ones((layers[0], 2)), np.ones((layers[-1], 2))).prepare(params)
+    )
+    for options in ({}, {"stacked": True}, {"stacked": True, "units": True}):
+        for chunk in problem.chunks(2, range(len(layers) - 1), **options):
+            lanes = max(2 * sum(run.size for run in stack) for stack in chunk.stacks)
+            width = max(problem._stored_width(stack[0].layer) for stack in chunk.stacks)
+            # Two layers in turn, and scratch.
+            assert 3 * 8 * lanes * width <= 32 * 2**20, (chunk, lanes, width)
+
+
+# ---- gradients that are exactly zero ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["central", "forward"])
+@pytest.mark.parametrize("mode", MODES)
+def test_what_vanishes_with_the_step_is_no_gradient(mode: str, scheme: str) -> None:
+    """The first step of training: zero weights, and a class that does not occur. Second-order terms are all that is left there."""
+    x = np.random.default_rng(0).standard_normal((4, 8))
+    y = np.eye(3)[:, [0, 1, 0, 1, 1, 0, 0, 1]]
+    linear = gradsweep.Network([4, 3], output="identity")
+    zero = {"W1": np.zeros((3, 4)), "b1": np.zeros((3, 1))}
+    gradient = linear.gradient(zero, x, y)
+    assert not gradient["dW1"][2].any()
+    assert gradsweep.check(linear.cost(x, y), zero, gradient, mode=mode, scheme=scheme).ok
+    gradient["dW1"][2, 1] = 1e-9
+    assert gradsweep.check(linear.cost(x, y), zero, gradient, mode=mode, scheme=scheme).verdict == "fail"
+
+    deep = gradsweep.Network([4, 5, 3], output="identity")
+    params = {**deep.initialize(), "W2": np.zeros((3, 5)), "b2": np.zeros((3, 1))}
+    assert gradsweep.check(deep.cost(x, y), params, deep.gradient(params, x, y), mode=mode, scheme=scheme).ok
+
+    logistic = gradsweep.Network([4, 3])
+    report = gradsweep.check(
+        logistic.cost(x, np.full((3, 8), 0.5)), zero, logistic.gradient(zero, x, np.full((3, 8), 0.5)), mode=mode, scheme=scheme
+    )
+    assert report.verdict == "inconclusive"
+    assert {block.status.value for block in report.blocks} == {"vacuous"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_penalty_on_a_weight_that_is_zero(mode: str) -> None:
+    """The forward quotient of w² at 0 is its step: no gradient."""
+    network = gradsweep.Network([4, 3, 1], l2=0.5)
+    params = network.initialize()
+    x, y = np.random.default_rng(1).standard_normal((4, 6)), np.ones((1, 6))
+    x[2], params["W1"][:, 2] = 0.0, 0.0  # a dead pixel and what came of its weights
+    gradient = network.gradient(params, x, y)
+    assert not gradient["dW1"][:, 2].any()
+    for scheme in ("central", "forward"):
+        assert gradsweep.check(network.cost(x, y), params, gradient, mode=mode, scheme=scheme).ok
+
+
+def test_kinks_are_counted_alike_in_all_modes() -> None:
+    """An input of 0 does not move its unit off the kink, whoever asks."""
+    case = make([5, 6, 4, 1], ["relu", "leaky_relu"], 4, 16, kept=0.6)
+    case.x[1:3, :] = 0.0
+    case.x[:, 1] = 0.0
+    for name in ("b1", "b2"):
+        case.params[name][...] = 0.0
+    case.params["W1"][2] = 0.0
+    reports = {mode: case.check(mode=mode) for mode in MODES}
+    assert reports["sweep"].kinks > 0
+    assert all(report.ok for report in reports.values()), str(reports["neurons"])
+    assert len({tuple(block.kinks for block in report.blocks) for report in reports.values()}) == 1
+
+
 # ---- dropout masks -------------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +430,7 @@ def test_the_callers_masks_are_copied() -> None:
         ([np.ones(4), None], r"dropout_masks\[0\] has shape \(4,\)"),
         ([np.full((4, 3), -1.0), None], r"dropout_masks\[0\]\[0, 0\] is -1.0; a mask's entries must be at least 0"),
         ([np.full((4, 3), np.nan), None], r"dropout_masks\[0\]\[0, 0\] is nan"),
+        ([np.full((4, 3), 1e300), None], r"dropout_masks\[0\]\[0, 0\] is 1e\+300"),
         ([None, "half"], r"dropout_masks\[1\] has dtype"),
     ],
 )
@@ -401,11 +519,18 @@ def test_constants_are_measured_once_and_kept(monkeypatch: pytest.MonkeyPatch, t
 
     monkeypatch.setattr(kernels, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(_machine, "_measure", measure)
-    read = _machine.machine.__wrapped__
+    read = _machine._known_machine.__wrapped__
     assert read() == FAST == read()
     assert len(measured) == 1
     (file,) = tmp_path.iterdir()
-    for spoilt in ("", "{}", "[1]", json.dumps({**dataclasses.asdict(FAST), "row": -1.0}), '{"row": "x"}'):
+    for spoilt in (
+        "",
+        "{}",
+        "[1]",
+        json.dumps({**dataclasses.asdict(FAST), "row": -1.0}),
+        '{"row": "x"}',
+        f'{{"row": 1{"0" * 400}}}',
+    ):
         measured.clear()
         file.write_text(spoilt)
         assert read() == FAST == read()

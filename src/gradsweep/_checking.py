@@ -270,7 +270,8 @@ class _Judge:
         for count, entry in enumerate(disputed, start=1):
             chunk = self.problem.chunk_of(sides.name, entry.index)
             quotient = float(self.problem.quotients(chunk, scheme, finer).values[0, 0])
-            if replace(entry, numeric=quotient).differs(self.tolerance) and not self._may_be_right(entry):
+            noise = entry.noise + self._vanishing(entry.numeric, quotient)
+            if replace(entry, numeric=quotient, noise=noise).differs(self.tolerance) and not self._may_be_right(entry):
                 return True, count * len(scheme.offsets)
         evaluations = len(disputed) * len(scheme.offsets)
         if tally.differing == len(disputed):
@@ -278,7 +279,23 @@ class _Judge:
         layer = self.problem.layer_of(sides.name)
         again = quotients_of(self.problem, self.plan.mode, self.steps.shrunk(), 1, [layer])[layer]
         finer_sides = self._sides(sides.name, again, self._with_subgradients)
-        return compare(finer_sides, self.tolerance).differing > 0, evaluations + again.evaluations
+
+        def interval(rows: slice) -> tuple[Array, Array]:
+            finely = finer_sides.numeric.rows(rows)
+            below, above = finer_sides.interval(rows) if finer_sides.interval else (finely, finely)
+            vanishing = self._vanishing(sides.numeric.rows(rows), finely)
+            return below - vanishing, above + vanishing
+
+        finer_sides_with_slack = replace(finer_sides, interval=interval)
+        return compare(finer_sides_with_slack, self.tolerance).differing > 0, evaluations + again.evaluations
+
+    def _vanishing(self, numeric: Any, finer: Any) -> Any:
+        """What is left at the finer step of all that shrinks with the step, and so is no part of a gradient.
+
+        Truncation of the forward scheme does, as does the rounding of second-order terms that cancel: where the exact gradient is
+        0 these are all that a quotient consists of, and at any step they are infinitely more than 0, relatively.
+        """
+        return 4.0 * self.steps.finer / self.steps.step * abs(numeric - finer)
 
     def _may_be_right(self, entry: Entry) -> bool:
         """Whether an entry at a kink lies where some backward pass could put it."""

@@ -6,7 +6,9 @@ import functools
 import itertools
 import json
 import os
+import pathlib
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +27,9 @@ _FILE = "machine-1.json"
 
 # Runs of each measurement, of which the fastest counts: others were disturbed.
 _REPEATS = 5
+
+# Seconds between which each constant lies on any machine.
+_LEAST, _MOST = 1e-13, 1e-1
 
 # Plain passes over all weights that any check takes: two forward passes, one back, norms, and a look at what was given.
 _PASSES = 6
@@ -69,22 +74,31 @@ class Machine:
         return self.numeric_seconds(workload) + others + self.chunk * calls
 
 
-@functools.cache
 def machine() -> Machine:
     """Constants of this machine, from the folder of the compiled kernels; measured and written there if they are not yet."""
+    with _lock:  # one measurement at a time: several at once would measure each other
+        return _known_machine()
+
+
+_lock = threading.Lock()
+
+
+@functools.cache
+def _known_machine() -> Machine:
     folder = kernels.cache_folder()
     if folder is None:
         return _measure()
-    with contextlib.suppress(OSError, ValueError, TypeError):  # not there, or not what this version writes
+    # Not there, or not what this version writes.
+    with contextlib.suppress(OSError, ValueError, TypeError, ArithmeticError, RecursionError):
         kept = Machine(**{name: float(value) for name, value in dict(json.loads((folder / _FILE).read_text())).items()})
-        if all(0.0 < value < np.inf for value in dataclasses.astuple(kept)):
+        if all(_LEAST <= value <= _MOST for value in dataclasses.astuple(kept)):
             return kept
     measured = _measure()
     with contextlib.suppress(OSError):  # a full disk costs the next process a tenth of a second
-        descriptor, name = tempfile.mkstemp(dir=folder)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(dataclasses.asdict(measured), file)
-        os.replace(name, folder / _FILE)
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            written = pathlib.Path(own) / _FILE
+            written.write_text(json.dumps(dataclasses.asdict(measured)))
+            os.replace(written, folder / _FILE)
     return measured
 
 
@@ -132,7 +146,8 @@ def _fastest(call: Callable[[], object]) -> float:
     call()
     seconds = []
     for _ in range(_REPEATS):
-        begun = time.perf_counter()
+        # Of this thread alone: what others do meanwhile says nothing of this machine.
+        begun = time.thread_time()
         call()
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.thread_time() - begun)
     return min(seconds)

@@ -11,6 +11,7 @@ from gradsweep._errors import InputError, OracleError
 from gradsweep._matrices import BlockMatrix
 from gradsweep._parameters import format_index
 from gradsweep._planning import Plan
+from gradsweep._schemes import BACKWARD, FORWARD
 from gradsweep._sweep import LayerQuotients, Steps, UnitQuotients, sweep, sweep_units
 from gradsweep._types import Array
 
@@ -34,13 +35,13 @@ class NumericGradient(Mapping[str, Array]):
         self._blocks = dict(blocks)
         self._formed: dict[str, Array] = {}
         # Weights are the caller's, and a product with a penalty needs them once more.
-        self._sums = {name: float(block.weights.sum()) for name, block in blocks.items() if block.weights is not None}
+        self._digests = {name: _digest(block.weights) for name, block in blocks.items() if block.weights is not None}
 
     def __getitem__(self, name: str) -> Array:
         """The block's numeric gradient; InputError if it takes weights that were changed after the check."""
         if name not in self._formed:
             block = self._blocks[name]
-            if block.weights is not None and float(block.weights.sum()) != self._sums[name]:
+            if block.weights is not None and not np.isclose(_digest(block.weights), self._digests[name], rtol=1e-9, atol=0.0):
                 raise InputError(f"{name} has been changed since the check: its penalty's part of the numeric gradient is lost")
             dense = block.matrix.dense
             columns = slice(block.first_column, block.first_column + block.columns)
@@ -60,6 +61,13 @@ class NumericGradient(Mapping[str, Array]):
     def __repr__(self) -> str:
         """Names and shapes: the values may not have been formed."""
         return f"NumericGradient({', '.join(self._blocks)})"
+
+
+def _digest(weights: Array) -> float:
+    """A number that tells one matrix from another: its product with random vectors on both sides."""
+    generator = np.random.default_rng(0)
+    left, right = generator.standard_normal(weights.shape[0]), generator.standard_normal(weights.shape[1])
+    return float(left @ (weights @ right))
 
 
 def quotients_of(
@@ -140,19 +148,12 @@ class _Guarded:
     name: str
     index: tuple[int, int]
 
-    def disagreement(self, block: BlockMatrix, slopes: Array, own: float, steps: Steps) -> str | None:
-        """What is to be said if its quotient is not that of its unit for each example, times inputs; else None."""
+    def terms(self, block: BlockMatrix, slopes: Array) -> tuple[Array, float]:
+        """What its quotient is made of: that of its unit times the input, for each example, and that of the penalty."""
         assert block.matrix.right is not None
-        terms = slopes * block.matrix.right[:, block.first_column + self.index[1]]
         penalty = float(block.slope * block.weights[self.index] + block.constant) if block.weights is not None else 0.0
-        product, size = float(terms.sum()) + penalty, float(np.abs(terms).sum()) + abs(penalty)
-        # What underflows is no disagreement.
-        if abs(product - own) <= _AGREEMENT * max(size, abs(own)) + np.finfo(np.float64).tiny / steps.step:
-            return None
-        return (
-            f"the quotient of {self.name}[{format_index(self.index)}] is {own!r} when it is perturbed on its own, but "
-            f"{product!r} from its unit's pre-activations; the check would compare with the wrong gradient"
-        )
+        result: Array = slopes * block.matrix.right[:, block.first_column + self.index[1]]
+        return result, penalty
 
 
 def _guard(problem: Problem, numeric: Mapping[int, UnitQuotients], steps: Steps, seed: int) -> None:
@@ -173,22 +174,37 @@ def _guard(problem: Problem, numeric: Mapping[int, UnitQuotients], steps: Steps,
     own = problem.quotients(Chunk(tuple(map(tuple, stacks))), steps.scheme, steps.step).values[0]
     for entry, quotient in zip(entries, own.tolist(), strict=True):
         slopes = numeric[problem.layer_of(entry.name)].of_unit(entry.index[0])
-        if entry.disagreement(blocks[entry.name], slopes, quotient, steps) is not None:
-            _guard_finely(problem, entry, blocks[entry.name], steps.shrunk())
+        terms, penalty = entry.terms(blocks[entry.name], slopes)
+        gap = abs(float(terms.sum()) + penalty - quotient)
+        if gap > _allowed(terms, penalty, quotient, steps):
+            _guard_finely(problem, entry, blocks[entry.name], steps, gap)
 
 
-def _guard_finely(problem: Problem, entry: _Guarded, block: BlockMatrix, steps: Steps) -> None:
+def _allowed(terms: Array, penalty: float, own: float, steps: Steps) -> float:
+    """How far a quotient may be from the sum of these terms; what underflows is no disagreement."""
+    size = float(np.abs(terms).sum()) + abs(penalty)
+    return _AGREEMENT * max(size, abs(own)) + float(np.finfo(np.float64).tiny) / steps.step
+
+
+def _guard_finely(problem: Problem, entry: _Guarded, block: BlockMatrix, steps: Steps, gap: float) -> None:
     """The same for one entry with a step so small that it does not matter whether a parameter takes it or a pre-activation.
 
-    Nor is a kink crossed by one and not by the other, but for a kink at the very point, where the two may take different sides.
+    At a kink the two may still take different sides, so there the quotient is held against both of each example. And what
+    vanishes with the step, as the coarse `gap` does, is no disagreement.
     """
+    finer = steps.shrunk()
     row = entry.index[0]
     unit = Chunk(((Run(problem.layer_of(entry.name), row, row + 1),),), examples=(0, problem.examples))
-    of_unit = problem.quotients(unit, steps.scheme, steps.step)
-    own = problem.quotients(problem.chunk_of(entry.name, entry.index), steps.scheme, steps.step)
-    if of_unit.crossings.any() or own.crossings.any():
-        return
-    finer = problem.penalised(entry.name, block.matrix, steps.scheme, steps.step)
-    disagreement = entry.disagreement(finer, of_unit.values[:, 0], float(own.values[0, 0]), steps)
-    if disagreement:
-        raise OracleError(disagreement)
+    own = float(problem.quotients(problem.chunk_of(entry.name, entry.index), finer.scheme, finer.step).values[0, 0])
+    penalised = problem.penalised(entry.name, block.matrix, finer.scheme, finer.step)
+    sides = []
+    for scheme in (finer.scheme, FORWARD, BACKWARD):
+        terms, penalty = entry.terms(penalised, problem.quotients(unit, scheme, finer.step).values[:, 0])
+        sides.append(terms)
+    low, high = (float(side(sides, axis=0).sum()) + penalty for side in (np.min, np.max))
+    slack = _allowed(np.max(np.abs(sides), axis=0), penalty, own, finer) + 4.0 * finer.step / steps.step * gap
+    if not low - slack <= own <= high + slack:
+        raise OracleError(
+            f"the quotient of {entry.name}[{format_index(entry.index)}] is {own!r} when it is perturbed on its own, but "
+            f"{float(sides[0].sum()) + penalty!r} from its unit's pre-activations; the check would compare with the wrong one"
+        )

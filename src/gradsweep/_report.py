@@ -29,7 +29,7 @@ class Report:
         In the order of the parameters.
     numeric : mapping of str to array
         The numeric gradient, by the names of the parameters; read-only. In the mode ``"neurons"`` each block is formed when it is
-        asked for.
+        asked for; with a penalty that takes the weights once more, and is an InputError if they have been changed meanwhile.
     mode : str
         ``"sweep"``, ``"batched"`` or ``"neurons"``.
     reason : str
@@ -46,7 +46,7 @@ class Report:
     seconds : float
         Duration of the whole check.
     crossed : int
-        Parameters whose step crossed a kink and that were looked at again with a smaller one.
+        Parameters, or units' pre-activations, whose step crossed a kink and that were looked at again with a smaller one.
     kinks : int
         Parameters at a kink. Accepted there is any gradient between the two one-sided slopes, and what a backward pass gives that
         takes either slope, or their mean, at all kinks.

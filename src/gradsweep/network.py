@@ -14,6 +14,9 @@ from gradsweep._parameters import format_index, read_array, read_numbers
 from gradsweep._schemes import known
 from gradsweep._types import Array
 
+# No dropout has a factor like this, and no step would be small enough for it.
+_LARGEST_FACTOR = 1e100
+
 
 class Network:
     """A dense network.
@@ -286,10 +289,11 @@ def _read_masks(masks: Sequence[ArrayLike | None] | None, units: tuple[int, ...]
             raise InputError(f"{name} has shape {given.shape}, but ({count}, examples) is needed")
         # A copy, for a mask that is drawn anew in place would be another one.
         values = np.array(read_array(given, name, given.shape))
-        wrong = np.argwhere(values < 0)
+        wrong = np.argwhere((values < 0) | (values > _LARGEST_FACTOR))
         if len(wrong):
             index = tuple(int(i) for i in wrong[0])
-            raise InputError(f"{name}[{format_index(index)}] is {values[index]}; a mask's entries must be at least 0")
+            limits = f"at least 0, and at most {_LARGEST_FACTOR:g}"
+            raise InputError(f"{name}[{format_index(index)}] is {values[index]}; a mask's entries must be {limits}")
         result.append(values)
     return tuple(result)
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradsweep import _dense, _rounding, kernels
 from gradsweep._costs._protocol import Chunk, Quotients, Run, Workload
@@ -34,6 +33,9 @@ _MOST_IN_CHUNK = 2**16
 # Fewest lanes that are worth a pass of their own: shorter rows are mostly overhead, whatever the cache.
 _FEWEST = 32
 
+
+# What an output of a softmax is beyond that of another loss, in changes of an activation.
+_SOFTMAX = 4
 
 # What a piece of a row of lanes is, counted in rows.
 _PIECE = 0.1
@@ -107,6 +109,7 @@ class NetworkProblem:
         if self._loss_code == losses.SOFTMAX_CROSS_ENTROPY:
             self._single_base = np.empty_like(self._loss_base)
             losses.evaluate_single(pre_activations[-1], self._labels, self._single_base)
+        self._make_tables()
         #: Cost at the base point, by the kernels.
         self.loss = float(each.sum() / examples) + _dense.penalty(layers, l2, examples)
 
@@ -159,16 +162,19 @@ class NetworkProblem:
             chosen = (first, min(first + examples, self.examples)) if units else None
             count = chosen[1] - chosen[0] if chosen else self.examples
             stacks: list[tuple[Run, ...]] = []
-            work = held = 0
+            work = held = lanes = width = 0
             for stack in self._stacks(steps, layers, stacked=stacked, units=units):
                 more = count * sum(run.size * self._tail_work(run.layer) for run in stack)
-                size = sum(run.size for run in stack)
-                if stacks and (work + more > _WORK or held + size > _MOST_IN_CHUNK):
+                size, wide = sum(run.size for run in stack), self._stored_width(stack[0].layer)
+                # A chunk has one room for all of its stacks: long rows of a narrow layer do not go with those of a wide one.
+                room = max(lanes, size * steps) * max(width, wide)
+                crowded = room > 2 * _cells() and room > size * steps * wide
+                if stacks and (work + more > _WORK or held + size > _MOST_IN_CHUNK or crowded):
                     yield Chunk(tuple(stacks), chosen)
-                    stacks, work, held = [], 0, 0
+                    stacks, work, held, lanes, width = [], 0, 0, 0, 0
                 stacks.append(stack)
-                work += more
-                held += size
+                work, held = work + more, held + size
+                lanes, width = max(lanes, size * steps), max(width, wide)
             if stacks:
                 yield Chunk(tuple(stacks), chosen)
 
@@ -231,7 +237,9 @@ class NetworkProblem:
             count = self._sizes[layer + 1] if units else self._sizes[layer + 1] * (self._sizes[layer] + 1)
             tail = self._sizes[layer + 1 :]
             stacks = count / self._most_together(layer, steps)
-            changes += steps * count * (1 + sum(tail[1:]))
+            # A softmax's outputs are gone through some times.
+            outputs = _SOFTMAX * tail[-1] if self._loss_code == losses.SOFTMAX_CROSS_ENTROPY and len(tail) > 1 else 0
+            changes += steps * count * (1 + sum(tail[1:]) + outputs)
             products += 2 * steps * count * sum(before * after for before, after in itertools.pairwise(tail[1:]))
             # A stack's rows are those of all layers from its first one on. Stacks of several layers are full, but for the last.
             rows += (stacks if stacked or units else -(-stacks // 1)) * (1 + sum(tail[1:]))
@@ -309,33 +317,33 @@ class NetworkProblem:
             self._add_penalty(chunk, scheme, step, values[0])
         return Quotients(values, crossings if self._kinked else np.zeros_like(values))
 
-    @functools.cached_property
-    def _table(self) -> NDArray[np.int64]:
-        """Sizes, activations and addresses, for `dense.quotients`."""
-        table = np.zeros((len(self.layers) + 1, dense.FIELDS), dtype=np.int64)
+    def _make_tables(self) -> None:
+        """Write down sizes, activations and addresses, for `dense.quotients`; once with units in the place of parameters.
+
+        Before any worker can ask for them: two of them making the same array would leave a table with the address of one that is
+        gone, since a cached property is not locked.
+        """
+        self._ones = np.ones(self.examples)
+        self._table = np.zeros((len(self.layers) + 1, dense.FIELDS), dtype=np.int64)
         for index, layer in enumerate(self.layers):
             units, before = layer.weights.shape
             addresses = (_address(array) for array in (layer.weights, self._bases[index], self._inputs[index]))
-            table[index] = units, before, self._codes[index], *addresses, before + 1
+            self._table[index] = units, before, self._codes[index], *addresses, before + 1
         loss = (_address(array) for array in (self._labels, self._loss_base, self._single_base))
-        table[-1, :6] = self._sizes[-1], self.examples, self._loss_code, *loss
-        return table
-
-    @functools.cached_property
-    def _unit_table(self) -> NDArray[np.int64]:
-        """The same, where the only input of each layer is a 1: its parameters are the pre-activations themselves."""
-        table = self._table.copy()
-        table[:-1, dense.INPUTS] = _address(self._ones)
-        table[:-1, dense.COLUMNS] = 1
-        return table
-
-    @functools.cached_property
-    def _ones(self) -> Array:
-        return np.ones(self.examples)
+        self._table[-1, :6] = self._sizes[-1], self.examples, self._loss_code, *loss
+        # The only input of each layer is a 1: its parameters are the pre-activations themselves.
+        self._unit_table = self._table.copy()
+        self._unit_table[:-1, dense.INPUTS] = _address(self._ones)
+        self._unit_table[:-1, dense.COLUMNS] = 1
 
     def __getstate__(self) -> dict[str, Any]:
         """State for pickle: addresses are worth nothing elsewhere."""
         return {name: value for name, value in self.__dict__.items() if name not in ("_table", "_unit_table")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what `__getstate__` made, and write down where it is."""
+        self.__dict__.update(state)
+        self._make_tables()
 
     def _add_penalty(self, chunk: Chunk, scheme: Scheme, step: float, values: Array) -> None:
         """Add the quotient of λ/(2m)·w² to that of each weight; biases are not penalised."""

@@ -194,7 +194,10 @@ def _notes(report: Report) -> list[str]:
             f"  precision: parameters or gradient are only as exact as {report.precision:.1e}; tolerance {report.tolerance:.1e}"
         )
     if report.crossed:
-        notes.append(f"  {format_size(report.crossed, 'parameter')} crossed a kink and were perturbed again, by less")
+        # Of units each example's pre-activation is perturbed on its own.
+        noun = "pre-activation" if report.mode == "neurons" else "parameter"
+        verb = "was" if report.crossed == 1 else "were"
+        notes.append(f"  {format_size(report.crossed, noun)} crossed a kink and {verb} perturbed again, by less")
     if report.kinks:
         notes.append(
             f"  {format_size(report.kinks, 'entry')} at a kink: accepted there is any value between the one-sided slopes,"
