@@ -314,7 +314,7 @@ def test_rooms_stay_small(monkeypatch: pytest.MonkeyPatch, layers: list[int]) ->
 @pytest.mark.parametrize("scheme", ["central", "forward"])
 @pytest.mark.parametrize("mode", MODES)
 def test_what_vanishes_with_the_step_is_no_gradient(mode: str, scheme: str) -> None:
-    """The first step of training: zero weights, and a class that does not occur. Second-order terms are all that is left there."""
+    """The first step of training: zero weights, and a class that does not occur. Second-order terms are all there is."""
     x = np.random.default_rng(0).standard_normal((4, 8))
     y = np.eye(3)[:, [0, 1, 0, 1, 1, 0, 0, 1]]
     linear = gradsweep.Network([4, 3], output="identity")

@@ -22,7 +22,7 @@ from gradsweep._types import Array
 from gradsweep.kernels import activations, dense, losses
 
 # Changes of an activation in one chunk: some milliseconds of work, which makes the hand-over to a worker negligible.
-_WORK = 2**24
+_WORK = 2**25
 
 # Parameters perturbed at once, at most: longer rows gain nothing.
 _MOST_PARAMETERS = 7680
