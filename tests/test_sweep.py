@@ -349,8 +349,8 @@ def test_chunks_cover_each_parameter_once() -> None:
 
 def test_units_of_many_examples_are_shared_out() -> None:
     """There is a quotient for each unit and example, so examples are cut, too; each pair is covered once."""
-    problem = Case([3, 70, 60, 50, 2], "tanh", 900, 86).problem
-    seen = np.zeros((4, 70, 900), dtype=int)
+    problem = Case([3, 70, 60, 50, 2], "tanh", 3000, 86).problem
+    seen = np.zeros((4, 70, 3000), dtype=int)
     chunks = list(problem.chunks(2, range(4), stacked=True, units=True))
     assert len({chunk.examples for chunk in chunks}) > 1
     for chunk in chunks:
