@@ -98,7 +98,9 @@ def quotients_of(
     return sweep(problem, steps, jobs, layers, stacked=mode == "batched")
 
 
-def differentiate(problem: Problem, plan: Plan, steps: Steps, jobs: int | None, seed: int) -> Mapping[int, LayerQuotients]:
+def differentiate(
+    problem: Problem, plan: Plan, steps: Steps, jobs: int | None, seed: int
+) -> tuple[Mapping[int, LayerQuotients], int]:
     """Numeric gradient of all layers, by plan.
 
     Parameters
@@ -116,8 +118,10 @@ def differentiate(problem: Problem, plan: Plan, steps: Steps, jobs: int | None, 
 
     Returns
     -------
-    mapping of int to ParameterQuotients or UnitQuotients
+    quotients : mapping of int to ParameterQuotients or UnitQuotients
         By layer.
+    evaluations : int
+        Changes of the cost that were computed.
 
     Raises
     ------
@@ -127,10 +131,11 @@ def differentiate(problem: Problem, plan: Plan, steps: Steps, jobs: int | None, 
     layers = range(len(problem.layer_shapes))
     workers = jobs if plan.worth_workers else 1
     if plan.mode != "neurons":
-        return quotients_of(problem, plan.mode, steps, workers, layers)
-    numeric = sweep_units(problem, steps, workers, layers)
-    _guard(problem, numeric, steps, seed)
-    return numeric
+        numeric = quotients_of(problem, plan.mode, steps, workers, layers)
+        return numeric, sum(layer.evaluations for layer in numeric.values())
+    units = sweep_units(problem, steps, workers, layers)
+    guarded = _guard(problem, units, steps, seed)
+    return units, sum(layer.evaluations for layer in units.values()) + guarded
 
 
 @dataclass(frozen=True)
@@ -156,8 +161,11 @@ class _Guarded:
         return result, penalty
 
 
-def _guard(problem: Problem, numeric: Mapping[int, UnitQuotients], steps: Steps, seed: int) -> None:
-    """Raise OracleError unless some entries of each block are what they are when their parameter is perturbed on its own."""
+def _guard(problem: Problem, numeric: Mapping[int, UnitQuotients], steps: Steps, seed: int) -> int:
+    """Raise OracleError unless some entries of each block are what they are when their parameter is perturbed on its own.
+
+    Returns how many changes of the cost that took.
+    """
     generator = np.random.default_rng(seed)
     blocks = {name: numeric[problem.layer_of(name)].block(name) for name in problem.shapes}
     # One of each layer's weights go through the network together, or of its biases: single lanes would be mostly overhead.
@@ -178,6 +186,7 @@ def _guard(problem: Problem, numeric: Mapping[int, UnitQuotients], steps: Steps,
         gap = abs(float(terms.sum()) + penalty - quotient)
         if gap > _allowed(terms, penalty, quotient, steps):
             _guard_finely(problem, entry, blocks[entry.name], steps, gap)
+    return len(entries) * len(steps.scheme.offsets)
 
 
 def _allowed(terms: Array, penalty: float, own: float, steps: Steps) -> float:
