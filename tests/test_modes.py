@@ -18,7 +18,7 @@ import gradsweep
 from gradsweep import _machine, _planning, kernels
 from gradsweep._costs._network_problem import NetworkProblem
 from gradsweep._errors import InputError, OracleError
-from gradsweep._sweep import UnitQuotients
+from gradsweep._sweep import Steps, UnitQuotients
 
 MODES = ["sweep", "batched", "neurons"]
 NAMES = list(naive.ACTIVATIONS)
@@ -485,9 +485,9 @@ def test_masks_of_other_data() -> None:
 # ---- planning ------------------------------------------------------------------------------------------------------------
 
 
-def planned(case: Case, mode: str = "auto") -> _planning.Plan:
+def planned(case: Case, mode: str = "auto", step: float = 1e-7) -> _planning.Plan:
     problem = case.network.cost(case.x, case.y).prepare(case.params)
-    return _planning.make_plan(problem, mode, gradsweep._schemes.find_scheme("central"))
+    return _planning.make_plan(problem, mode, Steps(gradsweep._schemes.find_scheme("central"), step, step))
 
 
 FAST = _machine.Machine(change=2e-10, product=1.2e-11, row=1e-7, chunk=3e-5, comparison=2e-10, weight=5e-10)
@@ -522,6 +522,15 @@ def test_auto_takes_the_most_direct_mode_that_is_fast_enough(speed: Any) -> None
     assert slow.reason.endswith("(mode='sweep')")
     assert planned(wide, "sweep").seconds > 10.0
     assert planned(wide, "sweep").reason == ""
+
+
+def test_large_steps_are_known_to_be_slow(speed: Any) -> None:
+    """They take the full forms: exponentials in the place of power series. A relu has no other form."""
+    for name, least in (("tanh", 20.0), ("gelu", 100.0)):
+        case = make([50, 200, 100, 1], [name, name], 3, 33)
+        assert planned(case, "sweep", 0.1).seconds > least * planned(case, "sweep").seconds
+    case = make([50, 200, 100, 1], ["relu", "relu"], 3, 33, output="identity")
+    assert planned(case, "sweep", 0.1).seconds == planned(case, "sweep").seconds
 
 
 def test_the_report_says_which_mode_and_why(speed: Any) -> None:

@@ -144,7 +144,7 @@ def _check(problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: _Se
     step = usual if settings.step is None else settings.step
     # The finer one is so small that no truncation is left, however large the step that was asked for.
     steps = Steps(settings.scheme, step, min(step, usual) * FINER)
-    plan = make_plan(problem, settings.mode, settings.scheme)
+    plan = make_plan(problem, settings.mode, steps)
     # The numeric side is complete before the gradient under test is looked at.
     numeric, evaluations = differentiate(problem, plan, steps, settings.jobs, settings.seed)
     judge = _Judge(problem, analytic, numeric, plan, steps, tolerance, exactness)

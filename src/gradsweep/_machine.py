@@ -25,6 +25,9 @@ from gradsweep._verdict import Sides, compare
 # The number is raised when the constants come to mean something else.
 _FILE = "machine-1.json"
 
+# ε of the measurements, small enough for the power series.
+_STEP = 1e-7
+
 # Runs of each measurement, of which the fastest counts: others were disturbed.
 _REPEATS = 5
 
@@ -106,14 +109,14 @@ def _measure() -> Machine:
     """Time small networks in which one kind of work outweighs the others, each less what the ones before it account for."""
     chunk = _fastest(functools.partial(_sweep_all, _problem([1, 1], 1)))
     wide = _problem([3000, 2, 512, 1], 4)
-    counted = wide.workload(2)
+    counted = wide.workload(2, _STEP)
     change = max(_fastest(functools.partial(_sweep_all, wide)) - chunk * counted.chunks, 0.0) / counted.changes
     narrow = _problem([3] * 40, 2)
-    counted = narrow.workload(2)
+    counted = narrow.workload(2, _STEP)
     rest = _fastest(functools.partial(_sweep_all, narrow)) - chunk * counted.chunks - change * counted.changes
     row = max(rest / counted.rows, 1e-9)
     deep = _problem([48] * 6, 2)
-    counted = deep.workload(2)
+    counted = deep.workload(2, _STEP)
     rest = _fastest(functools.partial(_sweep_all, deep)) - chunk * counted.chunks - change * counted.changes - row * counted.rows
     # Never less than a processor could do, however the measurements were disturbed.
     product = max(rest / counted.products, 1e-12)
@@ -139,7 +142,7 @@ def _problem(layers: list[int], examples: int) -> Problem:
 
 def _sweep_all(problem: Problem) -> None:
     for chunk in problem.chunks(2, range(len(problem.layer_shapes))):
-        problem.quotients(chunk, CENTRAL, 1e-7)
+        problem.quotients(chunk, CENTRAL, _STEP)
 
 
 def _fastest(call: Callable[[], object]) -> float:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gradsweep._costs._protocol import Problem, Workload
-from gradsweep._schemes import Scheme
+from gradsweep._sweep import Steps
 
 #: The modes that can be asked for.
 MODES = ("auto", "sweep", "batched", "neurons")
@@ -47,7 +47,7 @@ class Plan:
     worth_workers: bool
 
 
-def make_plan(problem: Problem, mode: str, scheme: Scheme) -> Plan:
+def make_plan(problem: Problem, mode: str, steps: Steps) -> Plan:
     """Choose the most direct mode that is predicted to take less than ten seconds.
 
     Parameters
@@ -56,8 +56,8 @@ def make_plan(problem: Problem, mode: str, scheme: Scheme) -> Plan:
         The cost.
     mode : str
         One of `MODES`; any but ``"auto"`` is taken as it is.
-    scheme : Scheme
-        Steps and weights.
+    steps : Steps
+        Scheme and step.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def make_plan(problem: Problem, mode: str, scheme: Scheme) -> Plan:
     from gradsweep._machine import machine
 
     def workload(name: str) -> Workload:
-        return problem.workload(len(scheme.offsets), **_CUTS[name])
+        return problem.workload(len(steps.scheme.offsets), steps.step, **_CUTS[name])
 
     reason = ""
     if mode == "auto":

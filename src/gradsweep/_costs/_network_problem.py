@@ -34,8 +34,11 @@ _MOST_IN_CHUNK = 2**16
 _FEWEST = 32
 
 
-# What an output of a softmax is beyond that of another loss, in changes of an activation.
-_SOFTMAX = 4
+# What an output of a softmax costs, in changes of an activation.
+_SOFTMAX = 5.0
+
+# What a change by the full form costs, in changes by power series: exponentials one by one, for gelu a quadrature.
+_FULL_FORMS = {"tanh": 150.0, "sigmoid": 150.0, "softplus": 200.0, "silu": 200.0, "gelu_tanh": 200.0, "gelu": 1000.0}
 
 # What a piece of a row of lanes is, counted in rows.
 _PIECE = 0.1
@@ -217,13 +220,15 @@ class NetworkProblem:
         # A product over lanes costs about a tenth of an activation.
         return 1 + sum(tail[1:]) + products // 10
 
-    def workload(self, steps: int, *, stacked: bool = False, units: bool = False) -> Workload:
+    def workload(self, steps: int, step: float, *, stacked: bool = False, units: bool = False) -> Workload:
         """How much work the chunks of `chunks` are, of all layers.
 
         Parameters
         ----------
         steps : int
             How many steps the scheme takes.
+        step : float
+            ε: a large one takes the full difference forms, which are slower than their power series.
         stacked, units : bool, default: False
             As for `chunks`.
 
@@ -232,14 +237,18 @@ class NetworkProblem:
         Workload
             Estimated from the sizes of the layers, without a look at the chunks.
         """
+        large = step * (1.0 if units else max(1.0, self.largest_input)) > activations.SMALL
+        costs = [_FULL_FORMS.get(layer.activation, 1.0) if large else 1.0 for layer in self.layers]
+        # A softmax's outputs are gone through some times.
+        softmax = _SOFTMAX if self._loss_code == losses.SOFTMAX_CROSS_ENTROPY else 1.0
+        costs[-1] = _FULL_FORMS["softplus"] if large and self._loss != "squared_error" else softmax
+        dear = [cost * units for cost, units in zip(costs, self._sizes[1:], strict=True)]
         changes = products = rows = work = 0.0
         for layer in range(len(self.layers)):
             count = self._sizes[layer + 1] if units else self._sizes[layer + 1] * (self._sizes[layer] + 1)
             tail = self._sizes[layer + 1 :]
             stacks = count / self._most_together(layer, steps)
-            # A softmax's outputs are gone through some times.
-            outputs = _SOFTMAX * tail[-1] if self._loss_code == losses.SOFTMAX_CROSS_ENTROPY and len(tail) > 1 else 0
-            changes += steps * count * (1 + sum(tail[1:]) + outputs)
+            changes += steps * count * (costs[layer] + sum(dear[layer + 1 :]))
             products += 2 * steps * count * sum(before * after for before, after in itertools.pairwise(tail[1:]))
             # A stack's rows are those of all layers from its first one on. Stacks of several layers are full, but for the last.
             rows += (stacks if stacked or units else -(-stacks // 1)) * (1 + sum(tail[1:]))

@@ -174,7 +174,7 @@ class Problem(Protocol):
     def chunks(self, steps: int, layers: Iterable[int], *, stacked: bool = False, units: bool = False) -> Iterator[Chunk]:
         """Chunks that cover every parameter, or every unit, of some layers once, generated in order."""
 
-    def workload(self, steps: int, *, stacked: bool = False, units: bool = False) -> Workload:
+    def workload(self, steps: int, step: float, *, stacked: bool = False, units: bool = False) -> Workload:
         """How much work these chunks are."""
 
     def chunk_of(self, name: str, index: tuple[int, int]) -> Chunk:
