@@ -54,14 +54,16 @@ def _rounding(
     error = loss.rounding(output, y, z_errors[-1]) + least
     factors: list[tuple[Array, Array | None]] = []
     for index in range(len(layers) - 1, -1, -1):
-        left, right = _bordered(error + _growth(examples) * np.abs(dz[index]), done.inputs[index], 1.0)
+        parts = [((error + _growth(examples) * np.abs(dz[index])) / examples, done.inputs[index], 1.0)]
         if index:  # the data themselves are exact
-            more = _bordered(np.abs(dz[index]), input_errors[index], 0.0)
-            left, right = np.hstack([left, more[0]]), np.vstack([right, more[1]])
-        left, right = _finite(left / examples), _finite(right)
+            parts.append((np.abs(dz[index]) / examples, input_errors[index], 0.0))
+        units, columns = dz[index].shape[0], done.inputs[index].shape[0] + 1
         # With more examples than units and inputs the product is the smaller one.
-        small = left.shape[0] * right.shape[1] < left.size + right.size
-        factors.append((left @ right, None) if small else (left, right))
+        if units * columns < (units + columns) * examples * len(parts):
+            factors.append((sum((_product(*part) for part in parts), np.zeros((units, columns))), None))
+        else:
+            lefts, rights = zip(*(_bordered(*part) for part in parts), strict=True)
+            factors.append((np.hstack(lefts), np.vstack(rights)))
         if index:
             weights = layers[index].weights
             passed_on = _quadrature(weights, np.hypot(error, _growth(weights.shape[0]) * dz[index]), backward=True)
@@ -85,7 +87,16 @@ def _bordered(left: Array, inputs: Array, bias_input: float) -> tuple[Array, Arr
     right = np.empty((inputs.shape[1], inputs.shape[0] + 1))
     np.abs(inputs.T, out=right[:, :-1])
     right[:, -1] = bias_input
-    return left, right
+    return _finite(left), _finite(right)
+
+
+def _product(left: Array, inputs: Array, bias_input: float) -> Array:
+    """The product of these factors, without a transposed copy of the inputs."""
+    left = _finite(left)
+    product = np.empty((left.shape[0], inputs.shape[0] + 1))
+    product[:, :-1] = left @ _finite(np.abs(inputs)).T
+    product[:, -1] = bias_input * left.sum(axis=1)
+    return product
 
 
 def _forward_rounding(
