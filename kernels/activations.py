@@ -28,7 +28,7 @@ How the file is laid out, and why:
     computes them once, from the recurrences of the functions' differential equations. c₁ = f'(z) is a product of positive
     numbers: 1 − tanh² has no digits left in saturation. This is where all the time goes: five packed FMA a value.
 (c) `change` does a whole row of lanes that share their base. To add an activation: a number and a name below, a branch in
-    `evaluate` and one in `_full`.
+    `_value`, one in `evaluate` and one in `_full`; and a line in the table of `_dense`.
 
 A row is given as the flat memory of its array, its first place there and its number of lanes, the last two unsigned. A slice
 would be an object whose references are counted for every row, and a signed index might be negative, which Numba must

@@ -76,7 +76,7 @@ def check(
     jobs : int, optional
         Number of workers as joblib's ``n_jobs``; by default what an active ``joblib.parallel_config`` says, else one.
     seed : int, default: 0
-        Chooses the perturbations at which the kernels are held against the plain cost.
+        Chooses the perturbations at which the kernels are held against the plain cost, and the entries that guard products.
 
     Returns
     -------

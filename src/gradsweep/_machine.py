@@ -110,22 +110,22 @@ def _measure() -> Machine:
     chunk = _fastest(functools.partial(_sweep_all, _problem([1, 1], 1)))
     wide = _problem([3000, 2, 512, 1], 4)
     counted = wide.workload(2, _STEP)
-    change = max(_fastest(functools.partial(_sweep_all, wide)) - chunk * counted.chunks, 0.0) / counted.changes
+    # Nothing takes less than the least, however the measurements were disturbed.
+    change = max((_fastest(functools.partial(_sweep_all, wide)) - chunk * counted.chunks) / counted.changes, _LEAST)
     narrow = _problem([3] * 40, 2)
     counted = narrow.workload(2, _STEP)
     rest = _fastest(functools.partial(_sweep_all, narrow)) - chunk * counted.chunks - change * counted.changes
-    row = max(rest / counted.rows, 1e-9)
+    row = max(rest / counted.rows, _LEAST)
     deep = _problem([48] * 6, 2)
     counted = deep.workload(2, _STEP)
     rest = _fastest(functools.partial(_sweep_all, deep)) - chunk * counted.chunks - change * counted.changes - row * counted.rows
-    # Never less than a processor could do, however the measurements were disturbed.
-    product = max(rest / counted.products, 1e-12)
+    product = rest / counted.products
     values = np.random.default_rng(0).standard_normal((256, 1024))
     weight = _fastest(lambda: values @ values[:2].T) / values.size
     left, right = np.full((256, 8), 1e-3), np.full((8, 1024), 1e-3)
     block = BlockMatrix(Matrix(left=left, right=right), 0, 1024)
     comparison = _fastest(lambda: compare(Sides("W", values, block, block), 0.5)) / (values.size * (8.0 + 16.0))
-    return Machine(max(change, 1e-12), product, row, chunk, comparison, weight)
+    return Machine(*(min(max(value, _LEAST), _MOST) for value in (change, product, row, chunk, comparison, weight)))
 
 
 def _problem(layers: list[int], examples: int) -> Problem:
@@ -145,12 +145,15 @@ def _sweep_all(problem: Problem) -> None:
         problem.quotients(chunk, CENTRAL, _STEP)
 
 
+# The time of this thread alone: what others do meanwhile says nothing of this machine. Some systems count it in hundredths.
+_clock = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-6 else time.perf_counter
+
+
 def _fastest(call: Callable[[], object]) -> float:
     call()
     seconds = []
     for _ in range(_REPEATS):
-        # Of this thread alone: what others do meanwhile says nothing of this machine.
-        begun = time.thread_time()
+        begun = _clock()
         call()
-        seconds.append(time.thread_time() - begun)
+        seconds.append(_clock() - begun)
     return min(seconds)

@@ -2,7 +2,8 @@
 
 import functools
 import itertools
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -207,7 +208,7 @@ LayerQuotients = ParameterQuotients | UnitQuotients
 
 
 def sweep(
-    problem: Problem, steps: Steps, jobs: int | None, layers: Iterable[int] | None = None, *, stacked: bool = False
+    problem: Problem, steps: Steps, jobs: int | None, layers: Sequence[int], *, stacked: bool = False
 ) -> dict[int, ParameterQuotients]:
     """Numeric gradient, every parameter perturbed on its own.
 
@@ -219,8 +220,8 @@ def sweep(
         Scheme and steps.
     jobs : int or None
         Workers.
-    layers : iterable of int, optional
-        Of which layers; all by default.
+    layers : sequence of int
+        Of which layers, ascending.
     stacked : bool, default: False
         Whether perturbations of several layers go through the network together.
 
@@ -229,20 +230,16 @@ def sweep(
     dict of int to ParameterQuotients
         For each layer; the same bits for any number of workers.
     """
-    chosen = range(len(problem.layer_shapes)) if layers is None else list(layers)
-    found = {layer: _Layer(np.empty((1, int(np.prod(problem.layer_shapes[layer]))))) for layer in chosen}
-    _gather(problem, steps, problem.chunks(len(steps.scheme.offsets), chosen, stacked=stacked), jobs, found)
-    return {layer: ParameterQuotients(problem, layer, found[layer]) for layer in chosen}
+    found = {layer: _Layer(np.empty((1, math.prod(problem.layer_shapes[layer])))) for layer in layers}
+    _gather(problem, steps, problem.chunks(len(steps.scheme.offsets), layers, stacked=stacked), jobs, found)
+    return {layer: ParameterQuotients(problem, layer, found[layer]) for layer in layers}
 
 
-def sweep_units(
-    problem: Problem, steps: Steps, jobs: int | None, layers: Iterable[int] | None = None
-) -> dict[int, UnitQuotients]:
+def sweep_units(problem: Problem, steps: Steps, jobs: int | None, layers: Sequence[int]) -> dict[int, UnitQuotients]:
     """Numeric gradient, every pre-activation perturbed on its own; arguments and result as for `sweep`."""
-    chosen = range(len(problem.layer_shapes)) if layers is None else list(layers)
-    found = {layer: _Layer(np.empty((problem.examples, problem.layer_shapes[layer][0]))) for layer in chosen}
-    _gather(problem, steps, problem.chunks(len(steps.scheme.offsets), chosen, stacked=True, units=True), jobs, found)
-    return {layer: UnitQuotients(problem, layer, found[layer], steps) for layer in chosen}
+    found = {layer: _Layer(np.empty((problem.examples, problem.layer_shapes[layer][0]))) for layer in layers}
+    _gather(problem, steps, problem.chunks(len(steps.scheme.offsets), layers, stacked=True, units=True), jobs, found)
+    return {layer: UnitQuotients(problem, layer, found[layer], steps) for layer in layers}
 
 
 def _gather(problem: Problem, steps: Steps, chunks: Iterable[Chunk], jobs: int | None, found: dict[int, _Layer]) -> None:
@@ -258,6 +255,7 @@ def _gather(problem: Problem, steps: Steps, chunks: Iterable[Chunk], jobs: int |
                 _take_kinks(part.crossed, layer, piece, own, first)
             done += piece.size
         if part.crossed:
+            # Of the chunk as a whole, whose runs may be of several layers: only their sum over all layers is reported.
             some = found[next(part.chunk.runs).layer]
             some.crossed += part.crossed.count
             some.evaluations += part.crossed.evaluations

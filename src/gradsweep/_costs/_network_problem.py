@@ -1,4 +1,4 @@
-"""The sweep over a dense network's parameters, by compiled kernels.
+"""Difference quotients of a dense network, by compiled kernels: of its parameters, or of its units' pre-activations.
 
 Importing this module loads the kernels, or compiles them if need be; so it is imported when the first problem is made.
 """
@@ -33,12 +33,12 @@ _MOST_IN_CHUNK = 2**16
 # Fewest lanes that are worth a pass of their own: shorter rows are mostly overhead, whatever the cache.
 _FEWEST = 32
 
-
 # What an output of a softmax costs, in changes of an activation.
 _SOFTMAX = 5.0
 
-# What a change by the full form costs, in changes by power series: exponentials one by one, for gelu a quadrature.
-_FULL_FORMS = {"tanh": 150.0, "sigmoid": 150.0, "softplus": 200.0, "silu": 200.0, "gelu_tanh": 200.0, "gelu": 1000.0}
+# What a change by the full form costs, in changes by power series: exponentials one by one, or a quadrature.
+_FULL_FORM = 200.0
+_QUADRATURE = 1000.0
 
 # What a piece of a row of lanes is, counted in rows.
 _PIECE = 0.1
@@ -238,10 +238,10 @@ class NetworkProblem:
             Estimated from the sizes of the layers, without a look at the chunks.
         """
         large = step * (1.0 if units else max(1.0, self.largest_input)) > activations.SMALL
-        costs = [_FULL_FORMS.get(layer.activation, 1.0) if large else 1.0 for layer in self.layers]
+        costs = [_full_cost(layer.activation) if large else 1.0 for layer in self.layers]
         # A softmax's outputs are gone through some times.
         softmax = _SOFTMAX if self._loss_code == losses.SOFTMAX_CROSS_ENTROPY else 1.0
-        costs[-1] = _FULL_FORMS["softplus"] if large and self._loss != "squared_error" else softmax
+        costs[-1] = _FULL_FORM if large and self._loss != "squared_error" else softmax
         dear = [cost * units for cost, units in zip(costs, self._sizes[1:], strict=True)]
         changes = products = rows = work = 0.0
         for layer in range(len(self.layers)):
@@ -513,6 +513,13 @@ class _Rooms(threading.local):
 
 
 _rooms = _Rooms()
+
+
+def _full_cost(activation: str) -> float:
+    """What a change of an activation by its full form costs; straight pieces have no other."""
+    if activation == "identity" or activation in _dense.KINKS:
+        return 1.0
+    return _QUADRATURE if activation == "gelu" else _FULL_FORM
 
 
 def _address(array: Array) -> int:
