@@ -1,0 +1,111 @@
+"""Where a user's code leaves NumPy, so that differences cannot follow; and what it was doing at that point."""
+
+import dis
+import functools
+import linecache
+import os
+import sys
+from types import CodeType, FrameType
+from typing import NamedTuple
+
+_OURS = os.path.dirname(__file__)
+_PACKAGES = (_OURS + os.sep, os.sep + "numpy" + os.sep)
+
+
+class Departure(Exception):
+    """A user's code did something that differences cannot follow.
+
+    Parameters
+    ----------
+    what : str
+        What it did, as the beginning of a sentence.
+    advice : str, optional
+        How to write it so that they can.
+
+    Attributes
+    ----------
+    what, advice : str
+        As given.
+    where : str
+        File, line, function and text of the line that did it.
+    """
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        self.what, self.advice = what, advice
+        self.where = describe(users_frame())
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        """One sentence: what, where, and what to do about it."""
+        return f"{self.what} ({self.where})" + (f"; {self.advice}" if self.advice else "")
+
+
+def users_frame() -> FrameType | None:
+    """The innermost frame that is neither ours nor NumPy's."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and any(package in frame.f_code.co_filename for package in _PACKAGES):
+        frame = frame.f_back
+    return frame
+
+
+def describe(frame: FrameType | None, line: int | None = None) -> str:
+    """File, line, function and text of the line at which a frame is."""
+    if frame is None:
+        return "at an unknown place"
+    number = frame.f_lineno if line is None else line
+    name = frame.f_code.co_filename
+    text = linecache.getline(name, number, frame.f_globals).strip()
+    shown = name if name.startswith("<") else os.path.basename(name)
+    return f"{shown}, line {number}, in {frame.f_code.co_name}" + (f": {text}" if text else "")
+
+
+class Doing(NamedTuple):
+    """What a frame is doing.
+
+    Attributes
+    ----------
+    operation : str
+        ``"call"``, ``"assignment"``, ``"operator"`` or ``""``.
+    name : str
+        Of a call of a method or of an attribute of a module: its name.
+    """
+
+    operation: str
+    name: str
+
+
+def doing(frame: FrameType) -> Doing:
+    """What a frame is doing at this moment: of Python's bytecode, so that no source is needed."""
+    return _instructions(frame.f_code).get(frame.f_lasti, Doing("", ""))
+
+
+@functools.lru_cache(maxsize=256)
+def _instructions(code: CodeType) -> dict[int, Doing]:
+    listed = list(dis.get_instructions(code))
+    loads = [each for each in listed if each.opname in ("LOAD_METHOD", "LOAD_ATTR") and each.positions is not None]
+    result = {}
+    for instruction in listed:
+        if instruction.opname in ("STORE_SUBSCR", "STORE_SLICE"):
+            result[instruction.offset] = Doing("assignment", "")
+        elif instruction.opname == "BINARY_OP":
+            result[instruction.offset] = Doing("operator", "")
+        elif instruction.opname.startswith(("CALL", "PRECALL")):
+            result[instruction.offset] = Doing("call", _called(instruction, loads))
+    return result
+
+
+def _called(call: dis.Instruction, loads: list[dis.Instruction]) -> str:
+    """Name of the attribute that is called: the last one that is loaded from where the call's text begins."""
+    place = call.positions
+    if place is None or place.lineno is None or place.end_lineno is None:
+        return ""
+    end = (place.end_lineno, place.end_col_offset or 0)
+    candidates = [
+        ((load.positions.end_lineno, load.positions.end_col_offset or 0), str(load.argval))
+        for load in loads
+        if load.positions is not None
+        and (load.positions.lineno, load.positions.col_offset) == (place.lineno, place.col_offset)
+        and load.positions.end_lineno is not None
+        and (load.positions.end_lineno, load.positions.end_col_offset or 0) < end
+    ]
+    return max(candidates)[1] if candidates else ""

@@ -1,0 +1,142 @@
+"""Which difference form belongs to which NumPy function of elements; comparisons; and the form of all others."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._differences import _kinks
+from gradsweep._differences._elementary import BINARY, UNARY
+from gradsweep._differences._lanes import Lanes
+from gradsweep._differences._varying import ElementForm, Operand, Varying, apply, base_of, lanes_of, real
+from gradsweep._types import Array
+
+#: Decided by the base values. A lane that would have decided otherwise is counted.
+COMPARISONS = (np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal)
+
+#: Facts about a value that no small change alters, unless it is there already.
+PREDICATES = (np.isnan, np.isfinite, np.isinf, np.signbit, np.logical_not)
+
+
+def _unary(form: Callable[[Array, Array, Array], Array]) -> ElementForm:
+    def change(lanes: Lanes, bases: Sequence[Array], value: Array, changes: Sequence[Array | None]) -> Array:
+        assert changes[0] is not None
+        return form(bases[0], value, changes[0])
+
+    return change
+
+
+def _binary(form: Callable[[Array, Array, Array, Array | None, Array | None], Array]) -> ElementForm:
+    def change(lanes: Lanes, bases: Sequence[Array], value: Array, changes: Sequence[Array | None]) -> Array:
+        return form(bases[0], bases[1], value, changes[0], changes[1])
+
+    return change
+
+
+_FORMS: dict[Any, ElementForm] = {
+    **{ufunc: _unary(form) for ufunc, form in UNARY.items()},
+    **{ufunc: _binary(form) for ufunc, form in BINARY.items()},
+    np.absolute: _kinks.absolute,
+    np.fabs: _kinks.absolute,
+    np.maximum: _kinks.maximum,
+    np.minimum: _kinks.minimum,
+    np.fmax: _kinks.maximum,
+    np.fmin: _kinks.minimum,
+    **{step: _kinks.steps(step) for step in (np.sign, np.floor, np.ceil, np.rint, np.trunc)},
+}
+
+#: Of real numbers the rest is linear in the real and the imaginary part, or holds for both.
+_COMPLEX = (np.add, np.subtract, np.multiply, np.divide, np.negative, np.positive, np.square, np.conjugate)
+
+
+def elementwise(ufunc: np.ufunc, operands: Sequence[Operand]) -> "Varying | NDArray[Any]":
+    """Apply a NumPy function of elements.
+
+    Parameters
+    ----------
+    ufunc : ufunc
+        With one result and no core dimensions.
+    operands : sequence of Varying or array
+        At least one varies.
+
+    Returns
+    -------
+    Varying, or array of bool
+        The latter for comparisons and predicates.
+    """
+    if ufunc in COMPARISONS:
+        return compare(ufunc, operands)
+    if ufunc in PREDICATES or ufunc in (np.logical_and, np.logical_or, np.logical_xor):
+        return _decide(ufunc, operands)
+    value = ufunc(*(base_of(operand) for operand in operands))
+    form = _FORMS.get(ufunc)
+    if form is None or (np.asarray(value).dtype.kind == "c" and ufunc not in _COMPLEX):
+        form = functools.partial(_general, ufunc)
+    result = apply(form, value, operands)
+    return _with_slack(ufunc, operands, result) if result.lanes.jitter else result
+
+
+def compare(ufunc: np.ufunc, operands: Sequence[Operand]) -> NDArray[Any]:
+    """Compare two values by their bases; count lanes that would have decided otherwise."""
+    first, second = operands
+    lanes = lanes_of(operands)
+    bases = [base_of(operand) for operand in operands]
+    decided: NDArray[Any] = np.asarray(ufunc(*bases))
+    difference = elementwise(np.subtract, operands) if all(base.dtype.kind in "biuf" for base in bases) else None
+    if not isinstance(difference, Varying):
+        return decided
+    if isinstance(first, Varying) and isinstance(second, Varying) and first.change is second.change:
+        return decided
+    lead, change = difference.base[..., np.newaxis], difference.dense
+    if not lanes.jitter and (np.abs(change).max(axis=-1, initial=0.0) < np.abs(difference.base)).all():
+        return decided
+    flipped = _kinks.order(lanes, lead, change)
+    if lanes.decide:
+        with np.errstate(all="ignore"):
+            return np.asarray(ufunc((lead + change)[..., 0], 0.0))
+    if lanes.ties == "second":
+        # Of equal values the other side: what is true of them becomes false, and the reverse.
+        return np.where(flipped.any(axis=-1), ~decided, decided)
+    return decided
+
+
+def _decide(ufunc: np.ufunc, operands: Sequence[Operand]) -> NDArray[Any]:
+    """A truth about values, by their bases; lanes for which it is another are counted."""
+    lanes = lanes_of(operands)
+    decided = np.asarray(ufunc(*(base_of(operand) for operand in operands)))
+    shifted = [
+        operand.base[..., np.newaxis] + operand.dense if isinstance(operand, Varying) else operand[..., np.newaxis]
+        for operand in operands
+    ]
+    otherwise = ufunc(*shifted)
+    lanes.cross(np.broadcast_to(otherwise != decided[..., np.newaxis], (*decided.shape, lanes.count)))
+    return np.asarray(otherwise[..., 0]) if lanes.decide else decided
+
+
+def _general(ufunc: np.ufunc, lanes: Lanes, bases: Sequence[Array], value: Array, changes: Sequence[Array | None]) -> Array:
+    """f(z + δ) − f(z): right for any function, with the textbook's cancellation."""
+    shifted = [base if change is None else base + change for base, change in zip(bases, changes, strict=True)]
+    change: Array = ufunc(*shifted) - value
+    return change + lanes.rounding(np.broadcast_to(np.abs(value), change.shape))
+
+
+def _with_slack(ufunc: np.ufunc, operands: Sequence[Operand], result: Varying) -> Varying:
+    """Jitter for what backward passes compute from rounded results, where the exact slope is smaller than their rounding.
+
+    tanh: 1 − t², with an error of the rounding of t². 1 + e with e = exp(−z), as in the logistic function s: s·(1 − s), where the sum
+    has lost the digits of e.
+    """
+    if ufunc is np.exp:
+        return replace(result, exponential=True)
+    slack: Array | float = 0.0
+    if ufunc is np.tanh and isinstance(operands[0], Varying):
+        slack = result.lanes.slack(np.abs(operands[0].dense) * real(result.base)[..., np.newaxis] ** 2)
+    elif ufunc in (np.add, np.subtract):
+        for operand in operands:
+            if isinstance(operand, Varying) and operand.exponential:
+                lost = np.abs(real(result.base)) / np.maximum(np.abs(real(operand.base)), np.finfo(np.float64).tiny)
+                slack = slack + result.lanes.slack(np.abs(operand.dense) * lost[..., np.newaxis])
+    return replace(result, change=result.dense + slack) if np.ndim(slack) else result

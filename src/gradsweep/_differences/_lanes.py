@@ -1,0 +1,94 @@
+"""What perturbations that go through a function together share: how many they are, and what they met on the way."""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._types import Array
+
+#: Whose side is taken where two values are equal: both branches of a kink, and the mean of their slopes.
+Ties = Literal["first", "second", "mean"]
+
+
+class Lanes:
+    """Perturbations that go through a function together.
+
+    Parameters
+    ----------
+    count : int
+        How many there are.
+    decide : bool, default: False
+        Whether comparisons and selections follow the perturbed values in the place of the base's. Of a single lane only.
+    ties : str, optional
+        If given, values whose order a lane would change count as equal, nothing crosses, and all lanes take this side: what a
+        backward pass gives that has one convention for every kink.
+    jitter : float, default: 0.0
+        If positive, every intermediate result, value and change, is multiplied by 1 ± up to this much, at random: the spread of
+        the results, scaled down to the rounding of the numbers, is what rounding may do to them.
+    exactness : float, default: 1.0
+        Rounding of float64 over that of the type whose rounding is simulated: what is computed here by subtracting values is
+        rounded as float64, however coarse the gradient is.
+    seed : int, default: 0
+        Of that jitter.
+
+    Attributes
+    ----------
+    crossings : array of int of shape (count,)
+        How many decisions each lane would have taken otherwise than the base values did.
+
+    References
+    ----------
+    D. S. Parker, "Monte Carlo arithmetic: exploiting randomness in floating-point arithmetic", UCLA CSD-970002, 1997.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        decide: bool = False,
+        ties: Ties | None = None,
+        jitter: float = 0.0,
+        exactness: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        if decide and count != 1:
+            raise ValueError(f"only a single lane can decide, not {count}")
+        self.count, self.decide, self.ties, self.jitter = count, decide, ties, jitter
+        self.crossings: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
+        #: Plain numbers that were made of values that change, which whoever made them may return: (number, value, where).
+        self.numbers: list[tuple[float, Any, str]] = []
+        self._exactness = exactness
+        self._generator = np.random.default_rng(seed)
+
+    def cross(self, where: NDArray[np.bool_]) -> None:
+        """Count decisions that lanes would have taken otherwise: array of shape (…, count)."""
+        if self.ties is None and not self.decide:
+            self.crossings += np.count_nonzero(where.reshape(-1, self.count), axis=0)
+
+    def note_number(self, number: float, value: Any, where: str) -> None:
+        """Remember a plain number that was made of a value that changes.
+
+        A function may end with ``return float(cost)``. If what it returns is this very object, its change is known all the same.
+        """
+        self.numbers.append((number, value, where))
+
+    def blur(self, values: Any) -> Any:
+        """Values with the jitter on them; themselves if there is none."""
+        if not self.jitter:
+            return values
+        return values * (1.0 + self.jitter * self._generator.uniform(-1.0, 1.0, np.shape(values)))
+
+    def rounding(self, size: Array) -> Array | float:
+        """Jitter of changes that are computed by subtracting values of this size."""
+        if not self.jitter:
+            return 0.0
+        noise: Array = size * self.jitter * self._exactness * self._generator.uniform(-1.0, 1.0, size.shape)
+        return noise
+
+    def slack(self, size: Array) -> Array | float:
+        """Jitter of changes whose slope a backward pass may compute from rounded values, with an error of this size."""
+        if not self.jitter:
+            return 0.0
+        noise: Array = size * self.jitter * self._generator.uniform(-1.0, 1.0, size.shape)
+        return noise

@@ -1,0 +1,183 @@
+"""Matrix products: A·δB, δA·B and δA·δB, by one matrix product over all lanes wherever the lanes allow it."""
+
+import string
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._differences._slab import Pattern, Slab
+from gradsweep._differences._varying import Operand, Varying, base_of, lanes_of, real, varying
+from gradsweep._types import Array
+
+
+def matmul(first: Operand, second: Operand) -> Varying:
+    """``first @ second`` for any number of axes, as NumPy defines it.
+
+    Parameters
+    ----------
+    first, second : Varying or array
+        At least one varies.
+
+    Returns
+    -------
+    Varying
+        The product.
+    """
+    lanes = lanes_of((first, second))
+    value = np.matmul(base_of(first), base_of(second))
+    # A vector is a matrix of one row or one column, whose axis the product does not have.
+    left, right = _with_axis(first, 0), _with_axis(second, 1)
+    change = _product_change(left, right)
+    if base_of(first).ndim == 1:
+        change = drop_axis(change, -2)
+    if base_of(second).ndim == 1:
+        change = drop_axis(change, -1)
+    return varying(value, change, lanes)
+
+
+def _with_axis(operand: Operand, position: int) -> Operand:
+    """A vector as a matrix: of one row (0) or of one column (1)."""
+    if operand.ndim != 1:
+        return operand
+    if not isinstance(operand, Varying):
+        return np.expand_dims(operand, position)
+    base = np.expand_dims(operand.base, position)
+    if isinstance(operand.change, Slab):
+        # The vector's own axis, if it is fixed, stays so; the new one is free.
+        axes = (1 - position,) if operand.change.pattern.axes else ()
+        pattern = Pattern(axes, operand.change.pattern.index)
+        place = 0 if axes else position
+        return Varying(base, Slab(base.shape, pattern, np.expand_dims(operand.change.values, place)), operand.lanes)
+    return Varying(base, np.expand_dims(operand.change, position), operand.lanes)
+
+
+def drop_axis(change: "Array | Slab", axis: int) -> "Array | Slab":
+    """A change without an axis of length 1; `axis` counts from the end, lanes apart."""
+    if not isinstance(change, Slab):
+        return np.squeeze(change, axis - 1)
+    axis += len(change.shape)
+    shape = change.shape[:axis] + change.shape[axis + 1 :]
+    fixed = change.pattern.axes
+    pattern = change.pattern.without(axis) if axis in fixed else change.pattern
+    moved = Pattern(tuple(a - (a > axis) for a in pattern.axes), pattern.index)
+    values = change.values
+    if axis not in fixed:
+        values = np.squeeze(values, sum(free < axis for free in change.pattern.free(len(change.shape))))
+    return Slab(shape, moved, values)
+
+
+def _product_change(first: Operand, second: Operand) -> "Array | Slab":
+    """(A + δA)(B + δB) − AB = δA·B + (A + δA)·δB."""
+    if not isinstance(first, Varying):
+        assert isinstance(second, Varying)
+        return _right_changes(real(first), second)
+    if not isinstance(second, Varying):
+        return _left_changes(first, real(second))
+    left = _dense(_left_changes(first, real(second.base)))
+    right = _dense(_right_changes(real(first.base), second))
+    return left + right + _second_order(first, second)
+
+
+def _dense(change: "Array | Slab") -> Array:
+    return change.dense if isinstance(change, Slab) else change
+
+
+def _right_changes(first: Array, second: Varying) -> "Array | Slab":
+    """A·δB."""
+    change = second.change
+    if isinstance(change, Slab) and first.ndim == 2 and second.ndim == 2:
+        return _slab_product(first, change)
+    # All columns of all lanes at once.
+    columns, lanes = second.dense.shape[-2:]
+    product = np.matmul(first, second.dense.reshape(*second.dense.shape[:-2], columns * lanes))
+    return product.reshape(*product.shape[:-1], columns, lanes)
+
+
+def _left_changes(first: Varying, second: Array) -> "Array | Slab":
+    """δA·B: its transpose is Bᵀ·δAᵀ, row by row of δA, the lanes as columns."""
+    change = first.change
+    if isinstance(change, Slab) and first.ndim == 2 and second.ndim == 2:
+        product = _slab_product(second.T, _transposed(change))
+        return _transposed(product) if isinstance(product, Slab) else np.swapaxes(product, 0, 1)
+    dense = first.dense
+    if second.ndim > 2:
+        # A matrix of its own for each: one more axis for the rows of δA.
+        second = second[..., np.newaxis, :, :]
+    return np.matmul(np.swapaxes(second, -1, -2), dense)
+
+
+def _transposed(slab: Slab) -> Slab:
+    """The transpose of a change of a matrix."""
+    axes = slab.pattern.axes
+    if len(axes) == 2:
+        pattern = Pattern(axes, slab.pattern.index[::-1])
+    else:
+        pattern = Pattern(tuple(1 - axis for axis in axes), slab.pattern.index)
+    values = np.swapaxes(slab.values, 0, 1) if not axes else slab.values
+    return Slab(slab.shape[::-1], pattern, values)
+
+
+def _slab_product(first: Array, slab: Slab) -> "Array | Slab":
+    """A·δB where δB is a matrix of which a row, a column or an entry changes."""
+    shape = (first.shape[0], slab.shape[1])
+    axes = slab.pattern.axes
+    if not axes:
+        inner, columns, lanes = slab.values.shape
+        return (first @ slab.values.reshape(inner, columns * lanes)).reshape(*shape, lanes)
+    if axes == (1,):
+        return Slab(shape, slab.pattern, first @ slab.values)
+    # Row k of B takes part by column k of A.
+    taken = np.take(first, slab.pattern.of(0), axis=1)
+    if axes == (0, 1):
+        return Slab(shape, slab.pattern.without(0), taken * slab.values)
+    product: Array = taken[:, np.newaxis] * slab.values
+    return product
+
+
+def _second_order(first: Varying, second: Varying) -> Array:
+    """δA·δB, a product for each lane."""
+    left, right = (np.ascontiguousarray(np.moveaxis(operand.dense, -1, 0)) for operand in (first, second))
+    # Lanes lead, and then as many axes as the longer of the two has, so that stacks broadcast as they do without lanes.
+    stacks = max(left.ndim, right.ndim)
+    left, right = (side.reshape(side.shape[0], *((1,) * (stacks - side.ndim)), *side.shape[1:]) for side in (left, right))
+    return np.moveaxis(np.matmul(left, right), 0, -1)
+
+
+def einsum(subscripts: str, operands: Sequence[Operand]) -> Varying:
+    """``np.einsum`` with explicit subscripts, without an ellipsis.
+
+    Changes of several operands are taken one after the other: those before stand at their perturbed, those after at their base
+    values, which is the exact change of the product.
+
+    Parameters
+    ----------
+    subscripts : str
+        As ``"ij,jk->ik"``.
+    operands : sequence of Varying or array
+        At least one varies.
+
+    Returns
+    -------
+    Varying
+        The sum of products.
+    """
+    lanes = lanes_of(operands)
+    value = np.einsum(subscripts, *(base_of(operand) for operand in operands))
+    terms, result = subscripts.split("->")
+    names = terms.split(",")
+    lane = next(letter for letter in string.ascii_letters if letter not in subscripts)
+    total: Array | float = 0.0
+    shifted: list[tuple[str, NDArray[Any]]] = []  # operands that have been dealt with, perturbed if they vary
+    for place, (name, operand) in enumerate(zip(names, operands, strict=True)):
+        if isinstance(operand, Varying):
+            later = [(names[k], base_of(operands[k])) for k in range(place + 1, len(operands))]
+            parts = [*shifted, (name + lane, operand.dense), *later]
+            equation = ",".join(part for part, _ in parts) + "->" + result + lane
+            total = total + np.einsum(equation, *(array for _, array in parts), optimize=True)
+            shifted.append((name + lane, operand.base[..., np.newaxis] + operand.dense))
+        else:
+            shifted.append((name, operand))
+    assert isinstance(total, np.ndarray)
+    return varying(value, total, lanes)

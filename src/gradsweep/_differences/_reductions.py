@@ -1,0 +1,178 @@
+"""Sums, products, extremes and running sums along axes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._differences._elementwise import elementwise
+from gradsweep._differences._slab import Pattern, Slab
+from gradsweep._differences._varying import Varying, varying
+from gradsweep._types import Array
+
+#: One axis, several, or None for all of them.
+Axis = int | tuple[int, ...] | None
+
+
+def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
+    """The axes, counted from the front, ascending."""
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, tuple) else (axis,)
+    return tuple(sorted(np.lib.array_utils.normalize_axis_index(int(each), ndim) for each in given))
+
+
+def add_up(x: Varying, axis: Axis = None, *, keepdims: bool = False) -> Varying:
+    """``np.sum``."""
+    axes = axes_of(axis, x.ndim)
+    value = np.sum(x.base, axis=axes, keepdims=keepdims)
+    if not isinstance(x.change, Slab):
+        return varying(value, np.sum(x.change, axis=axes, keepdims=keepdims), x.lanes)
+    return varying(value, _add_up_slab(x.change, axes, keepdims=keepdims), x.lanes)
+
+
+def _add_up_slab(slab: Slab, axes: tuple[int, ...], *, keepdims: bool) -> "Array | Slab":
+    ndim = len(slab.shape)
+    free = slab.pattern.free(ndim)
+    values = np.sum(slab.values, axis=tuple(place for place, axis in enumerate(free) if axis in axes), keepdims=keepdims)
+    # A sum over a fixed axis has one term.
+    pattern = slab.pattern
+    for axis in axes:
+        if axis in pattern.axes:
+            pattern = pattern.without(axis)
+            if keepdims:
+                values = np.expand_dims(values, sum(other < axis for other in pattern.free(ndim) if other != axis))
+    if keepdims:
+        shape = tuple(1 if axis in axes else size for axis, size in enumerate(slab.shape))
+    else:
+        shape = tuple(size for axis, size in enumerate(slab.shape) if axis not in axes)
+        pattern = Pattern(tuple(axis - sum(gone < axis for gone in axes) for axis in pattern.axes), pattern.index)
+    return Slab(shape, pattern, values) if pattern.axes else values
+
+
+def average(x: Varying, axis: Axis = None, *, keepdims: bool = False) -> Varying:
+    """``np.mean``."""
+    total = add_up(x, axis, keepdims=keepdims)
+    count = np.array(np.prod([x.shape[each] for each in axes_of(axis, x.ndim)], dtype=np.float64))
+    result = elementwise(np.divide, (total, count))
+    assert isinstance(result, Varying)
+    return result
+
+
+def variance(x: Varying, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = False) -> Varying:
+    """``np.var``: the mean square of what is left when the mean is taken off."""
+    centred = elementwise(np.subtract, (x, average(x, axis, keepdims=True)))
+    assert isinstance(centred, Varying)
+    squares = elementwise(np.square, (centred,))
+    assert isinstance(squares, Varying)
+    total = add_up(squares, axis, keepdims=keepdims)
+    count = np.prod([x.shape[each] for each in axes_of(axis, x.ndim)], dtype=np.float64)
+    result = elementwise(np.divide, (total, np.array(max(count - ddof, 0.0))))
+    assert isinstance(result, Varying)
+    return result
+
+
+def largest(x: Varying, axis: Axis = None, *, keepdims: bool = False) -> Varying:
+    """``np.max``: the change of the base's winner; where another entry overtakes it, as far as it does."""
+    return _extreme(x, axis, 1.0, keepdims=keepdims)
+
+
+def smallest(x: Varying, axis: Axis = None, *, keepdims: bool = False) -> Varying:
+    """``np.min``."""
+    return _extreme(x, axis, -1.0, keepdims=keepdims)
+
+
+def _extreme(x: Varying, axis: Axis, sign: float, *, keepdims: bool) -> Varying:
+    axes = axes_of(axis, x.ndim)
+    value = np.asarray((np.max if sign > 0 else np.min)(x.base, axis=axes, keepdims=True))
+    # All entries of each group in one axis, the last but that of the lanes.
+    kept = tuple(other for other in range(x.ndim) if other not in axes)
+    base = (sign * x.base).transpose(kept + axes).reshape(*(x.shape[other] for other in kept), -1)
+    change = sign * x.dense.transpose((*kept, *axes, x.ndim)).reshape(*base.shape, x.lanes.count)
+    top = base.max(axis=-1, keepdims=True)
+    lead = np.where(base == top, 0.0, base - top)  # two infinities are equal
+    winner = np.argmax(lead, axis=-1)[..., np.newaxis, np.newaxis]
+    own = np.take_along_axis(change, winner, axis=-2)
+    challenge = lead[..., np.newaxis] + change
+    best = challenge.max(axis=-2, keepdims=True)
+    tied = (lead == 0.0)[..., np.newaxis] & (change != own)
+    lanes = x.lanes
+    if tied.any() and lanes.ties is not None:
+        equal = ((challenge > own) | tied).any(axis=-1, keepdims=True)
+        result = _of_tied(change, own, equal, lanes.ties)
+    else:
+        lanes.cross((best > own) | tied.any(axis=-2, keepdims=True))
+        result = own if lanes.ties is not None else best
+    value = value if keepdims else value.reshape([x.shape[other] for other in kept])
+    return varying(value, (sign * result).reshape(*value.shape, lanes.count), lanes)
+
+
+def _of_tied(change: Array, own: Array, equal: NDArray[np.bool_], ties: str) -> Array:
+    """What a backward pass takes among equal entries: the first one's slope, the last one's, or the mean of them."""
+    if ties == "first":
+        return own
+    if ties == "mean":
+        count = np.maximum(equal.sum(axis=-2, keepdims=True), 1)
+        several = equal.any(axis=-2, keepdims=True)
+        return np.where(several, (change * equal).sum(axis=-2, keepdims=True) / count, own)
+    last = change.shape[-2] - 1 - np.argmax(equal[..., ::-1, :], axis=-2, keepdims=True)
+    return np.where(equal.any(axis=-2, keepdims=True), np.take_along_axis(change, np.broadcast_to(last, own.shape), axis=-2), own)
+
+
+def place_of_largest(x: Varying, axis: int | None = None, *, keepdims: bool = False) -> NDArray[np.intp]:
+    """``np.argmax``, by the base values; a lane in which another entry wins is counted."""
+    return _place(x, axis, np.argmax, keepdims=keepdims)
+
+
+def place_of_smallest(x: Varying, axis: int | None = None, *, keepdims: bool = False) -> NDArray[np.intp]:
+    """``np.argmin``."""
+    return _place(x, axis, np.argmin, keepdims=keepdims)
+
+
+def _place(x: Varying, axis: int | None, function: Callable[..., Any], *, keepdims: bool) -> NDArray[np.intp]:
+    decided = np.asarray(function(x.base, axis=axis, keepdims=keepdims))
+    flat = x.base.reshape(-1) if axis is None else x.base
+    change = x.dense.reshape(-1, x.lanes.count) if axis is None else x.dense
+    along = 0 if axis is None else np.lib.array_utils.normalize_axis_index(axis, x.ndim)
+    own = np.expand_dims(function(flat, axis=along), along)
+    # Relative to the winner, so that no digit of a small change is lost.
+    lead = (flat - np.take_along_axis(flat, own, axis=along))[..., np.newaxis]
+    otherwise = function(lead + change - np.take_along_axis(change, own[..., np.newaxis], axis=along), axis=along)
+    lanes = x.lanes
+    lanes.cross(np.expand_dims(otherwise, along) != own[..., np.newaxis])
+    return np.asarray(otherwise[..., 0]).reshape(decided.shape) if lanes.decide else decided
+
+
+def accumulate(ufunc: np.ufunc, x: Varying, axis: int) -> Varying:
+    """``ufunc.accumulate``: running sums at once, anything else one step after the other."""
+    axis = np.lib.array_utils.normalize_axis_index(axis, x.ndim)
+    if ufunc is np.add:
+        return varying(np.cumsum(x.base, axis=axis), np.cumsum(x.dense, axis=axis), x.lanes)
+    steps = [_slice(x, axis, 0)]
+    for place in range(1, x.shape[axis]):
+        step = elementwise(ufunc, (steps[-1], _slice(x, axis, place)))
+        assert isinstance(step, Varying)
+        steps.append(step)
+    base = np.stack([step.base for step in steps], axis=axis)
+    return Varying(base, np.stack([step.dense for step in steps], axis=axis), x.lanes)
+
+
+def fold(ufunc: np.ufunc, x: Varying, axis: Axis, *, keepdims: bool = False) -> Varying:
+    """``ufunc.reduce`` of any function of two numbers, one step after the other."""
+    axes = axes_of(axis, x.ndim)
+    for along in reversed(axes):
+        total = _slice(x, along, 0)
+        for place in range(1, x.shape[along]):
+            step = elementwise(ufunc, (total, _slice(x, along, place)))
+            assert isinstance(step, Varying)
+            total = step
+        x = total
+    if keepdims and axes:
+        x = Varying(np.expand_dims(x.base, axes), np.expand_dims(x.dense, axes), x.lanes)
+    return x
+
+
+def _slice(x: Varying, axis: int, place: int) -> Varying:
+    index = (slice(None),) * axis + (place,)
+    return Varying(np.asarray(x.base[index]), x.dense[index], x.lanes)
