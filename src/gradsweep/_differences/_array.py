@@ -88,12 +88,15 @@ class DifferenceArray(NDArrayOperatorsMixin):
 
     @property
     def operand(self) -> Varying | NDArray[Any]:
-        """What functions compute with: value and change, or a plain array where nothing was assigned that changes."""
+        """What functions compute with: value and change, or a plain array where nothing was assigned that changes.
+
+        An array of a run that is over, which code that keeps state may still hold, is plain.
+        """
         if self._value is not None:
-            return self._value
+            return self._value.base if self._value.lanes.closed else self._value
         assert self._memory is not None
         memory, base = self._memory
-        if memory.change is None:
+        if memory.change is None or memory.lanes.closed:
             return base
         return Varying(base, memory.view(base), memory.lanes)
 
@@ -237,6 +240,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
         held = self.operand
         number = float(self.base)
         if isinstance(held, Varying):
+            if doing(sys._getframe(1)).operation == "assignment":
+                raise Departure("a value that changes is assigned into a plain array", _ADVICE_BUFFER)
             held.lanes.note_number(number, held, describe(users_frame()))
         return number
 

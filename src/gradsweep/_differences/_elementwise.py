@@ -120,6 +120,7 @@ def _general(ufunc: np.ufunc, lanes: Lanes, bases: Sequence[Array], value: Array
     """f(z + δ) − f(z): right for any function, with the textbook's cancellation."""
     shifted = [base if change is None else base + change for base, change in zip(bases, changes, strict=True)]
     change: Array = ufunc(*shifted) - value
+    lanes.subtracts = True
     return change + lanes.rounding(np.broadcast_to(np.abs(value), change.shape))
 
 

@@ -36,6 +36,12 @@ class Lanes:
     ----------
     crossings : array of int of shape (count,)
         How many decisions each lane would have taken otherwise than the base values did.
+    largest : int
+        Numbers that the largest change so far has in each lane.
+    subtracts : bool
+        Whether some change was computed by subtracting values, with the rounding that this has.
+    closed : bool
+        Whether the run is over.
 
     References
     ----------
@@ -56,6 +62,7 @@ class Lanes:
             raise ValueError(f"only a single lane can decide, not {count}")
         self.count, self.decide, self.ties, self.jitter = count, decide, ties, jitter
         self.crossings: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
+        self.largest, self.subtracts, self.closed = 0, False, False
         #: Plain numbers that were made of values that change, which whoever made them may return: (number, value, where).
         self.numbers: list[tuple[float, Any, str]] = []
         self._exactness = exactness

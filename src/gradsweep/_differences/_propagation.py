@@ -33,6 +33,11 @@ class Propagated:
     changes: Array
 
 
+#: What it means if plain numbers were made, none of which is the result.
+LOST = "float(...) makes a plain number of a value that changes"
+LOST_ADVICE = "take float(...) of what is returned alone"
+
+
 def perturbed_entry(values: Any, entries: Any, steps: Array, lanes: Lanes) -> DifferenceArray:
     """An argument of which each lane perturbs one entry.
 
@@ -88,12 +93,18 @@ def propagate(function: Callable[[Any], Any], argument: Any, lanes: Lanes, *, fi
     """
     with np.errstate(all="ignore"), intercepted(lanes) if fills else contextlib.nullcontext():
         try:
-            result = function(argument)
-        except Departure:
-            raise
-        except Exception as error:
-            raise _as_departure(error) from error
-        return _read(result, lanes)
+            return _read(_call(function, argument), lanes)
+        finally:
+            lanes.closed = True
+
+
+def _call(function: Callable[[Any], Any], argument: Any) -> Any:
+    try:
+        return function(argument)
+    except Departure:
+        raise
+    except Exception as error:
+        raise _as_departure(error) from error
 
 
 def _as_departure(error: Exception) -> Departure:
@@ -118,9 +129,7 @@ def _read(result: Any, lanes: Lanes) -> Propagated:
             return Propagated(float(held.base.reshape(())), np.array(held.dense.reshape(-1), dtype=np.float64))
         result = held
     if lanes.numbers:
-        departure = Departure(
-            "float(...) makes a plain number of a value that changes", "take float(...) of what is returned alone"
-        )
+        departure = Departure(LOST, LOST_ADVICE)
         departure.where = lanes.numbers[0][2]
         raise departure
     plain = np.asarray(result, dtype=np.float64)

@@ -1,0 +1,396 @@
+"""A function written with NumPy, on difference arrays."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._costs._numerics import Indices, Slopes
+from gradsweep._differences._departure import Departure
+from gradsweep._differences._lanes import Lanes, Ties
+from gradsweep._differences._propagation import LOST, LOST_ADVICE, perturbed, perturbed_entry, propagate
+from gradsweep._errors import OracleError
+from gradsweep._execution import run_apart
+from gradsweep._parameters import Precision
+from gradsweep._schemes import BACKWARD, FORWARD, Scheme
+from gradsweep._trees import Tree
+from gradsweep._types import Array
+
+# Numbers in the largest array of changes: 1 MB, which the second-level cache holds. And how many lanes there are at least and at
+# most: fewer are mostly overhead, more gain nothing.
+_ENTRIES, _FEWEST, _MOST = 2**17, 64, 1024
+
+# How much smaller the step is at which entries in dispute are looked at again, and at which crossed kinks are tried first.
+# Where the function subtracts values somewhere, which rounds by more as the step shrinks, it may not be much smaller.
+_FINER, _LITTLE_FINER = 2.0**-10, 2.0**-3
+
+# The step at which a kink that is still crossed lies at the very point.
+_FINEST = 2.0**-30
+
+# The jitter by which rounding is simulated: far above that of float64 and float32, far below the changes themselves.
+_JITTER = 2.0**-40
+
+# Runs with jitter from whose spread rounding is estimated, and how much of that spread a gradient may be off by. Its backward
+# pass sums the same terms in another order, and by other formulas.
+_RUNS, _SAFETY = 6, 64.0
+
+# Directions and entries along which difference arrays are held against the plain function, and what the two may differ by.
+_DIRECTIONS, _GUARDED, _AGREEMENT = 2, 8, 1e-6
+
+# Steps of these, relative to the parameters, the largest first: of those that cross no kink the largest shows most.
+_VISIBLE = (2.0**-10, 2.0**-17, 2.0**-24)
+
+# What value at the base point and plain value may differ by, relative.
+_SAME = 1e-9
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How lanes behave; see `Lanes`.
+
+    Attributes
+    ----------
+    decide : bool
+        Whether the lane, not the base, decides.
+    ties : str, optional
+        Whose slope is taken where values are equal.
+    jitter, exactness : float
+        Simulated rounding.
+    seed : int
+        Of the jitter.
+    """
+
+    decide: bool = False
+    ties: Ties | None = None
+    jitter: float = 0.0
+    exactness: float = 1.0
+    seed: int = 0
+
+    def lanes(self, count: int) -> Lanes:
+        """So many lanes that behave like this."""
+        return Lanes(
+            count, decide=self.decide, ties=self.ties, jitter=self.jitter, exactness=self.exactness, seed=self.seed
+        )
+
+
+_USUAL = Conditions()
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Perturbations that go through the function together: `steps[k]` is added to parameter `indices[k]`."""
+
+    indices: Indices
+    steps: Array
+    conditions: Conditions
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """What came of them."""
+
+    base: float
+    changes: Array
+    crossings: NDArray[np.int64]
+    largest: int
+    subtracts: bool
+    lost: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Propagation:
+    """Function and parameters: all that a worker needs."""
+
+    function: Callable[[Any], Any]
+    tree: Tree
+    fills: bool
+
+    def __call__(self, task: _Task) -> _Outcome:
+        """Run the function once for all perturbations of a task."""
+        lanes = task.conditions.lanes(len(task.indices))
+        values = self.tree.values.copy()
+        leaves = self.tree.arrays(values)
+        for place, leaf in enumerate(self.tree.blocks):
+            own = (leaf.start <= task.indices) & (task.indices < leaf.stop)
+            if own.any():
+                entries, steps = np.where(own, task.indices - leaf.start, 0), np.where(own, task.steps, 0.0)
+                leaves[place] = perturbed_entry(leaves[place], entries, steps, lanes)
+        return self._run(leaves, lanes)
+
+    def along(self, directions: Array, steps: Array) -> _Outcome:
+        """Run it once with whole directions added: `directions` of shape (lanes, parameters)."""
+        lanes = Lanes(len(directions))
+        change = (directions * steps[:, np.newaxis]).T
+        leaves = self.tree.arrays(self.tree.values.copy())
+        for place, leaf in enumerate(self.tree.blocks):
+            own = change[leaf.start : leaf.stop].reshape(*leaf.shape, lanes.count)
+            leaves[place] = perturbed(leaves[place], np.ascontiguousarray(own), lanes)
+        return self._run(leaves, lanes)
+
+    def _run(self, leaves: Sequence[Any], lanes: Lanes) -> _Outcome:
+        done = propagate(self.function, self.tree.build(leaves), lanes, fills=self.fills)
+        # Numbers that were made on the way may be harmless, as in a record of costs; the guard tells.
+        lost = lanes.numbers[0][2] if lanes.numbers else ""
+        return _Outcome(done.base, done.changes, lanes.crossings, lanes.largest, lanes.subtracts, lost)
+
+
+@dataclass(eq=False)
+class NumPyFunction:
+    """The numeric side of a check by difference arrays.
+
+    Made by `propagated`.
+
+    Attributes
+    ----------
+    propagation : _Propagation
+        Function and parameters.
+    scheme : Scheme
+        How quotients are formed.
+    step, usual : float
+        ε, and what it is by default.
+    jobs : int or None
+        Workers.
+    outcome : _Outcome
+        Of a first run, from which the size of chunks is known.
+    """
+
+    propagation: _Propagation
+    scheme: Scheme
+    step: float
+    usual: float
+    jobs: int | None
+    outcome: _Outcome
+    kind: str = field(default="difference arrays", init=False)
+    sample: int = field(default=64, init=False)
+
+    def quotients(self, indices: Indices) -> Slopes:
+        """Difference quotients; where a step crosses a kink, with a smaller one; at a kink, what is accepted there.
+
+        Parameters
+        ----------
+        indices : array of int of shape (n,)
+            Parameters.
+
+        Returns
+        -------
+        Slopes
+            In their order.
+        """
+        values, crossings = self._quotients(indices, self.scheme, self.step)
+        evaluations = len(indices) * len(self.scheme.offsets)
+        crossed = np.flatnonzero(crossings)
+        slopes = Slopes(values, values.copy(), values.copy(), np.zeros(len(values)), len(crossed), evaluations)
+        for factor in (_FINER, _FINEST) if len(crossed) else ():
+            # What is computed by subtracting values drowns in rounding at the finest step.
+            if factor == _FINEST and self.outcome.subtracts:
+                break
+            again, crossings = self._quotients(indices[crossed], self.scheme, self.usual * factor)
+            evaluations += again.size * len(self.scheme.offsets)
+            for target in (slopes.values, slopes.low, slopes.high):
+                target[crossed] = again
+            crossed = crossed[crossings > 0]
+        if len(crossed):
+            low, high, extra = self._at_kinks(indices[crossed])
+            slopes.low[crossed], slopes.high[crossed] = low, high
+            evaluations += extra
+        return replace(slopes, evaluations=evaluations)
+
+    def settle(self, indices: Indices, precision: Precision) -> Slopes:
+        """Quotients with a much smaller step, and the rounding of a gradient of this precision.
+
+        Parameters
+        ----------
+        indices : array of int of shape (n,)
+            Parameters.
+        precision : Precision
+            Of the gradient.
+
+        Returns
+        -------
+        Slopes
+            Between `low` and `high` lies what is left of what vanishes with the step.
+        """
+        ratio = _LITTLE_FINER if self.outcome.subtracts else _FINER
+        finer = min(self.step, self.usual) * ratio
+        coarse = self.quotients(indices)
+        values, crossings = self._quotients(indices, self.scheme, finer)
+        values = np.where(coarse.at_kink | (crossings > 0), coarse.values, values)
+        vanishing = 4.0 * (finer / self.step) ** self.scheme.order * np.abs(coarse.values - values)
+        vanishing[coarse.at_kink] = 0.0
+        noise = self._noise(indices, finer, precision)
+        evaluations = coarse.evaluations + (1 + _RUNS) * len(indices) * len(self.scheme.offsets)
+        low, high = (np.where(coarse.at_kink, bound, values) for bound in (coarse.low, coarse.high))
+        return Slopes(values, low - vanishing, high + vanishing, noise, coarse.crossed, evaluations)
+
+    def _noise(self, indices: Indices, step: float, precision: Precision) -> Array:
+        """What rounding may do to a gradient: from the spread of quotients whose every intermediate result is jittered."""
+        exactness = float(np.finfo(np.float64).eps) / precision.epsilon
+        runs = [
+            self._quotients(indices, self.scheme, step, Conditions(jitter=_JITTER, exactness=exactness, seed=seed))[0]
+            for seed in range(_RUNS)
+        ]
+        with np.errstate(all="ignore"):
+            spread = np.std(runs, axis=0)
+        least = precision.tiny + float(np.finfo(np.float64).tiny) / step
+        noise: Array = _SAFETY * precision.epsilon / _JITTER * np.nan_to_num(spread, nan=np.inf) + least
+        return noise
+
+    def _at_kinks(self, indices: Indices) -> tuple[Array, Array, int]:
+        """What is accepted at kinks: anything between the one-sided slopes and what backward passes of one convention give."""
+        step = self.usual * (_FINER if self.outcome.subtracts else _FINEST)
+        candidates: list[Array] = [
+            self._quotients(indices, FORWARD, step, Conditions(ties=ties))[0] for ties in ("first", "second", "mean")
+        ]
+        for scheme in (FORWARD, BACKWARD):
+            candidates.append(self._quotients(indices, scheme, step, Conditions(decide=True))[0])
+        low, high = np.min(candidates, axis=0), np.max(candidates, axis=0)
+        return low, np.maximum(high, np.nextafter(low, np.inf)), len(candidates) * len(indices)
+
+    def _quotients(
+        self, indices: Indices, scheme: Scheme, step: float, conditions: Conditions = _USUAL
+    ) -> tuple[Array, NDArray[np.int64]]:
+        """Quotients, and how many kinks the steps of each parameter crossed."""
+        values, crossings = np.empty(len(indices)), np.empty(len(indices), dtype=np.int64)
+        offsets, coefficients = scheme.steps(step), scheme.coefficients(step)
+        start = 0
+        tasks = self._tasks(indices, offsets, conditions)
+        for outcome in run_apart(self.propagation, tasks, self.jobs):
+            # The smallest change times the coefficient may be too small for a number of its own.
+            changes = outcome.changes.reshape(len(offsets), -1)
+            part = slice(start, start + changes.shape[1])
+            values[part] = coefficients @ changes
+            crossings[part] = outcome.crossings.reshape(len(offsets), -1).sum(axis=0)
+            start = part.stop
+        return values, crossings
+
+    def _tasks(self, indices: Indices, offsets: Array, conditions: Conditions) -> Iterator[_Task]:
+        """Perturbations in chunks: of one block where it has enough of them, since those before it are then computed once."""
+        lanes = min(max(_ENTRIES // max(self.outcome.largest, 1), _FEWEST), _MOST)
+        length = 1 if conditions.decide else max(lanes // len(offsets), 1)
+        starts = np.array([leaf.start for leaf in self.propagation.tree.blocks])
+        blocks = np.searchsorted(starts, indices, side="right")
+        begin = 0
+        while begin < len(indices):
+            end = min(begin + length, len(indices))
+            breaks = np.flatnonzero(np.diff(blocks[begin:end])) + begin + 1
+            if len(breaks) and breaks[-1] - begin >= length // 2:
+                end = int(breaks[-1])
+            own = indices[begin:end]
+            yield _Task(np.tile(own, len(offsets)), np.repeat(offsets, len(own)), conditions)
+            begin = end
+
+
+def propagated(
+    function: Callable[[Any], Any],
+    tree: Tree,
+    base: float,
+    scheme: Scheme,
+    step: float | None,
+    jobs: int | None,
+    seed: int,
+    plain: Callable[[Array], float],
+) -> NumPyFunction:
+    """Set a function up for difference arrays, and hold them against its plain values.
+
+    Parameters
+    ----------
+    function : callable
+        The user's.
+    tree : Tree
+        Its parameters.
+    base : float
+        Its plain value at them.
+    scheme : Scheme
+        How quotients are formed.
+    step : float, optional
+        ε.
+    jobs : int or None
+        Workers.
+    seed : int
+        Chooses the perturbations at which the two are compared.
+    plain : callable
+        Plain value at other parameters: ``plain(values)``.
+
+    Returns
+    -------
+    NumPyFunction
+        Ready.
+
+    Raises
+    ------
+    Departure
+        The function does something that differences cannot follow.
+    OracleError
+        What it gives on difference arrays is not what it gives otherwise.
+    """
+    propagation, outcome = _first_run(function, tree, base)
+    usual = scheme.default_step
+    prepared = NumPyFunction(propagation, scheme, usual if step is None else step, usual, jobs, outcome)
+    try:
+        _guard(propagation, seed, plain)
+    except OracleError as error:
+        if not outcome.lost:
+            raise
+        departure = Departure(LOST, LOST_ADVICE)
+        departure.where = outcome.lost
+        raise departure from error
+    return prepared
+
+
+def _first_run(function: Callable[[Any], Any], tree: Tree, base: float) -> tuple[_Propagation, _Outcome]:
+    """Perturb an entry of every block at once: with plain arrays where the function makes some, if that will do."""
+    starts = np.array([leaf.start for leaf in tree.blocks if leaf.size], dtype=np.intp)
+    task = _Task(starts, np.full(len(starts), 1e-9), _USUAL)
+    propagation = _Propagation(function, tree, fills=False)
+    try:
+        outcome = propagation(task)
+    except Departure:
+        propagation = replace(propagation, fills=True)
+        outcome = propagation(task)
+    _agree("at the given parameters", outcome.base, base, _SAME * max(abs(base), 1.0))
+    return propagation, outcome
+
+
+def _guard(propagation: _Propagation, seed: int, plain: Callable[[Array], float]) -> None:
+    """Raise OracleError unless difference arrays and plain values agree on the change along directions, and of entries."""
+    tree = propagation.tree
+    base = plain(tree.values)
+    generator = np.random.default_rng(seed)
+    scale = np.empty_like(tree.values)
+    for leaf in tree.blocks:
+        own = tree.values[leaf.start : leaf.stop]
+        size = float(np.sqrt(np.mean(np.square(own)))) if own.size else 0.0
+        scale[leaf.start : leaf.stop] = np.maximum(np.abs(own), size or 1.0)
+    steps = np.tile(_VISIBLE, _DIRECTIONS)
+    directions = np.repeat(scale * generator.choice([-1.0, 1.0], (_DIRECTIONS, len(scale))), len(_VISIBLE), axis=0)
+    outcome = propagation.along(directions, steps)
+    _compare(plain, base, tree.values + directions * steps[:, np.newaxis], outcome, lambda k: f"along direction {k} of all parameters")
+    entries = generator.choice(len(scale), min(_GUARDED, len(scale)), replace=False)
+    indices = np.repeat(entries, len(_VISIBLE))
+    steps = np.tile(_VISIBLE, len(entries)) * scale[indices]
+    outcome = propagation(_Task(indices, steps, _USUAL))
+    points = np.tile(tree.values, (len(indices), 1))
+    points[np.arange(len(indices)), indices] += steps
+    _compare(plain, base, points, outcome, lambda k: f"when {tree.describe(int(entries[k]))} grows by {steps[k * len(_VISIBLE)]:.1e} or less")
+
+
+def _compare(plain: Callable[[Array], float], base: float, points: Array, outcome: _Outcome, describe: Callable[[int], str]) -> None:
+    """Compare changes at groups of points, of each at the first one that crosses no kink."""
+    for group in range(len(points) // len(_VISIBLE)):
+        for place in range(group * len(_VISIBLE), (group + 1) * len(_VISIBLE)):
+            if outcome.crossings[place] == 0 and np.isfinite(outcome.changes[place]):
+                own, other = float(outcome.changes[place]), plain(points[place]) - base
+                rounding = 1e3 * float(np.finfo(np.float64).eps) * max(abs(base), 1.0)
+                if np.isfinite(other):
+                    _agree(f"in the change of the cost {describe(group)}", own, other, _AGREEMENT * max(abs(own), abs(other)) + rounding)
+                    break
+
+
+def _agree(where: str, own: float, plain: float, allowed: float) -> None:
+    if not abs(own - plain) <= allowed:
+        raise OracleError(
+            f"difference arrays and the function itself disagree {where}: {own!r} by difference arrays, {plain!r} by the function; "
+            "the check would compare with the wrong cost (gradsweep.plain(cost) checks it by its values)"
+        )

@@ -1,0 +1,255 @@
+"""Comparing two gradients entry by entry where the numeric one is an array of its own; what is in dispute is looked at again."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._costs._numerics import Indices, Numerics, Slopes
+from gradsweep._parameters import Precision
+from gradsweep._trees import Leaf
+from gradsweep._types import Array
+from gradsweep._verdict import KEPT, Block, Entry, Status, Tally, block_status, norm
+
+# Entries by which the noise of a block is known in which nothing is in dispute.
+_SAMPLED = 8
+
+# At a kink of several units at once a backward pass may give what is outside all that was tried, by so many times its width.
+_BESIDE_KINK = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class BlockGradients:
+    """Both gradients of some entries of a block.
+
+    Attributes
+    ----------
+    leaf : Leaf
+        The block.
+    indices : array of int of shape (n,)
+        Which entries, in the flat vector.
+    analytic : array of shape (n,)
+        The gradient under test.
+    slopes : Slopes
+        The numeric side.
+    """
+
+    leaf: Leaf
+    indices: Indices
+    analytic: Array
+    slopes: Slopes
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """What was found of a block.
+
+    Attributes
+    ----------
+    block : Block
+        The block.
+    tally : Tally
+        Its sums.
+    numeric : array of shape (n,)
+        Its numeric gradient.
+    evaluations : int
+        Changes, or values, of the cost that disputes took.
+    """
+
+    block: Block
+    tally: Tally
+    numeric: Array
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Decides about blocks. What is in dispute is looked at again, by rules that do not know the gradient under test.
+
+    Attributes
+    ----------
+    numerics : Numerics
+        The numeric side.
+    tolerance : float
+        Relative.
+    precision : Precision
+        Of the gradient under test.
+    replaces : bool
+        Whether what a closer look gives takes the place of the quotient that was found first. Not where the caller chose the step:
+        then it is said that the step is too large.
+    """
+
+    numerics: Numerics
+    tolerance: float
+    precision: Precision
+    replaces: bool
+
+    def examine(self, given: BlockGradients) -> Examined:
+        """Decide about a block."""
+        noise = np.maximum(given.slopes.noise, self.precision.tiny)
+        first = _Comparison(given.analytic, given.slopes, noise, self.tolerance)
+        disputed = np.flatnonzero(first.differs)
+        if not len(disputed):
+            sampled, evaluations = self._with_noise(given, first)
+            return self._finish(given, sampled, confirmed=False, evaluations=evaluations)
+        settled, confirmed, evaluations = first, False, 0
+        # Those that are furthest off, by either measure, and only if none of them is wrong all others.
+        count = self.numerics.sample
+        orders = [disputed[np.argsort(-measure[disputed], kind="stable")][:count] for measure in (first.gap, first.score)]
+        chosen = np.unique(np.concatenate(orders))
+        for look in (chosen, np.setdiff1d(disputed, chosen)):
+            if len(look) and not confirmed:
+                settled, confirmed, extra = self._look_again(given, settled, look)
+                evaluations += extra
+        if confirmed:
+            # Those that were not looked at count if they are beyond the noise of those that were.
+            known = settled.noise[chosen]
+            rest = np.setdiff1d(disputed, chosen)
+            noise = settled.noise.copy()
+            noise[rest] = np.maximum(noise[rest], np.max(known, initial=0.0, where=np.isfinite(known)))
+            settled = replace(settled, noise=noise)
+        elif not self.replaces:
+            settled = replace(first, noise=settled.noise)
+        return self._finish(given, settled, confirmed=confirmed, evaluations=evaluations)
+
+    def _look_again(
+        self, given: BlockGradients, before: "_Comparison", chosen: NDArray[np.intp]
+    ) -> tuple["_Comparison", bool, int]:
+        """The comparison after a closer look at some entries, and whether one of them is wrong."""
+        closer = self.numerics.settle(given.indices[chosen], self.precision)
+        arrays = {name: getattr(before.slopes, name).copy() for name in ("values", "low", "high")}
+        for name, array in arrays.items():
+            array[chosen] = getattr(closer, name)
+        noise = before.noise.copy()
+        noise[chosen] = np.maximum(closer.noise, self.precision.tiny)
+        after = replace(before, slopes=replace(before.slopes, **arrays), noise=noise)
+        width = _BESIDE_KINK * (after.slopes.high - after.slopes.low)
+        near = (after.analytic >= after.slopes.low - width) & (after.analytic <= after.slopes.high + width)
+        known = np.isfinite(after.slopes.values) | ~np.isfinite(after.analytic)
+        wrong = after.differs & known & ~(given.slopes.at_kink & near)
+        return after, bool(wrong[chosen].any()), closer.evaluations
+
+    def _with_noise(self, given: BlockGradients, first: "_Comparison") -> tuple["_Comparison", int]:
+        """The comparison with the noise that some entries of the block have: the largest, and some that are spread over it."""
+        sizes = np.abs(given.slopes.values)
+        if given.slopes.noise.any() or not sizes.any():
+            return first, 0
+        spread = np.linspace(0, len(sizes) - 1, min(_SAMPLED, len(sizes))).astype(np.intp)
+        chosen = np.unique(np.append(spread, int(np.argmax(sizes))))
+        closer = self.numerics.settle(given.indices[chosen], self.precision)
+        known = np.max(closer.noise, initial=0.0, where=np.isfinite(closer.noise))
+        # An entry that agrees is verified, however small it is: noise is for what does not.
+        return replace(first, shown_noise=np.full(len(sizes), known)), closer.evaluations
+
+    def _finish(self, given: BlockGradients, done: "_Comparison", *, confirmed: bool, evaluations: int) -> Examined:
+        tally = done.tally(given)
+        unclear = bool(tally.differing and (done.differs & given.slopes.at_kink).any())
+        size = len(given.indices)
+        status = block_status(tally, size, self.tolerance, confirmed=confirmed, at_kinks=unclear)
+        if not confirmed and not np.isfinite(done.slopes.values).all():
+            status = Status.NOT_FINITE
+        block = Block(
+            name=given.leaf.name,
+            shape=given.leaf.shape,
+            size=size,
+            status=status,
+            difference=tally.difference,
+            noise=tally.relative_noise,
+            differing=max(tally.differing, 1) if confirmed else 0,
+            vacuous=tally.vacuous,
+            kinks=tally.kinks,
+            worst=tuple(tally.candidates),
+        )
+        return Examined(block, tally, done.slopes.values, evaluations)
+
+
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """Two gradients side by side.
+
+    Attributes
+    ----------
+    analytic : array of shape (n,)
+        The gradient under test.
+    slopes : Slopes
+        The numeric one.
+    noise : array of shape (n,)
+        Rounding that the two may carry.
+    tolerance : float
+        Relative.
+    shown_noise : array of shape (n,), optional
+        What is reported in its place.
+    """
+
+    analytic: Array
+    slopes: Slopes
+    noise: Array
+    tolerance: float
+    shown_noise: Array | None = None
+
+    @property
+    def nearest(self) -> Array:
+        """What the gradient is compared with: at a kink the accepted value that is nearest to it."""
+        nearest: Array = np.where(
+            self.slopes.at_kink, np.clip(self.analytic, self.slopes.low, self.slopes.high), self.slopes.values
+        )
+        # Between bounds that allow for what vanishes with the step, anything is as good as the value itself.
+        return nearest
+
+    @property
+    def gap(self) -> Array:
+        """|g − ĝ|, infinite where either is no finite number."""
+        with np.errstate(all="ignore"):
+            gap = np.abs(self.analytic - self.nearest)
+        return np.nan_to_num(gap, nan=np.inf, posinf=np.inf)
+
+    @property
+    def allowed(self) -> Array:
+        """Up to which gap the two agree."""
+        with np.errstate(all="ignore"):
+            return np.asarray(self.tolerance * (np.abs(self.analytic) + np.abs(self.nearest)) + self.noise)
+
+    @property
+    def differs(self) -> NDArray[np.bool_]:
+        """Where the two differ by more than tolerance and noise; a NaN does."""
+        gap = self.gap
+        return ~((gap <= self.allowed) & (gap < np.inf))
+
+    @property
+    def score(self) -> Array:
+        """Gap over what is allowed: above 1 the two differ."""
+        gap, allowed = self.gap, self.allowed
+        with np.errstate(all="ignore"):
+            score = np.where(gap == 0.0, 0.0, gap / allowed)
+        return np.nan_to_num(score, nan=np.inf, posinf=np.inf)
+
+    def tally(self, given: BlockGradients) -> Tally:
+        """Sums over all entries, and the worst of them."""
+        gap, differs, score, nearest = self.gap, self.differs, self.score, self.nearest
+        noise = self.noise if self.shown_noise is None else self.shown_noise
+        sizes = np.maximum(np.abs(self.analytic), np.abs(nearest))
+        tally = Tally(
+            analytic=norm(self.analytic),
+            numeric=norm(nearest),
+            gap=norm(gap) if np.isfinite(gap).all() else math.nan,
+            noise=norm(noise),
+            differing=int(np.count_nonzero(differs)),
+            vacuous=int(np.count_nonzero(sizes <= self.noise)),
+            kinks=int(np.count_nonzero(given.slopes.at_kink)),
+        )
+        count = KEPT if tally.differing else 1
+        for place in np.argsort(-score, kind="stable")[:count].tolist():
+            index = np.unravel_index(int(given.indices[place]) - given.leaf.start, given.leaf.shape)
+            tally.candidates.append(
+                Entry(
+                    block=given.leaf.name,
+                    index=tuple(int(i) for i in index),
+                    analytic=float(self.analytic[place]),
+                    numeric=float(nearest[place]),
+                    noise=float(noise[place]),
+                    kink=bool(given.slopes.at_kink[place]),
+                    score=float(score[place]),
+                )
+            )
+        return tally
