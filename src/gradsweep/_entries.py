@@ -1,6 +1,7 @@
 """Comparing two gradients entry by entry where the numeric one is an array of its own; what is in dispute is looked at again."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,14 +86,57 @@ class Judge:
     precision: Precision
     replaces: bool
 
-    def examine(self, given: BlockGradients) -> Examined:
+    def examine(self, blocks: Sequence[BlockGradients]) -> tuple[list[Examined], int]:
+        """Decide about blocks.
+
+        Parameters
+        ----------
+        blocks : sequence of BlockGradients
+            Their gradients.
+
+        Returns
+        -------
+        examined : list of Examined
+            In their order.
+        evaluations : int
+            Changes, or values, of the cost by which the noise of blocks was measured in which nothing is in dispute.
+        """
+        noise, evaluations = self._noise_of_agreeing(blocks)
+        return [self._examine(block, level) for block, level in zip(blocks, noise, strict=True)], evaluations
+
+    def _compare(self, given: BlockGradients) -> "_Comparison":
+        return _Comparison(given.analytic, given.slopes, np.maximum(given.slopes.noise, self.precision.tiny), self.tolerance)
+
+    def _noise_of_agreeing(self, blocks: Sequence[BlockGradients]) -> tuple[list[float], int]:
+        """Noise of each block, if nothing in it is in dispute, by its largest entry and some that are spread over it.
+
+        It is reported, and decides nothing: an entry that agrees is verified, however small it is.
+        """
+        samples = []
+        for given in blocks:
+            sizes = np.abs(given.slopes.values)
+            known = bool(given.slopes.noise.any()) or not sizes.any() or bool(self._compare(given).differs.any())
+            places = np.empty(0, dtype=np.intp)
+            if not known:
+                spread = np.linspace(0, len(sizes) - 1, min(_SAMPLED, len(sizes))).astype(np.intp)
+                places = np.unique(np.append(spread, int(np.argmax(sizes))))
+            samples.append(given.indices[places])
+        counts = [len(each) for each in samples]
+        if not sum(counts):
+            return [float(np.max(given.slopes.noise, initial=0.0)) for given in blocks], 0
+        measured, evaluations = self.numerics.noise(np.concatenate(samples), self.precision)
+        parts = np.split(measured, np.cumsum(counts)[:-1])
+        levels = [float(np.max(part, initial=0.0, where=np.isfinite(part))) for part in parts]
+        own = [float(np.max(given.slopes.noise, initial=0.0)) for given in blocks]
+        return [max(pair) for pair in zip(levels, own, strict=True)], evaluations
+
+    def _examine(self, given: BlockGradients, noise: float) -> Examined:
         """Decide about a block."""
-        noise = np.maximum(given.slopes.noise, self.precision.tiny)
-        first = _Comparison(given.analytic, given.slopes, noise, self.tolerance)
+        first = self._compare(given)
         disputed = np.flatnonzero(first.differs)
         if not len(disputed):
-            sampled, evaluations = self._with_noise(given, first)
-            return self._finish(given, sampled, confirmed=False, evaluations=evaluations)
+            shown = replace(first, shown_noise=np.full(len(given.indices), noise))
+            return self._finish(given, shown, confirmed=False, evaluations=0)
         settled, confirmed, evaluations = first, False, 0
         # Those that are furthest off, by either measure, and only if none of them is wrong all others.
         count = self.numerics.sample
@@ -106,9 +150,9 @@ class Judge:
             # Those that were not looked at count if they are beyond the noise of those that were.
             known = settled.noise[chosen]
             rest = np.setdiff1d(disputed, chosen)
-            noise = settled.noise.copy()
-            noise[rest] = np.maximum(noise[rest], np.max(known, initial=0.0, where=np.isfinite(known)))
-            settled = replace(settled, noise=noise)
+            allowed = settled.noise.copy()
+            allowed[rest] = np.maximum(allowed[rest], np.max(known, initial=0.0, where=np.isfinite(known)))
+            settled = replace(settled, noise=allowed)
         elif not self.replaces:
             settled = replace(first, noise=settled.noise)
         return self._finish(given, settled, confirmed=confirmed, evaluations=evaluations)
@@ -129,18 +173,6 @@ class Judge:
         known = np.isfinite(after.slopes.values) | ~np.isfinite(after.analytic)
         wrong = after.differs & known & ~(given.slopes.at_kink & near)
         return after, bool(wrong[chosen].any()), closer.evaluations
-
-    def _with_noise(self, given: BlockGradients, first: "_Comparison") -> tuple["_Comparison", int]:
-        """The comparison with the noise that some entries of the block have: the largest, and some that are spread over it."""
-        sizes = np.abs(given.slopes.values)
-        if given.slopes.noise.any() or not sizes.any():
-            return first, 0
-        spread = np.linspace(0, len(sizes) - 1, min(_SAMPLED, len(sizes))).astype(np.intp)
-        chosen = np.unique(np.append(spread, int(np.argmax(sizes))))
-        closer = self.numerics.settle(given.indices[chosen], self.precision)
-        known = np.max(closer.noise, initial=0.0, where=np.isfinite(closer.noise))
-        # An entry that agrees is verified, however small it is: noise is for what does not.
-        return replace(first, shown_noise=np.full(len(sizes), known)), closer.evaluations
 
     def _finish(self, given: BlockGradients, done: "_Comparison", *, confirmed: bool, evaluations: int) -> Examined:
         tally = done.tally(given)

@@ -32,9 +32,8 @@ class _Point:
     """What was found at one point."""
 
     examined: list[Examined]
-    indices: list[Indices]
-    numerics: Numerics
-    slopes: Slopes
+    evaluations: int
+    crossed: int
     exactness: Precision
     tolerance: float
 
@@ -79,7 +78,6 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     for examined in point.examined:
         total.add(examined.tally)
     blocks = tuple(examined.block for examined in point.examined)
-    evaluations = point.slopes.evaluations + sum(examined.evaluations for examined in point.examined)
     everywhere = blocks if displaced is None else (*blocks, *(block for block in displaced.blocks if _counts(block.status)))
     return Report(
         verdict=overall(everywhere),
@@ -93,9 +91,9 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         predicted=math.nan,
         scheme=settings.scheme.name,
         step=numerics.step,
-        evaluations=evaluations + (displaced.evaluations if displaced else 0),
+        evaluations=point.evaluations + (displaced.evaluations if displaced else 0),
         seconds=time.perf_counter() - begun,
-        crossed=point.slopes.crossed,
+        crossed=point.crossed,
         kinks=sum(block.kinks for block in blocks),
         evaluated_by=numerics.kind,
         displaced=displaced,
@@ -136,23 +134,23 @@ def _own_arrays(tree: Tree) -> list[Any]:
     ]
 
 
-def _examine(
-    numerics: Numerics, tree: Tree, analytic: list[NDArray[Any]], chosen: list[Indices], settings: Settings
-) -> _Point:
+def _examine(numerics: Numerics, tree: Tree, analytic: list[NDArray[Any]], chosen: list[Indices], settings: Settings) -> _Point:
     """Judge some entries of each block. The numeric side is complete before the gradient is looked at."""
     slopes = numerics.quotients(np.concatenate(chosen))
     exactness = precision(analytic).or_less(_of_types(tree))
     tolerance = settings.tolerance_for(exactness)
     judge = Judge(numerics, tolerance, exactness, replaces=settings.step is None)
-    examined, start = [], 0
+    blocks, start = [], 0
     for leaf, indices, block in zip(tree.blocks, chosen, analytic, strict=True):
         part = slice(start, start + len(indices))
         own = Slopes(slopes.values[part], slopes.low[part], slopes.high[part], slopes.noise[part])
         with np.errstate(over="ignore"):
             tested = np.asarray(block, dtype=np.float64).reshape(-1)[indices - leaf.start]
-        examined.append(judge.examine(BlockGradients(leaf, indices, tested, own)))
+        blocks.append(BlockGradients(leaf, indices, tested, own))
         start = part.stop
-    return _Point(examined, chosen, numerics, slopes, exactness, tolerance)
+    examined, extra = judge.examine(blocks)
+    evaluations = slopes.evaluations + extra + sum(each.evaluations for each in examined)
+    return _Point(examined, evaluations, slopes.crossed, exactness, tolerance)
 
 
 def _of_types(tree: Tree) -> Precision:
@@ -177,8 +175,7 @@ def _second_point(
         return None
     chosen = [_sample(leaf.start, leaf.stop, generator) for leaf in tree.blocks]
     point = _examine(function.numerics(other, base, settings), other, analytic, chosen, settings)
-    evaluations = point.slopes.evaluations + sum(examined.evaluations for examined in point.examined)
-    return Displaced(tuple(examined.block for examined in point.examined), size, evaluations)
+    return Displaced(tuple(examined.block for examined in point.examined), size, point.evaluations)
 
 
 def _displaced(tree: Tree, size: float, generator: np.random.Generator) -> Tree:

@@ -531,7 +531,7 @@ def _require_made(container: _Container, value: Any, items: list[Any]) -> None:
 
 def _require_apart(found: Sequence[_Found]) -> None:
     """Raise InputError if two arrays overlap in memory."""
-    spans = sorted((*byte_bounds(each.array), number) for number, each in enumerate(found) if each.array.size)
+    spans = sorted((*byte_bounds(each.array), number) for number, each in enumerate(found))
     reaching: list[tuple[int, int]] = []  # end and number of those that may reach into what follows
     for low, high, number in spans:
         reaching = [(end, other) for end, other in reaching if end > low]

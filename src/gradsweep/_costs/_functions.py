@@ -18,6 +18,7 @@ from gradsweep._types import Array
 # Two values of a cost at the same parameters may differ by so many roundings, as sums over threads do.
 _JITTER = 64.0
 
+
 @dataclass(eq=False)
 class Function:
     """A cost as the caller wrote it.
@@ -75,7 +76,9 @@ class Function:
         arrays = tree.arrays(own)
         base = read_cost(self.cost(tree.build(arrays)))
         for leaf, array in zip(tree.blocks, arrays, strict=True):
-            if isinstance(array, np.ndarray) and not np.array_equal(own[leaf.start : leaf.stop], tree.values[leaf.start : leaf.stop]):
+            if isinstance(array, np.ndarray) and not np.array_equal(
+                own[leaf.start : leaf.stop], tree.values[leaf.start : leaf.stop]
+            ):
                 raise InputError(f"cost modifies its parameters: {leaf.name} is not what it was before the call")
         if not math.isfinite(base):
             raise InputError(f"cost is {base} at the given parameters")
@@ -92,7 +95,14 @@ class Function:
         if self.propagates and settings.scheme.name != "complex":
             try:
                 return propagated(
-                    self.cost, tree, base, settings.scheme, settings.step, settings.jobs, settings.seed, lambda values: self.at(tree, values)
+                    self.cost,
+                    tree,
+                    base,
+                    settings.scheme,
+                    settings.step,
+                    settings.jobs,
+                    settings.seed,
+                    lambda values: self.at(tree, values),
                 )
             except Departure as departure:
                 self.reason = str(departure)
@@ -102,7 +112,9 @@ class Function:
         """Call the function once more, so that what it keeps is of the given parameters, and see that its value is the same."""
         again = self.call(tree)
         if not abs(again - base) <= _JITTER * float(np.finfo(np.float64).eps) * abs(base):
-            raise InputError(f"cost was {base!r} at the beginning of the check and is {again!r} at its end, for the same parameters")
+            raise InputError(
+                f"cost was {base!r} at the beginning of the check and is {again!r} at its end, for the same parameters"
+            )
 
 
 def read_cost(value: Any) -> float:

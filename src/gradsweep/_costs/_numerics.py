@@ -63,6 +63,9 @@ class Numerics(Protocol):
     def quotients(self, indices: Indices) -> Slopes:
         """Difference quotients of some parameters."""
 
+    def noise(self, indices: Indices, precision: Precision) -> tuple[Array, int]:
+        """Rounding that quotients and a gradient of this precision may carry; and how many evaluations that took."""
+
     def settle(self, indices: Indices, precision: Precision) -> Slopes:
         """A closer look at some parameters: quotients with less truncation, and the rounding of a gradient of this precision."""
 

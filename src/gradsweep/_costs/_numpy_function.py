@@ -34,7 +34,7 @@ _JITTER = 2.0**-40
 
 # Runs with jitter from whose spread rounding is estimated, and how much of that spread a gradient may be off by. Its backward
 # pass sums the same terms in another order, and by other formulas.
-_RUNS, _SAFETY = 6, 64.0
+_RUNS, _FEW_RUNS, _SAFETY = 6, 3, 64.0
 
 # Directions and entries along which difference arrays are held against the plain function, and what the two may differ by.
 _DIRECTIONS, _GUARDED, _AGREEMENT = 2, 8, 1e-6
@@ -70,9 +70,7 @@ class Conditions:
 
     def lanes(self, count: int) -> Lanes:
         """So many lanes that behave like this."""
-        return Lanes(
-            count, decide=self.decide, ties=self.ties, jitter=self.jitter, exactness=self.exactness, seed=self.seed
-        )
+        return Lanes(count, decide=self.decide, ties=self.ties, jitter=self.jitter, exactness=self.exactness, seed=self.seed)
 
 
 _USUAL = Conditions()
@@ -219,20 +217,40 @@ class NumPyFunction:
         values = np.where(coarse.at_kink | (crossings > 0), coarse.values, values)
         vanishing = 4.0 * (finer / self.step) ** self.scheme.order * np.abs(coarse.values - values)
         vanishing[coarse.at_kink] = 0.0
-        noise = self._noise(indices, finer, precision)
+        noise = self._simulated(indices, finer, precision, _RUNS)
         evaluations = coarse.evaluations + (1 + _RUNS) * len(indices) * len(self.scheme.offsets)
         low, high = (np.where(coarse.at_kink, bound, values) for bound in (coarse.low, coarse.high))
         return Slopes(values, low - vanishing, high + vanishing, noise, coarse.crossed, evaluations)
 
-    def _noise(self, indices: Indices, step: float, precision: Precision) -> Array:
+    def noise(self, indices: Indices, precision: Precision) -> tuple[Array, int]:
+        """Rounding of quotients and gradient, from fewer runs than disputes take: it is not what decides.
+
+        Parameters
+        ----------
+        indices : array of int of shape (n,)
+            Parameters.
+        precision : Precision
+            Of the gradient.
+
+        Returns
+        -------
+        noise : array of shape (n,)
+            In their order.
+        evaluations : int
+            Changes of the cost that were computed.
+        """
+        evaluations = _FEW_RUNS * len(indices) * len(self.scheme.offsets)
+        return self._simulated(indices, self.step, precision, _FEW_RUNS), evaluations
+
+    def _simulated(self, indices: Indices, step: float, precision: Precision, runs: int) -> Array:
         """What rounding may do to a gradient: from the spread of quotients whose every intermediate result is jittered."""
         exactness = float(np.finfo(np.float64).eps) / precision.epsilon
-        runs = [
+        quotients = [
             self._quotients(indices, self.scheme, step, Conditions(jitter=_JITTER, exactness=exactness, seed=seed))[0]
-            for seed in range(_RUNS)
+            for seed in range(runs)
         ]
         with np.errstate(all="ignore"):
-            spread = np.std(runs, axis=0)
+            spread = np.std(quotients, axis=0)
         least = precision.tiny + float(np.finfo(np.float64).tiny) / step
         noise: Array = _SAFETY * precision.epsilon / _JITTER * np.nan_to_num(spread, nan=np.inf) + least
         return noise
@@ -366,17 +384,27 @@ def _guard(propagation: _Propagation, seed: int, plain: Callable[[Array], float]
     steps = np.tile(_VISIBLE, _DIRECTIONS)
     directions = np.repeat(scale * generator.choice([-1.0, 1.0], (_DIRECTIONS, len(scale))), len(_VISIBLE), axis=0)
     outcome = propagation.along(directions, steps)
-    _compare(plain, base, tree.values + directions * steps[:, np.newaxis], outcome, lambda k: f"along direction {k} of all parameters")
+    _compare(
+        plain, base, tree.values + directions * steps[:, np.newaxis], outcome, lambda k: f"along direction {k} of all parameters"
+    )
     entries = generator.choice(len(scale), min(_GUARDED, len(scale)), replace=False)
     indices = np.repeat(entries, len(_VISIBLE))
     steps = np.tile(_VISIBLE, len(entries)) * scale[indices]
     outcome = propagation(_Task(indices, steps, _USUAL))
     points = np.tile(tree.values, (len(indices), 1))
     points[np.arange(len(indices)), indices] += steps
-    _compare(plain, base, points, outcome, lambda k: f"when {tree.describe(int(entries[k]))} grows by {steps[k * len(_VISIBLE)]:.1e} or less")
+    _compare(
+        plain,
+        base,
+        points,
+        outcome,
+        lambda k: f"when {tree.describe(int(entries[k]))} grows by {steps[k * len(_VISIBLE)]:.1e} or less",
+    )
 
 
-def _compare(plain: Callable[[Array], float], base: float, points: Array, outcome: _Outcome, describe: Callable[[int], str]) -> None:
+def _compare(
+    plain: Callable[[Array], float], base: float, points: Array, outcome: _Outcome, describe: Callable[[int], str]
+) -> None:
     """Compare changes at groups of points, of each at the first one that crosses no kink."""
     for group in range(len(points) // len(_VISIBLE)):
         for place in range(group * len(_VISIBLE), (group + 1) * len(_VISIBLE)):
@@ -384,7 +412,12 @@ def _compare(plain: Callable[[Array], float], base: float, points: Array, outcom
                 own, other = float(outcome.changes[place]), plain(points[place]) - base
                 rounding = 1e3 * float(np.finfo(np.float64).eps) * max(abs(base), 1.0)
                 if np.isfinite(other):
-                    _agree(f"in the change of the cost {describe(group)}", own, other, _AGREEMENT * max(abs(own), abs(other)) + rounding)
+                    _agree(
+                        f"in the change of the cost {describe(group)}",
+                        own,
+                        other,
+                        _AGREEMENT * max(abs(own), abs(other)) + rounding,
+                    )
                     break
 
 
