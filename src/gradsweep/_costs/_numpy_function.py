@@ -1,5 +1,6 @@
 """A function written with NumPy, on difference arrays."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,9 +19,9 @@ from gradsweep._schemes import BACKWARD, FORWARD, Scheme
 from gradsweep._trees import Tree
 from gradsweep._types import Array
 
-# Numbers in the largest array of changes: 1 MB, which the second-level cache holds. And how many lanes there are at least and at
+# Numbers in the largest array of changes: 2 MB, of which a processor's caches hold a few. And how many lanes there are at least and at
 # most: fewer are mostly overhead, more gain nothing.
-_ENTRIES, _FEWEST, _MOST = 2**17, 64, 1024
+_ENTRIES, _FEWEST, _MOST = 2**18, 64, 4096
 
 # How much smaller the step is at which entries in dispute are looked at again, and at which crossed kinks are tried first.
 # Where the function subtracts values somewhere, which rounds by more as the step shrinks, it may not be much smaller.
@@ -41,6 +42,9 @@ _DIRECTIONS, _GUARDED, _AGREEMENT = 2, 8, 1e-6
 
 # Steps of these, relative to the parameters, the largest first: of those that cross no kink the largest shows most.
 _VISIBLE = (2.0**-10, 2.0**-17, 2.0**-24)
+
+# The rounding that the difference of two plain values may have, in units of that of the larger one.
+_ROUNDINGS = 1e3
 
 # What value at the base point and plain value may differ by, relative.
 _SAME = 1e-9
@@ -68,9 +72,17 @@ class Conditions:
     exactness: float = 1.0
     seed: int = 0
 
-    def lanes(self, count: int) -> Lanes:
+    def lanes(self, count: int, *, infinite: bool) -> Lanes:
         """So many lanes that behave like this."""
-        return Lanes(count, decide=self.decide, ties=self.ties, jitter=self.jitter, exactness=self.exactness, seed=self.seed)
+        return Lanes(
+            count,
+            decide=self.decide,
+            ties=self.ties,
+            jitter=self.jitter,
+            exactness=self.exactness,
+            seed=self.seed,
+            infinite=infinite,
+        )
 
 
 _USUAL = Conditions()
@@ -103,11 +115,12 @@ class _Propagation:
 
     function: Callable[[Any], Any]
     tree: Tree
-    fills: bool
+    fills: bool = False
+    infinite: bool = False
 
     def __call__(self, task: _Task) -> _Outcome:
         """Run the function once for all perturbations of a task."""
-        lanes = task.conditions.lanes(len(task.indices))
+        lanes = task.conditions.lanes(len(task.indices), infinite=self.infinite)
         values = self.tree.values.copy()
         leaves = self.tree.arrays(values)
         for place, leaf in enumerate(self.tree.blocks):
@@ -119,7 +132,7 @@ class _Propagation:
 
     def along(self, directions: Array, steps: Array) -> _Outcome:
         """Run it once with whole directions added: `directions` of shape (lanes, parameters)."""
-        lanes = Lanes(len(directions))
+        lanes = Lanes(len(directions), infinite=self.infinite)
         change = (directions * steps[:, np.newaxis]).T
         leaves = self.tree.arrays(self.tree.values.copy())
         for place, leaf in enumerate(self.tree.blocks):
@@ -343,87 +356,111 @@ def propagated(
     OracleError
         What it gives on difference arrays is not what it gives otherwise.
     """
-    propagation, outcome = _first_run(function, tree, base)
+    guard = _Guard(tree, base, plain, np.random.default_rng(seed))
+    propagation, first = guard.first_run(_Propagation(function, tree))
     usual = scheme.default_step
-    prepared = NumPyFunction(propagation, scheme, usual if step is None else step, usual, jobs, outcome)
     try:
-        _guard(propagation, seed, plain)
+        # Single entries leave most zeros out, as chunks do: the size of chunks follows from them.
+        outcome = guard.entries(propagation)
     except OracleError as error:
-        if not outcome.lost:
-            raise
-        departure = Departure(LOST, LOST_ADVICE)
-        departure.where = outcome.lost
-        raise departure from error
-    return prepared
+        raise _as_loss(first, error) from error
+    return NumPyFunction(propagation, scheme, usual if step is None else step, usual, jobs, outcome)
 
 
-def _first_run(function: Callable[[Any], Any], tree: Tree, base: float) -> tuple[_Propagation, _Outcome]:
-    """Perturb an entry of every block at once: with plain arrays where the function makes some, if that will do."""
-    starts = np.array([leaf.start for leaf in tree.blocks if leaf.size], dtype=np.intp)
-    task = _Task(starts, np.full(len(starts), 1e-9), _USUAL)
-    propagation = _Propagation(function, tree, fills=False)
-    try:
-        outcome = propagation(task)
-    except Departure:
-        propagation = replace(propagation, fills=True)
-        outcome = propagation(task)
-    _agree("at the given parameters", outcome.base, base, _SAME * max(abs(base), 1.0))
-    return propagation, outcome
+def _as_loss(outcome: _Outcome, error: OracleError) -> Exception:
+    """Of a disagreement the reason, if plain numbers were made on the way."""
+    if not outcome.lost:
+        return error
+    departure = Departure(LOST, LOST_ADVICE)
+    departure.where = outcome.lost
+    return departure
 
 
-def _guard(propagation: _Propagation, seed: int, plain: Callable[[Array], float]) -> None:
-    """Raise OracleError unless difference arrays and plain values agree on the change along directions, and of entries."""
-    tree = propagation.tree
-    base = plain(tree.values)
-    generator = np.random.default_rng(seed)
-    scale = np.empty_like(tree.values)
-    for leaf in tree.blocks:
-        own = tree.values[leaf.start : leaf.stop]
-        size = float(np.sqrt(np.mean(np.square(own)))) if own.size else 0.0
-        scale[leaf.start : leaf.stop] = np.maximum(np.abs(own), size or 1.0)
-    steps = np.tile(_VISIBLE, _DIRECTIONS)
-    directions = np.repeat(scale * generator.choice([-1.0, 1.0], (_DIRECTIONS, len(scale))), len(_VISIBLE), axis=0)
-    outcome = propagation.along(directions, steps)
-    _compare(
-        plain, base, tree.values + directions * steps[:, np.newaxis], outcome, lambda k: f"along direction {k} of all parameters"
-    )
-    entries = generator.choice(len(scale), min(_GUARDED, len(scale)), replace=False)
-    indices = np.repeat(entries, len(_VISIBLE))
-    steps = np.tile(_VISIBLE, len(entries)) * scale[indices]
-    outcome = propagation(_Task(indices, steps, _USUAL))
-    points = np.tile(tree.values, (len(indices), 1))
-    points[np.arange(len(indices)), indices] += steps
-    _compare(
-        plain,
-        base,
-        points,
-        outcome,
-        lambda k: f"when {tree.describe(int(entries[k]))} grows by {steps[k * len(_VISIBLE)]:.1e} or less",
-    )
+@dataclass(frozen=True, eq=False)
+class _Guard:
+    """Holds difference arrays against the function's plain values; OracleError if the two disagree.
 
+    Attributes
+    ----------
+    tree : Tree
+        The parameters.
+    base : float
+        Plain value at them.
+    plain : callable
+        Plain value at others.
+    generator : numpy.random.Generator
+        Draws directions and entries.
+    """
 
-def _compare(
-    plain: Callable[[Array], float], base: float, points: Array, outcome: _Outcome, describe: Callable[[int], str]
-) -> None:
-    """Compare changes at groups of points, of each at the first one that crosses no kink."""
-    for group in range(len(points) // len(_VISIBLE)):
-        for place in range(group * len(_VISIBLE), (group + 1) * len(_VISIBLE)):
-            if outcome.crossings[place] == 0 and np.isfinite(outcome.changes[place]):
-                own, other = float(outcome.changes[place]), plain(points[place]) - base
-                rounding = 1e3 * float(np.finfo(np.float64).eps) * max(abs(base), 1.0)
-                if np.isfinite(other):
-                    _agree(
-                        f"in the change of the cost {describe(group)}",
-                        own,
-                        other,
-                        _AGREEMENT * max(abs(own), abs(other)) + rounding,
-                    )
-                    break
+    tree: Tree
+    base: float
+    plain: Callable[[Array], float]
+    generator: np.random.Generator
+
+    def first_run(self, propagation: _Propagation) -> tuple[_Propagation, _Outcome]:
+        """Perturb all parameters at once along some directions, and so learn what it takes to run the function."""
+        scale = self._scale
+        drawn = scale * self.generator.choice([-1.0, 1.0], (_DIRECTIONS, len(scale)))
+        directions, steps = np.repeat(drawn, len(_VISIBLE), axis=0), np.tile(_VISIBLE, _DIRECTIONS)
+        try:
+            outcome = propagation.along(directions, steps)
+        except Departure:
+            # With the arrays that the function makes and fills, too.
+            propagation = replace(propagation, fills=True)
+            outcome = propagation.along(directions, steps)
+        if np.isnan(outcome.changes).any():
+            propagation = replace(propagation, infinite=True)
+            outcome = propagation.along(directions, steps)
+        _agree("at the given parameters", outcome.base, self.base, _SAME * max(abs(self.base), 1.0))
+        points = self.tree.values + directions * steps[:, np.newaxis]
+        try:
+            self._compare(points, outcome, lambda group: f"along direction {group} of all parameters")
+        except OracleError as error:
+            raise _as_loss(outcome, error) from error
+        return propagation, outcome
+
+    def entries(self, propagation: _Propagation) -> _Outcome:
+        """Perturb some entries on their own."""
+        scale = self._scale
+        drawn = self.generator.choice(len(scale), min(_GUARDED, len(scale)), replace=False)
+        # One of each block, as far as they go, and others.
+        starts = [leaf.start for leaf in self.tree.blocks if leaf.size][:_GUARDED]
+        entries = np.unique(np.concatenate([starts, drawn]))[: 2 * _GUARDED]
+        indices = np.repeat(entries, len(_VISIBLE))
+        steps = np.tile(_VISIBLE, len(entries)) * scale[indices]
+        points = np.tile(self.tree.values, (len(indices), 1))
+        points[np.arange(len(indices)), indices] += steps
+        outcome = propagation(_Task(indices, steps, _USUAL))
+        self._compare(points, outcome, lambda group: f"when {self.tree.describe(int(entries[group]))} grows")
+        return outcome
+
+    @functools.cached_property
+    def _scale(self) -> Array:
+        """Size of each parameter: its own, or the root mean square of its block where that is more; 1 in a block of zeros."""
+        scale = np.empty_like(self.tree.values)
+        for leaf in self.tree.blocks:
+            own = self.tree.values[leaf.start : leaf.stop]
+            size = float(np.sqrt(np.mean(np.square(own)))) if own.size else 0.0
+            scale[leaf.start : leaf.stop] = np.maximum(np.abs(own), size or 1.0)
+        return scale
+
+    def _compare(self, points: Array, outcome: _Outcome, describe: Callable[[int], str]) -> None:
+        """Compare changes at groups of points, of each group at the first one that crosses no kink."""
+        rounding = _ROUNDINGS * float(np.finfo(np.float64).eps) * max(abs(self.base), 1.0)
+        usable = (outcome.crossings == 0) & np.isfinite(outcome.changes)
+        for group, places in enumerate(usable.reshape(-1, len(_VISIBLE))):
+            if not places.any():
+                continue
+            place = group * len(_VISIBLE) + int(np.argmax(places))
+            own, other = float(outcome.changes[place]), self.plain(points[place]) - self.base
+            if np.isfinite(other):
+                allowed = _AGREEMENT * max(abs(own), abs(other)) + rounding
+                _agree(f"in the change of the cost {describe(group)}", own, other, allowed)
 
 
 def _agree(where: str, own: float, plain: float, allowed: float) -> None:
     if not abs(own - plain) <= allowed:
         raise OracleError(
-            f"difference arrays and the function itself disagree {where}: {own!r} by difference arrays, {plain!r} by the function; "
-            "the check would compare with the wrong cost (gradsweep.plain(cost) checks it by its values)"
+            f"difference arrays and the function itself disagree {where}: {own!r} by difference arrays, {plain!r} by the "
+            "function; the check would compare with the wrong cost (gradsweep.plain(cost) checks it by its values)"
         )

@@ -12,6 +12,7 @@ from gradsweep._differences import _structure
 from gradsweep._differences._departure import Departure, describe, doing, users_frame
 from gradsweep._differences._functions import BUFFERS, FUNCTIONS, PASSED_ON
 from gradsweep._differences._lanes import Lanes
+from gradsweep._differences._linear import linear
 from gradsweep._differences._ufuncs import call_ufunc
 from gradsweep._differences._varying import Varying
 from gradsweep._types import Array
@@ -178,6 +179,10 @@ class DifferenceArray(NDArrayOperatorsMixin):
     # ---- NumPy's protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if not options and method == "__call__" and len(inputs) <= 2:
+            simple = linear(ufunc, [operand_of(each) for each in inputs])
+            if simple is not None and not simple.lanes.jitter:
+                return DifferenceArray(simple)
         outputs = options.pop("out", None)
         if method == "at":
             target, index, *values = inputs
@@ -512,6 +517,8 @@ DifferenceArray.conj = DifferenceArray.conjugate = lambda self: np.conjugate(sel
 
 def operand_of(value: Any) -> Any:
     """What functions compute with: a `Varying` for what changes, else the value as NumPy has it."""
+    if type(value) is np.ndarray:
+        return value
     if type(value) is DifferenceArray:
         return value.operand
     if type(value) is _Factor:

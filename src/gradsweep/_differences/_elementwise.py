@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from gradsweep._differences import _kinks
 from gradsweep._differences._elementary import BINARY, UNARY
 from gradsweep._differences._lanes import Lanes
+from gradsweep._differences._linear import linear
+from gradsweep._differences._slab import Slab, reach
 from gradsweep._differences._varying import ElementForm, Operand, Varying, apply, base_of, lanes_of, real
 from gradsweep._types import Array
 
@@ -67,6 +69,9 @@ def elementwise(ufunc: np.ufunc, operands: Sequence[Operand]) -> "Varying | NDAr
     Varying, or array of bool
         The latter for comparisons and predicates.
     """
+    simple = linear(ufunc, operands)
+    if simple is not None:
+        return _with_slack(ufunc, operands, simple) if simple.lanes.jitter else simple
     if ufunc in COMPARISONS:
         return compare(ufunc, operands)
     if ufunc in PREDICATES or ufunc in (np.logical_and, np.logical_or, np.logical_xor):
@@ -90,9 +95,10 @@ def compare(ufunc: np.ufunc, operands: Sequence[Operand]) -> NDArray[Any]:
         return decided
     if isinstance(first, Varying) and isinstance(second, Varying) and first.change is second.change:
         return decided
-    lead, change = difference.base[..., np.newaxis], difference.dense
-    if not lanes.jitter and (np.abs(change).max(axis=-1, initial=0.0) < np.abs(difference.base)).all():
+    values = difference.change.values if isinstance(difference.change, Slab) else difference.change
+    if reach(values) < float(np.abs(difference.base).min(initial=np.inf)):
         return decided
+    lead, change = difference.base[..., np.newaxis], difference.dense
     flipped = _kinks.order(lanes, lead, change)
     if lanes.decide:
         with np.errstate(all="ignore"):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._differences._lanes import Lanes
+from gradsweep._differences._slab import reach
 from gradsweep._differences._varying import ElementForm
 from gradsweep._types import Array
 
@@ -50,10 +51,8 @@ def _larger(lanes: Lanes, lead: Array, first: Array | None, second: Array | None
     """Change of max(a, b), of which a is ahead by `lead`."""
     first_wins = lead >= 0.0
     none = np.zeros((1,) * lead.ndim)
-    reach = sum(
-        (np.abs(change).max(axis=-1, keepdims=True, initial=0.0) for change in (first, second) if change is not None), none
-    )
-    if (reach < np.abs(lead)).all():  # mostly: then nothing has to be computed lane by lane
+    reached = sum(reach(change) for change in (first, second) if change is not None)
+    if reached < float(np.abs(lead).min(initial=np.inf)):  # mostly: then nothing has to be computed lane by lane
         return _pick(first_wins, first, second)
     first, second = (none if change is None else change for change in (first, second))
     # Relative to the winner of the base: how much the other one is ahead after the step.

@@ -31,6 +31,8 @@ class Lanes:
         rounded as float64, however coarse the gradient is.
     seed : int, default: 0
         Of that jitter.
+    infinite : bool, default: False
+        Whether values may be infinite, as the logarithm of a mask is: their changes are then 0, which takes a look at every value.
 
     Attributes
     ----------
@@ -57,16 +59,18 @@ class Lanes:
         jitter: float = 0.0,
         exactness: float = 1.0,
         seed: int = 0,
+        infinite: bool = False,
     ) -> None:
         if decide and count != 1:
             raise ValueError(f"only a single lane can decide, not {count}")
         self.count, self.decide, self.ties, self.jitter = count, decide, ties, jitter
         self.crossings: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
+        self.infinite = infinite
         self.largest, self.subtracts, self.closed = 0, False, False
         #: Plain numbers that were made of values that change, which whoever made them may return: (number, value, where).
         self.numbers: list[tuple[float, Any, str]] = []
         self._exactness = exactness
-        self._generator = np.random.default_rng(seed)
+        self._generator = np.random.default_rng(seed) if jitter else None
 
     def cross(self, where: NDArray[np.bool_]) -> None:
         """Count decisions that lanes would have taken otherwise: array of shape (…, count)."""
@@ -82,20 +86,16 @@ class Lanes:
 
     def blur(self, values: Any) -> Any:
         """Values with the jitter on them; themselves if there is none."""
-        if not self.jitter:
-            return values
-        return values * (1.0 + self.jitter * self._generator.uniform(-1.0, 1.0, np.shape(values)))
+        return values * (1.0 + self._random(np.shape(values))) if self.jitter else values
 
     def rounding(self, size: Array) -> Array | float:
         """Jitter of changes that are computed by subtracting values of this size."""
-        if not self.jitter:
-            return 0.0
-        noise: Array = size * self.jitter * self._exactness * self._generator.uniform(-1.0, 1.0, size.shape)
-        return noise
+        return size * self._exactness * self._random(size.shape) if self.jitter else 0.0
 
     def slack(self, size: Array) -> Array | float:
         """Jitter of changes whose slope a backward pass may compute from rounded values, with an error of this size."""
-        if not self.jitter:
-            return 0.0
-        noise: Array = size * self.jitter * self._generator.uniform(-1.0, 1.0, size.shape)
-        return noise
+        return size * self._random(size.shape) if self.jitter else 0.0
+
+    def _random(self, shape: tuple[int, ...]) -> Array:
+        assert self._generator is not None
+        return self.jitter * self._generator.uniform(-1.0, 1.0, shape)

@@ -94,6 +94,9 @@ def _extreme(x: Varying, axis: Axis, sign: float, *, keepdims: bool) -> Varying:
     lead = np.where(base == top, 0.0, base - top)  # two infinities are equal
     winner = np.argmax(lead, axis=-1)[..., np.newaxis, np.newaxis]
     own = np.take_along_axis(change, winner, axis=-2)
+    if _is_safe(lead, change):
+        value = value if keepdims else value.reshape([x.shape[other] for other in kept])
+        return varying(value, (sign * own).reshape(*value.shape, x.lanes.count), x.lanes)
     challenge = lead[..., np.newaxis] + change
     best = challenge.max(axis=-2, keepdims=True)
     tied = (lead == 0.0)[..., np.newaxis] & (change != own)
@@ -106,6 +109,15 @@ def _extreme(x: Varying, axis: Axis, sign: float, *, keepdims: bool) -> Varying:
         result = own if lanes.ties is not None else best
     value = value if keepdims else value.reshape([x.shape[other] for other in kept])
     return varying(value, (sign * result).reshape(*value.shape, lanes.count), lanes)
+
+
+def _is_safe(lead: Array, change: Array) -> bool:
+    """Whether in no group and no lane another entry can win than does: by the largest change of all."""
+    if lead.shape[-1] < 2 or not change.size:
+        return True
+    reach = max(float(change.max()), -float(change.min()))
+    second = np.partition(lead, -2, axis=-1)[..., -2]
+    return bool((second < -2.0 * reach).all())
 
 
 def _of_tied(change: Array, own: Array, equal: NDArray[np.bool_], ties: str) -> Array:

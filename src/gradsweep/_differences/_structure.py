@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradsweep._differences._slab import Pattern, Slab
+from gradsweep._differences._slab import Pattern, Slab, common
 from gradsweep._differences._varying import Operand, Varying, base_of, lanes_of, varying
 from gradsweep._types import Array
 
@@ -31,33 +31,74 @@ def take(x: Varying, index: Any) -> Varying:
     return Varying(base, x.dense[index_with_lanes(index)], x.lanes, x.exponential)
 
 
-def _take_of_slab(slab: Slab, index: Any) -> Slab | None:
-    """A slab of which axes are cut that are not fixed, or axes added; None for other indices."""
-    parts = index if isinstance(index, tuple) else (index,)
-    if not all(part is None or part is Ellipsis or isinstance(part, slice) for part in parts):
+def _take_of_slab(slab: Slab, index: Any) -> "Array | Slab | None":
+    """The same of a slab: of what is fixed there remains what the index takes; None for indices that are rare."""
+    parts = _spelled_out(index, len(slab.shape))
+    if parts is None:
         return None
-    used = sum(isinstance(part, slice) for part in parts)
-    if Ellipsis not in parts:
-        parts = (*parts, Ellipsis)
-    place = parts.index(Ellipsis)
-    parts = (*parts[:place], *([slice(None)] * (len(slab.shape) - used)), *parts[place + 1 :])
-    old, own, shape, fixed = 0, [], [], []
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if len(arrays) > 1 or (arrays and (parts[0] is not arrays[0] or 0 not in slab.pattern.axes)):
+        return None
+    axes, places, own, shape, kept = [], [], [], [], np.True_
+    values, old = slab.values, 0
     for part in parts:
         if part is None:
             own.append(None)
             shape.append(1)
             continue
-        assert isinstance(part, slice)
-        size = len(range(*part.indices(slab.shape[old])))
-        if old not in slab.pattern.axes:
-            own.append(part)
-        elif size == slab.shape[old] and (part.step is None or part.step == 1):
-            fixed.append(len(shape))
+        fixed = slab.pattern.of(old) if old in slab.pattern.axes else None
+        if isinstance(part, np.ndarray):
+            # Rows of a table, the one that changes as often as it is taken: their axis is free again.
+            assert fixed is not None
+            rows = part % slab.shape[old]
+            values = np.where(rows[..., *([np.newaxis] * (values.ndim - 1)), np.newaxis] == fixed, values, 0.0)
+            own += [slice(None)] * part.ndim
+            shape += part.shape
+        elif isinstance(part, slice):
+            start, _, step = part.indices(slab.shape[old])
+            size = len(range(*part.indices(slab.shape[old])))
+            if fixed is None:
+                own.append(part)
+            else:
+                place, rest = np.divmod(fixed - start, step)
+                inside = (rest == 0) & (place >= 0) & (place < size)
+                kept = kept & inside
+                axes.append(len(shape))
+                places.append(np.where(inside, place, 0))
+                if not size:
+                    return None
+            shape.append(size)
         else:
-            return None
-        shape.append(size)
+            # A single place, whose axis the result does not have.
+            if fixed is None:
+                own.append(part)
+            else:
+                kept = kept & (fixed == part % slab.shape[old])
         old += 1
-    return Slab(tuple(shape), Pattern(tuple(fixed), slab.pattern.index), slab.values[(*own, slice(None))])
+    values = values[(*own, slice(None))]
+    if not np.all(kept):
+        values = np.where(kept, values, 0.0)
+    return Slab(tuple(shape), Pattern(tuple(axes), tuple(places)), values) if axes else values
+
+
+def _spelled_out(index: Any, ndim: int) -> list[Any] | None:
+    """An index with a part for each axis; None if it has other parts than None, slices, integers and arrays of them."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    for place, part in enumerate(parts):
+        if isinstance(part, list):
+            part = parts[place] = np.asarray(part)
+        if isinstance(part, np.ndarray):
+            if part.dtype.kind not in "iu" or not part.ndim:
+                return None
+        elif isinstance(part, bool | np.bool_) or not (
+            part is None or part is Ellipsis or isinstance(part, slice | int | np.integer)
+        ):
+            return None
+    used = sum(part is not None and part is not Ellipsis for part in parts)
+    if not any(part is Ellipsis for part in parts):
+        parts.append(Ellipsis)
+    place = next(number for number, part in enumerate(parts) if part is Ellipsis)
+    return [*parts[:place], *([slice(None)] * (ndim - used)), *parts[place + 1 :]]
 
 
 def reshape(x: Varying, shape: Any, order: str = "C") -> Varying:
@@ -144,5 +185,9 @@ def choose(condition: NDArray[Any], first: Operand, second: Operand) -> Varying:
             kept = own.change.pattern.gather(np.broadcast_to(taken, value.shape), value.ndim)
             return varying(value, Slab(value.shape, own.change.pattern, np.where(kept, own.change.values, 0.0)), lanes)
         return varying(value, np.where(taken[..., np.newaxis], own.dense, 0.0), lanes)
+    slabs = common(value.shape, [operand.change for operand in (first, second) if isinstance(operand, Varying)])
+    if slabs is not None:
+        kept = slabs[0].pattern.gather(np.broadcast_to(np.asarray(condition, dtype=bool), value.shape), value.ndim)
+        return varying(value, Slab(value.shape, slabs[0].pattern, np.where(kept, *(slab.values for slab in slabs))), lanes)
     changes = [change_of(operand, lanes.count) for operand in (first, second)]
     return varying(value, np.where(np.asarray(condition)[..., np.newaxis], *changes), lanes)

@@ -85,14 +85,18 @@ def varying(base: Any, change: "Array | Slab", lanes: Lanes) -> Varying:
         The result.
     """
     base = np.asarray(base)
-    change = _without_infinite(base, change)
+    if lanes.infinite:
+        change = _without_infinite(base, change)
     lanes.largest = max(lanes.largest, (change.values if isinstance(change, Slab) else change).size // lanes.count)
     if isinstance(change, Slab):
-        slab = Slab(change.shape, change.pattern, lanes.blur(change.values)) if lanes.jitter else change
-        return Varying(lanes.blur(base), slab.broadcast(base.shape), lanes)
+        if lanes.jitter:
+            base, change = lanes.blur(base), Slab(change.shape, change.pattern, lanes.blur(change.values))
+        return Varying(base, change if change.shape == base.shape else change.broadcast(base.shape), lanes)
     if change.shape != (*base.shape, lanes.count):
         change = np.broadcast_to(change, (*base.shape, lanes.count))
-    return Varying(lanes.blur(base) if base.dtype.kind == "f" else base, lanes.blur(change), lanes)
+    if lanes.jitter:
+        base, change = lanes.blur(base) if base.dtype.kind == "f" else base, lanes.blur(change)
+    return Varying(base, change, lanes)
 
 
 def _without_infinite(base: NDArray[Any], change: "Array | Slab") -> "Array | Slab":
