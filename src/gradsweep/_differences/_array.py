@@ -1,5 +1,7 @@
 """The array that a user's function is run on: it looks like a NumPy array, and carries the changes of all lanes along."""
 
+import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +11,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from gradsweep._differences import _structure
+from gradsweep._differences._assignments import ASSIGNMENTS, CALLERS
 from gradsweep._differences._departure import Departure, describe, doing, users_frame
 from gradsweep._differences._functions import BUFFERS, FUNCTIONS, PASSED_ON
 from gradsweep._differences._lanes import Lanes
@@ -35,7 +38,7 @@ class _Memory:
     def touch(self) -> Array:
         """The changes, zero at first."""
         if self.change is None:
-            self.change = np.zeros((*self.base.shape, self.lanes.count))
+            self.change = np.zeros((*self.base.shape, self.lanes.count), dtype=self.base.dtype)
         return self.change
 
     def view(self, base: Array) -> Array:
@@ -84,7 +87,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
     @classmethod
     def buffer(cls, base: NDArray[Any], lanes: Lanes) -> "DifferenceArray":
         """An array that is filled later; it counts as plain until a change is assigned."""
-        own = np.array(base, dtype=np.float64, order="C")
+        own = np.array(base, dtype=np.complex128 if base.dtype.kind == "c" else np.float64, order="C")
         return cls(memory=(_Memory(own, lanes), own))
 
     @property
@@ -127,7 +130,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
         """Memory of its own, which it has from the first time on that it is written to."""
         if self._memory is None:
             assert self._value is not None
-            base = np.array(self._value.base, dtype=np.float64, order="C")
+            kind = np.complex128 if self._value.base.dtype.kind == "c" else np.float64
+            base = np.array(self._value.base, dtype=kind, order="C")
             change = np.array(self._value.dense, order="C")
             self._memory = _Memory(base, self._value.lanes, change), base
             self._value = None
@@ -189,6 +193,9 @@ class DifferenceArray(NDArrayOperatorsMixin):
             if type(target) is not DifferenceArray:
                 raise Departure(f"np.{ufunc.__name__}.at adds to a plain array", _ADVICE_BUFFER)
             return _at(ufunc, target, _plain_index(index), values)
+        if options.get("where", True) is not True and method == "__call__":
+            options, kept = {**options}, outputs[0] if outputs else None
+            return self._write_where(ufunc, inputs, options, kept)
         result = _wrap(call_ufunc(ufunc, method, [operand_of(each) for each in inputs], options))
         if outputs is None or outputs[0] is None:
             return result
@@ -202,14 +209,39 @@ class DifferenceArray(NDArrayOperatorsMixin):
             return result
         raise Departure(f"np.{ufunc.__name__} writes into a plain array by out=", _ADVICE_BUFFER)
 
+    def _write_where(self, ufunc: np.ufunc, inputs: Any, options: dict[str, Any], target: Any) -> Any:
+        """A function of elements that leaves what is in its output where a condition is false."""
+        name = ufunc.__name__
+        if target is None:
+            raise Departure(
+                f"np.{name}(…, where=…) leaves entries undefined", "give it out=…, or write np.where(condition, …, …)"
+            )
+        if type(target) is not DifferenceArray:
+            raise Departure(f"np.{name} writes into a plain array by out=", _ADVICE_BUFFER)
+        condition = operand_of(options.pop("where"))
+        with np.errstate(all="ignore"):  # of entries that are not taken
+            result = _wrap(call_ufunc(ufunc, "__call__", [operand_of(each) for each in inputs], options))
+        target.assign(np.where(condition, result, target))
+        return target
+
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, options: Any) -> Any:
         if function in PASSED_ON:
             return function._implementation(*args, **options)  # type: ignore[attr-defined]
+        if function in ASSIGNMENTS:
+            target = args[0] if args else next(iter(options.values()))
+            if type(target) is not DifferenceArray:
+                raise Departure(f"{_name(function)} writes into a plain array", _ADVICE_BUFFER)
+            return ASSIGNMENTS[function](*args, **options)
+        if function in CALLERS:
+            return CALLERS[function](*args, **options)
         rule = FUNCTIONS.get(function)
         if rule is None:
             if not _varies((args, options)):
                 return function(*_unwrapped(args), **_unwrapped(options))
             raise Departure(f"{_name(function)} has no difference form", "")
+        place = _place_of_out(function) if len(args) > 2 else None
+        if place is not None and len(args) > place:
+            args, options = (*args[:place], None, *args[place + 1 :]), {"out": args[place], **options}
         target = options.get("out")
         plain = _unwrapped(args), {name: _unwrapped(value) for name, value in options.items() if name != "out"}
         result = (rule if _varies((args, options)) else function)(*plain[0], **plain[1])
@@ -391,6 +423,18 @@ class DifferenceArray(NDArrayOperatorsMixin):
             raise Departure("view(...) of a value that changes")
         return self[...]  # type: ignore[no-any-return]
 
+    def sort(self, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> None:
+        """``ndarray.sort``, in place."""
+        self.assign(np.sort(self, axis=axis))
+
+    def partition(self, kth: Any, axis: int = -1, kind: str = "introselect", order: Any = None) -> None:
+        """``ndarray.partition``, in place."""
+        self.assign(np.partition(self, kth, axis=axis))
+
+    def put(self, indices: Any, values: Any, mode: str = "raise") -> None:
+        """``ndarray.put``."""
+        ASSIGNMENTS[np.put](self, indices, values, mode)
+
     def fill(self, value: Any) -> None:
         """``ndarray.fill``."""
         self.assign(value)
@@ -431,7 +475,7 @@ def _method(name: str) -> Callable[..., Any]:
 
 
 for _name_of_method in (
-    "all any argmax argmin argsort clip compress cumprod cumsum diagonal dot max mean min nonzero prod ravel repeat round searchsorted "
+    "all any argmax argmin argpartition argsort choose clip compress cumprod cumsum diagonal dot max mean min nonzero prod ravel repeat round searchsorted "
     "squeeze std sum swapaxes take trace var"
 ).split():
     setattr(DifferenceArray, _name_of_method, _method(_name_of_method))
@@ -450,7 +494,7 @@ class _Factor(np.ndarray[Any, np.dtype[np.float64]]):
 
     @classmethod
     def of(cls, right: Varying) -> "_Factor":
-        """w with the identity beside it."""
+        """W with the identity beside it."""
         height = right.shape[0]
         if height > _LARGEST_FACTOR:
             raise Departure(f"x.dot(w) with {height} rows of w, which change", "write np.dot(x, w) or x @ w")
@@ -583,6 +627,18 @@ def _at(ufunc: np.ufunc, target: DifferenceArray, index: Any, values: list[Any])
         ufunc.at(base, index, operand)
         return
     raise Departure(f"np.{ufunc.__name__}.at has no difference form", "np.add.at and np.subtract.at have one")
+
+
+@functools.cache
+def _place_of_out(function: Callable[..., Any]) -> int | None:
+    """Where a function takes its output by position, if it does."""
+    try:
+        names = list(inspect.signature(function).parameters.values())
+    except ValueError:  # compiled, and says nothing of itself
+        return None
+    return next(
+        (place for place, each in enumerate(names) if each.name == "out" and each.kind is each.POSITIONAL_OR_KEYWORD), None
+    )
 
 
 def _name(function: Callable[..., Any]) -> str:

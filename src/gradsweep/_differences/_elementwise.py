@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradsweep._differences import _kinks
+from gradsweep._differences import _complex, _kinks
 from gradsweep._differences._elementary import BINARY, UNARY
 from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._linear import linear
@@ -48,10 +48,9 @@ _FORMS: dict[Any, ElementForm] = {
     np.fmax: _kinks.maximum,
     np.fmin: _kinks.minimum,
     **{step: _kinks.steps(step) for step in (np.sign, np.floor, np.ceil, np.rint, np.trunc)},
+    np.floor_divide: _kinks.steps(np.floor_divide),
+    np.heaviside: _kinks.heaviside,
 }
-
-#: Of real numbers the rest is linear in the real and the imaginary part, or holds for both.
-_COMPLEX = (np.add, np.subtract, np.multiply, np.divide, np.negative, np.positive, np.square, np.conjugate)
 
 
 def elementwise(ufunc: np.ufunc, operands: Sequence[Operand]) -> "Varying | NDArray[Any]":
@@ -77,11 +76,17 @@ def elementwise(ufunc: np.ufunc, operands: Sequence[Operand]) -> "Varying | NDAr
     if ufunc in PREDICATES or ufunc in (np.logical_and, np.logical_or, np.logical_xor):
         return _decide(ufunc, operands)
     value = ufunc(*(base_of(operand) for operand in operands))
-    form = _FORMS.get(ufunc)
-    if form is None or (np.asarray(value).dtype.kind == "c" and ufunc not in _COMPLEX):
-        form = functools.partial(_general, ufunc)
+    forms = _complex.FORMS if _is_complex(value, operands) else _FORMS
+    form = forms.get(ufunc) or functools.partial(general, ufunc)
     result = apply(form, value, operands)
     return _with_slack(ufunc, operands, result) if result.lanes.jitter else result
+
+
+def _is_complex(value: Any, operands: Sequence[Operand]) -> bool:
+    """Whether any number that takes part is complex."""
+    if np.asarray(value).dtype.kind == "c":
+        return True
+    return any(base_of(operand).dtype.kind == "c" for operand in operands)
 
 
 def compare(ufunc: np.ufunc, operands: Sequence[Operand]) -> NDArray[Any]:
@@ -122,10 +127,12 @@ def _decide(ufunc: np.ufunc, operands: Sequence[Operand]) -> NDArray[Any]:
     return np.asarray(otherwise[..., 0]) if lanes.decide else decided
 
 
-def _general(ufunc: np.ufunc, lanes: Lanes, bases: Sequence[Array], value: Array, changes: Sequence[Array | None]) -> Array:
-    """f(z + δ) − f(z): right for any function, with the textbook's cancellation."""
+def general(
+    function: Callable[..., Any], lanes: Lanes, bases: Sequence[Array], value: Array, changes: Sequence[Array | None]
+) -> Array:
+    """f(z + δ) − f(z): right for any function of elements, with the textbook's cancellation."""
     shifted = [base if change is None else base + change for base, change in zip(bases, changes, strict=True)]
-    change: Array = ufunc(*shifted) - value
+    change: Array = function(*shifted) - value
     lanes.subtracts = True
     return change + lanes.rounding(np.broadcast_to(np.abs(value), change.shape))
 

@@ -85,18 +85,32 @@ def _any_lane(crossing: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return crossing.any(axis=-1, keepdims=True)
 
 
-def steps(function: Callable[[Array], Array]) -> ElementForm:
-    """Form of a function that is constant but for jumps: sign, floor, round."""
+def steps(function: Callable[..., Array]) -> ElementForm:
+    """Form of a function that is constant but for jumps: sign, floor, round, whole quotients."""
 
     def form(lanes: Lanes, bases: Bases, value: Array, changes: Changes) -> Array:
-        (z,), (change,) = bases, changes
-        assert change is not None
-        jump: Array = function(z + change) - value
+        shifted = [base if change is None else base + change for base, change in zip(bases, changes, strict=True)]
+        jump: Array = function(*shifted) - value
         # A value on the very edge jumps on one side only, and at any step.
-        lanes.cross(jump != 0.0)
+        lanes.cross(np.broadcast_to(jump != 0.0, (*jump.shape[:-1], lanes.count)))
         return np.zeros_like(jump) if lanes.ties is not None else jump
 
     return form
+
+
+def heaviside(lanes: Lanes, bases: Bases, value: Array, changes: Changes) -> Array:
+    """0 below zero, 1 above it, and h at zero, where h may change, too."""
+    (z, at_zero), (change, own) = bases, changes
+    moved = z if change is None else z + change
+    jump: Array = np.heaviside(moved, at_zero) - value
+    if change is not None:
+        lanes.cross(np.broadcast_to(np.sign(moved) != np.sign(z), (*jump.shape[:-1], lanes.count)))
+        if lanes.ties is not None:
+            jump = np.zeros_like(jump)
+    if own is None:
+        return jump
+    stays = z == 0.0 if lanes.ties is not None else moved == 0.0
+    return jump + np.where(stays, own, 0.0)
 
 
 def order(lanes: Lanes, lead: Array, change: Array) -> NDArray[np.bool_]:

@@ -98,7 +98,7 @@ class Slab:
         if not self.pattern.axes:
             return self.values
         lanes = self.values.shape[-1]
-        whole = np.zeros((*self.shape, lanes))
+        whole = np.zeros((*self.shape, lanes), dtype=self.values.dtype)
         front = whole.transpose((*self.pattern.axes, *self.pattern.free(len(self.shape)), len(self.shape)))
         # Lanes are an index array, too, so NumPy puts them first.
         places: tuple[Any, ...] = (*self.pattern.index, *([slice(None)] * (self.values.ndim - 1)), np.arange(lanes))

@@ -104,7 +104,11 @@ def _spelled_out(index: Any, ndim: int) -> list[Any] | None:
 def reshape(x: Varying, shape: Any, order: str = "C") -> Varying:
     """``np.reshape``; a view where NumPy makes one."""
     if order not in ("C", None):
-        return rearrange(x, lambda places: np.reshape(places, shape, order=order))  # type: ignore[call-overload]
+        # "A" and "K" go by how the values lie in memory.
+        kept = {"A": "F" if x.base.flags.fnc else "C", "K": "K"}.get(order, order)
+        if kept == "K":
+            return rearrange(x, lambda places: _as_in_memory(places, x.base))
+        return rearrange(x, lambda places: np.reshape(places, shape, order=kept))  # type: ignore[call-overload]
     base = np.reshape(x.base, shape)
     if base.shape == x.shape:
         return Varying(base, x.change, x.lanes, x.exponential)
@@ -115,6 +119,13 @@ def reshape(x: Varying, shape: Any, order: str = "C") -> Varying:
         pattern = Pattern(tuple(range(base.ndim)), index)
         return Varying(base, Slab(base.shape, pattern, x.change.values), x.lanes, x.exponential)
     return Varying(base, x.dense.reshape(*base.shape, x.lanes.count), x.lanes, x.exponential)
+
+
+def _as_in_memory(places: NDArray[np.intp], like: NDArray[Any]) -> NDArray[np.intp]:
+    """All places in one axis, in the order in which the values of another array lie."""
+    laid = np.empty_like(like, dtype=np.intp)
+    laid[...] = places
+    return laid.ravel(order="K")
 
 
 def transpose(x: Varying, axes: Sequence[int] | None = None) -> Varying:
