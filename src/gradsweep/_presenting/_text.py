@@ -341,8 +341,8 @@ def _notes(report: Report) -> list[str]:
     notes = []
     if _wrong_elsewhere(report):
         notes += _wrapped(
-            "What is wrong at the second point alone is multiplied by something that is 0 at the given parameters, as the penalty "
-            "of biases that are 0."
+            "Wrong at the second point alone: consistent with a mistake in a term that vanishes at the given parameters, as the "
+            "penalty of zero biases does"
         )
     if report.precision > _COARSE:
         notes.append(
