@@ -316,10 +316,10 @@ class _Attributes:
             raise DataError(f"{self._place}: attribute {error}") from error
 
     def _hidden(self) -> str | list[str] | None:
-        """Names of activations, one or several."""
+        """Names of activations, one or several; None if there are none, as for a network without hidden layers."""
         names = self._texts("hidden")
         if len(names) == 1:
-            names = [name.strip() for name in names[0].split(",")]
+            names = [name.strip() for name in names[0].split(",")] if names[0] else []
         return names[0] if len(names) == 1 else names or None
 
     def _text(self, name: str) -> str | None:
