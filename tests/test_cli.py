@@ -5,13 +5,14 @@ import pathlib
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import h5py
 import numpy as np
 import pytest
 
-from gradsweep import _cli, _demo
+import gradsweep
+from gradsweep import _cli, _demo, problems
 from gradsweep._errors import InputError
 
 
@@ -163,6 +164,336 @@ class TestNetwork:
         assert error.count("\n") == 1
 
 
+class TestProblem:
+    @pytest.fixture
+    def file(self, tmp_path: pathlib.Path) -> pathlib.Path:
+        network = gradsweep.Network([4, 3, 1], hidden="softplus", l2=0.5)
+        params = network.initialize()
+        X, Y = np.random.default_rng(0).random((4, 6)), np.array([[0, 1, 1, 0, 1, 0]])
+        path = tmp_path / "problem.h5"
+        problems.save(path, network, X, Y, params, network.gradient(params, X, Y))
+        return path
+
+    @pytest.mark.parametrize("options", [[], ["--scheme", "forward"], ["--mode", "neurons"], ["--jobs", "2"], ["--l2", "0.5"]])
+    def test_passes(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: pathlib.Path, options: list[str]
+    ) -> None:
+        assert run(monkeypatch, ["problem", str(file), *options]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "Network   4-3-1, softplus, binary_cross_entropy, l2 0.5, 19 parameters"
+        assert lines[1] == f"Data      6 examples in {file}"
+        assert "PASS: all 19 entries agree with the numeric gradient" in lines
+
+    def test_options_override_the_file(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: pathlib.Path
+    ) -> None:
+        """And so another network's gradient is found to be wrong."""
+        assert run(monkeypatch, ["problem", str(file), "--l2", "0"]) == 1
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if "  WRONG: " in line] == ["W1", "W2"]
+        assert run(monkeypatch, ["problem", str(file), "--hidden", "tanh", "--quiet"]) == 1
+        assert run(monkeypatch, ["problem", str(file), "--output", "identity", "--quiet"]) == 1
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--hidden", "swish"], "hidden: activation 'swish' is not known"),
+            (["--hidden", "relu,relu"], "hidden names 2 activations, but the network has 1"),
+            (["--loss", "hinge"], "loss: 'hinge' is not known"),
+            (["--l2", "-1"], "l2 must be"),
+            (["--tolerance", "2"], "tolerance must be below 1"),
+        ],
+    )
+    def test_bad_input_is_one_line(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        file: pathlib.Path,
+        options: list[str],
+        message: str,
+    ) -> None:
+        assert run(monkeypatch, ["problem", str(file), *options]) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith(f"gradsweep: {message}")
+        assert printed.err.count("\n") == 1
+
+    def test_a_defect_names_the_file(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: pathlib.Path
+    ) -> None:
+        with h5py.File(file, "a") as opened:
+            del opened["gradients/b2"]
+        assert run(monkeypatch, ["problem", str(file)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"gradsweep: {file}: gradients lacks 'b2'")
+        assert error.count("\n") == 1
+
+
+SCRIPT = """
+import numpy as np
+
+import helper
+
+A = np.random.default_rng(0).normal(size=(6, 4))
+
+
+class Cost:
+    def __call__(self, params):
+        return helper.half(np.sum((A @ params["w"] + params["b"]) ** 2))
+
+
+def right():
+    params = {"w": np.random.default_rng(1).normal(size=4), "b": 0.5}
+    residual = A @ params["w"] + params["b"]
+    return Cost(), params, {"dw": A.T @ residual, "db": residual.sum()}
+
+
+def wrong():
+    cost, params, gradient = right()
+    return cost, params, {**gradient, "dw": -gradient["dw"]}
+
+
+def coarse():
+    return (lambda x: np.sum(np.exp(x))), np.ones(3), np.exp(np.ones(3))
+
+
+def network():
+    import gradsweep
+
+    network = gradsweep.Network([4, 1])
+    params, X, Y = network.initialize(), A.T, np.ones((1, 6))
+    return [network.cost(X, Y), params, network.gradient(params, X, Y)]
+
+
+def needs(first, second=1):
+    return first
+
+
+def two():
+    return 1, 2
+
+
+def nothing():
+    pass
+
+
+def raises():
+    return helper.half("text")
+
+
+def leaves():
+    raise SystemExit(0)
+
+
+def cost_raises():
+    def cost(params):
+        raise RuntimeError("of many" + chr(10) + "lines")
+
+    return cost, np.ones(2), np.ones(2)
+
+
+def misuses():
+    import gradsweep
+
+    gradsweep.Network([4, 1], output="hinge")
+
+
+def not_a_cost():
+    return 3.0, np.ones(2), np.ones(2)
+
+
+number = 3
+if __name__ == "__main__":
+    raise RuntimeError("is not a script")
+"""
+
+LINES = SCRIPT.splitlines()
+
+
+def line_of(text: str) -> int:
+    """Number of the line of the script that holds a text."""
+    return next(number for number, line in enumerate(LINES, start=1) if text in line)
+
+
+class TestCheck:
+    @pytest.fixture(autouse=True)
+    def _imports(self) -> Iterator[None]:
+        """What is imported here is forgotten."""
+        path, modules = sys.path[:], set(sys.modules)
+        yield
+        sys.path[:] = path
+        for name in set(sys.modules) - modules:
+            if name.startswith(("checked_", "train", "helper", "deep", "broken", "random", "package", "my-")):
+                del sys.modules[name]
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+        monkeypatch.chdir(tmp_path)
+        for folder in (tmp_path, tmp_path / "other"):
+            folder.mkdir(exist_ok=True)
+            (folder / "train.py").write_text(SCRIPT)
+            (folder / "helper.py").write_text("def half(x):\n    return x / 2\n")
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        "function", ["train.py:right", "train:right", "other/train.py:right", "./train.py:right", "train.py:network"]
+    )
+    def test_passes(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], function: str) -> None:
+        assert run(monkeypatch, ["check", function]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == f"Function  {function}, 5 parameters in 2 blocks"
+        assert lines[2] == "PASS: all 5 entries agree with the numeric gradient"
+
+    def test_absolute_path(
+        self, monkeypatch: pytest.MonkeyPatch, folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir("/")
+        assert run(monkeypatch, ["check", f"{folder / 'train.py'}:right"]) == 0
+        assert "PASS" in capsys.readouterr().out
+
+    def test_fails(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(monkeypatch, ["check", "train.py:wrong", "--scheme", "forward", "--seed", "3", "--jobs", "1"]) == 1
+        printed = capsys.readouterr().out
+        assert "FAIL: the gradient of w is wrong; b agrees" in printed
+        assert "sweep on difference arrays, forward differences" in printed
+
+    def test_inconclusive(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(monkeypatch, ["check", "train.py:coarse", "--step", "0.5"]) == 3
+        assert "is too large" in capsys.readouterr().out
+
+    def test_quiet(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(monkeypatch, ["check", "train.py:wrong", "--quiet"]) == 1
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize("name", ["random", "my-train", "h5py", "gradsweep"])
+    def test_a_name_that_is_taken(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path, name: str
+    ) -> None:
+        """The file is run all the same, and hides nothing."""
+        (folder / "train.py").rename(folder / f"{name}.py")
+        before = sys.modules.get(name)
+        assert run(monkeypatch, ["check", f"{name}.py:right"]) == 0
+        assert sys.modules.get(name) is before
+        assert os.path.realpath(sys.path[0]) != str(folder) or before is None
+        assert "PASS" in capsys.readouterr().out
+
+    def test_a_package_of_the_same_name(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path
+    ) -> None:
+        """An import of the name would find the package; it is the file that was named."""
+        (folder / "train").mkdir()
+        (folder / "train" / "__init__.py").write_text("raise ValueError('not this one')\n")
+        assert run(monkeypatch, ["check", "train.py:right"]) == 0
+        assert "PASS" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("name", ["train", "random"])
+    def test_workers_understand_its_classes(self, folder: pathlib.Path, name: str) -> None:
+        """In processes that have never seen the file."""
+        if name != "train":
+            (folder / "train.py").rename(folder / f"{name}.py")
+        program = (
+            "import joblib\n"
+            "from gradsweep._user_code import Target\n"
+            f"cost, params, _ = Target('../{name}.py:right')()\n"
+            "if __name__ == '__main__':\n"
+            "    values = joblib.Parallel(2)(joblib.delayed(cost)(params) for _ in range(2))\n"
+            "    assert values == [cost(params)] * 2, values\n"
+        )
+        (folder / "elsewhere").mkdir()
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", program]
+        subprocess.run(command, env=environment, cwd=folder / "elsewhere", check=True, capture_output=True, text=True)
+
+    @pytest.mark.parametrize(
+        ("function", "message"),
+        [
+            ("train.py", "train.py: FILE.py:FUNCTION or MODULE:FUNCTION is needed"),
+            (":right", ":right: FILE.py:FUNCTION or MODULE:FUNCTION is needed"),
+            ("nowhere.py:right", "nowhere.py: no such file"),
+            ("other.py:right", "other.py: no such file"),
+            ("./other:right", "./other: is not a file"),
+            ("./data.txt:right", "./data.txt: must be a file of Python, with a name that ends in .py"),
+            ("nowhere:right", "nowhere: no such module (No module named 'nowhere')"),
+            ("helper.nowhere:right", "helper.nowhere: no such module"),
+            ("a b:right", "a b: is neither the name of a module nor a file of Python"),
+            ("train.py:lost", "train.py: has no function 'lost'; there are right, wrong, coarse"),
+            ("train.py:number", "train.py: number is an int, not a function"),
+            ("train.py:needs", "train.py: needs(first, second=1) needs arguments, but it is called without any"),
+            ("train.py:two", "train.py: two returns 2 things, but cost, params and gradient are needed"),
+            ("train.py:nothing", "train.py: nothing returns None, but"),
+            ("train.py:Cost", "train.py: Cost returns a Cost, but"),
+            ("train.py:raises", "train.py, line {half(}, in raises: TypeError: unsupported operand"),
+            ("train.py:leaves", "train.py, line {SystemExit}, in leaves: SystemExit: 0"),
+            ("train.py:misuses", "train.py, line {hinge}, in misuses: InputError: output: 'hinge' is not known"),
+            ("train.py:not_a_cost", "train.py: cost is of type float, but must be a function"),
+        ],
+    )
+    def test_bad_input_is_one_line(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        folder: pathlib.Path,
+        function: str,
+        message: str,
+    ) -> None:
+        (folder / "data.txt").write_text("no code")
+        place = {"{half(}": 'helper.half("', "{SystemExit}": "SystemExit(0)", "{hinge}": '"hinge"'}
+        for mark, text in place.items():
+            message = message.replace(mark, str(line_of(text)))
+        assert run(monkeypatch, ["check", function]) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith(f"gradsweep: {message}")
+        assert printed.err.count("\n") == 1
+
+    def test_a_cost_that_raises_is_told_by_its_line(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run(monkeypatch, ["check", "train.py:cost_raises"]) == 2
+        error = capsys.readouterr().err
+        assert re.match(r"gradsweep: train\.py.*RuntimeError.*of many lines", error)
+        assert error.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("code", "message"),
+        [
+            ("x = 1\n\ny = [1, 2\nz = 3\n", "broken.py, line 3: SyntaxError: '[' was never closed"),
+            ("x = 1\nimport nowhere\n", "broken.py, line 2: ModuleNotFoundError: No module named 'nowhere'"),
+            ("import helper\nhelper.half('text')\n", "broken.py, line 2: TypeError: unsupported operand"),
+            ("import sys\n\nsys.exit('usage')\n", "broken.py, line 3: SystemExit: usage"),
+            ("def f():\n    raise ValueError\nf()\n", "broken.py, line 2, in f: ValueError"),
+            ("import deep\n", "broken.py, line 1: SyntaxError: "),
+        ],
+    )
+    @pytest.mark.parametrize("target", ["broken.py:right", "broken:right"])
+    def test_what_an_import_raises_is_told_by_its_line(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        folder: pathlib.Path,
+        target: str,
+        code: str,
+        message: str,
+    ) -> None:
+        (folder / "broken.py").write_text(code)
+        (folder / "deep.py").write_text("1 +\n")
+        assert run(monkeypatch, ["check", target]) == 2
+        error = capsys.readouterr().err
+        if "deep" in code:
+            message = "deep.py, line 1: SyntaxError: invalid syntax"
+        assert error.startswith(f"gradsweep: {message}")
+        assert error.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        "option", [["--step", "0"], ["--tolerance", "1"], ["--jobs", "0"], ["--mode", "x"], ["--seed", "-1"]]
+    )
+    def test_wrong_options_are_told_before_any_code_runs(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: list[str]
+    ) -> None:
+        assert run(monkeypatch, ["check", "train.py:raises", *option]) == 2
+        assert option[0].strip("-") in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["demo", "--bug", "nope"], ["demo", "--frob"]])
 def test_wrong_usage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert run(monkeypatch, arguments) == 2
@@ -171,7 +502,7 @@ def test_wrong_usage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["network", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in ("demo", "network", "problem", "check"))])
 def test_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert run(monkeypatch, arguments) == 0
     assert "Usage: gradsweep" in capsys.readouterr().out

@@ -155,7 +155,7 @@ def _failure(report: Report) -> str:
         pronoun = "it agrees" if len(names) == 1 else "they agree"
         here = pronoun if agrees else "nothing shows it"
         return (
-            f"FAIL: the gradient of {_list([block.name for block in elsewhere], 30)} is wrong at a second point, "
+            f"FAIL: the gradient of {_list([block.name for block in elsewhere], 28)} is wrong at a second point, "
             f"displaced at random;\n      at the given parameters {here}"
         )
     headline = f"FAIL: the gradient of {_list(wrong, _NAMES)} is wrong"
@@ -371,7 +371,7 @@ def _method(report: Report) -> list[str]:
         first = f"{report.mode} on {report.evaluated_by}, {differences}, step {report.step:g}, {tolerance}"
     else:
         sides = _SIDES.get(report.scheme, report.scheme)
-        check = f"plain {sides} check" if report.evaluated_by == _PLAIN else f"{sides} check of a {report.evaluated_by}"
+        check = f"plain {sides} check" if report.evaluated_by == _PLAIN else f"{sides} check, {report.evaluated_by}"
         first = f"{check}, {differences}, steps up to {report.step:.3g}, {tolerance}"
         noise = max((block.noise for block in report.blocks if math.isfinite(block.noise)), default=0.0)
         done = f"{done}; noise of the quotients up to {noise:.1e} of a block"

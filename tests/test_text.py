@@ -1,0 +1,342 @@
+"""Reports as text: of functions, however they are evaluated; what networks have is in test_verdict."""
+
+import math
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from models import attention, classical
+
+import gradsweep
+from gradsweep._presenting._text import shorten, split_advice
+from gradsweep._report import Displaced, Report
+from gradsweep._verdict import Block, Entry, Status, overall
+
+REASON = "float(...) makes a plain number of a value that changes (train.py, line 12, in cost: return float(w[0])); use w[0]"
+
+
+def entry(block: str, index: tuple[int, ...] = (1, 2), numeric: float = 1.0, score: float = 1e6) -> Entry:
+    return Entry(block, index, 2.0, numeric, 1e-12, kink=False, score=score)
+
+
+def block(name: str, status: Status = Status.AGREES, shape: tuple[int, ...] = (3, 4), **changes: Any) -> Block:
+    size = int(np.prod(shape, dtype=int))
+    differing = size if status is Status.WRONG else 0
+    made = Block(name, shape, size, status, 1e-15, 3.5e-11, differing, vacuous=0, kinks=0, worst=(entry(name),))
+    return replace(made, **changes)
+
+
+def report(*blocks: Block, evaluated_by: str = "plain function", displaced: Displaced | None = None, **changes: Any) -> Report:
+    further = [each for each in displaced.blocks if each.status is Status.WRONG] if displaced else []
+    made = Report(
+        verdict=overall([*blocks, *further]),
+        difference=1e-15,
+        tolerance=1e-7,
+        precision=float(np.finfo(float).eps),
+        blocks=blocks,
+        numeric={},
+        mode="sweep",
+        reason=REASON if evaluated_by == "plain function" else "",
+        predicted=math.nan,
+        scheme="central",
+        step=6.0554544523933395e-06,
+        evaluations=1234,
+        seconds=2.5,
+        crossed=0,
+        kinks=0,
+        evaluated_by=evaluated_by,
+        displaced=displaced,
+    )
+    return replace(made, **changes)
+
+
+def method(text: str) -> list[str]:
+    """The lines after the last empty one."""
+    return text.rpartition("\n\n")[2].splitlines()
+
+
+class TestLayout:
+    EVALUATED = ("kernels", "difference arrays", "plain function", "batched function", "compiled function")
+
+    @pytest.mark.parametrize("evaluated_by", EVALUATED)
+    @pytest.mark.parametrize("status", Status)
+    @pytest.mark.parametrize("precision", [2.0**-52, 2.0**-23])
+    @pytest.mark.parametrize("name", ["W1", "encoder.layers[12].attention." + 10 * "projection." + "Wq"])
+    def test_at_most_100_columns(self, evaluated_by: str, status: Status, precision: float, name: str) -> None:
+        """Of every status, however it came about, and no blanks at the ends of lines."""
+        blocks = block(name, status, kinks=2), block(name.replace("Wq", "Wk")), block("b", shape=())
+        displaced = Displaced(tuple(replace(each, status=Status.WRONG) for each in blocks), 0.25, 64)
+        for second in (None, displaced):
+            made = report(*blocks, evaluated_by=evaluated_by, displaced=second, precision=precision, kinks=2, predicted=1.0)
+            text = str(made)
+            assert text.startswith({"pass": "PASS: ", "fail": "FAIL: ", "inconclusive": "INCONCLUSIVE: "}[made.verdict])
+            lines = text.split("\n")
+            assert [line for line in lines if len(line) > 100 or line != line.rstrip() or not line.isprintable()] == []
+            assert "\n\n\n" not in text
+
+    def test_shapes_of_any_number_of_axes(self) -> None:
+        text = str(report(block("a", shape=(3, 4, 5)), block("b", shape=()), block("c", shape=(7,))))
+        assert re.search(r"^  a +3 x 4 x 5 ", text, re.MULTILINE)
+        assert re.search(r"^  b +number ", text, re.MULTILINE)
+        assert re.search(r"^  c +7 ", text, re.MULTILINE)
+        assert re.search(r"^  all +68 ", text, re.MULTILINE)
+
+    def test_entries_by_their_names(self) -> None:
+        """As an expression: with an index, and of a number without."""
+        wrong = [
+            block("W1", Status.WRONG, worst=(entry("W1", (3, 5)),)),
+            block("[0][1]", Status.WRONG, worst=(entry("[0][1]", (2,)),)),
+            block("b", Status.WRONG, shape=(), worst=(entry("b", ()),)),
+        ]
+        text = str(report(*wrong))
+        labels = [line.split("  ")[1] for line in text.split("\n\n")[2].splitlines()[1:]]
+        assert labels == ["W1[3, 5]", "[0][1][2]", "b"]
+
+    def test_long_names(self) -> None:
+        """Those that fit stand as they are; others lose their middle, never index or end."""
+        fits = "layers[12].attention.Wq"
+        assert re.search(rf"^  {re.escape(fits)} ", str(report(block(fits))), re.MULTILINE)
+        name = "model.encoder." + "block." * 20 + "Wq"
+        text = str(report(block(name, Status.WRONG, worst=(entry(name, (123, 4567)),))))
+        assert re.match(r"FAIL: the gradient of model\.\S+…\S+\.Wq is wrong\n", text)
+        assert re.search(r"^  model\.encoder\.\S+…\S+\.Wq +3 x 4", text, re.MULTILINE)
+        assert re.search(r"^  model\.\S+…\S+\.Wq\[123, 4567\]  ", text, re.MULTILINE)
+
+    def test_shorten(self) -> None:
+        for room in range(1, 12):
+            assert len(shorten("abcdefghijkl", room)) == room
+        assert shorten("abcdefghijkl", 12) == "abcdefghijkl"
+
+
+class TestMethod:
+    def test_networks(self) -> None:
+        """A prediction where it took long, none otherwise."""
+        quick = report(block("W1"), evaluated_by="kernels", seconds=0.1, predicted=0.2, step=1e-7)
+        assert method(str(quick)) == ["  sweep, central differences, step 1e-07, tolerance 1.0e-07: 1,234 evaluations in 100 ms"]
+        assert method(str(replace(quick, seconds=2.0)))[1] == "  predicted 200 ms on one core"
+
+    def test_difference_arrays(self) -> None:
+        made = report(block("W1"), evaluated_by="difference arrays", step=1e-7)
+        assert method(str(made)) == [
+            "  sweep on difference arrays, central differences, step 1e-07, tolerance 1.0e-07",
+            "    1,234 evaluations in 2.5 s",
+        ]
+
+    def test_plain_function(self) -> None:
+        """That it is a plain check, how noisy, which line is the reason, and on a line of its own what to do."""
+        made = report(block("W1"), block("b1", noise=2e-9))
+        assert method(str(made)) == [
+            "  plain two-sided check, central differences, steps up to 6.06e-06, tolerance 1.0e-07",
+            "    1,234 evaluations in 2.5 s; noise of the quotients up to 2.0e-09 of a block",
+            "  not on difference arrays: float(...) makes a plain number of a value that changes (train.py, line",
+            "    12, in cost: return float(w[0]))",
+            "  to change that: use w[0]",
+        ]
+
+    @pytest.mark.parametrize(
+        ("evaluated_by", "scheme", "words"),
+        [
+            ("plain function", "forward", "plain one-sided check, forward differences"),
+            ("plain function", "five-point", "plain two-sided check, five-point differences"),
+            ("batched function", "central", "two-sided check, batched function, central differences"),
+            ("compiled function", "forward", "one-sided check, compiled function, forward differences"),
+        ],
+    )
+    def test_other_functions(self, evaluated_by: str, scheme: str, words: str) -> None:
+        assert method(str(report(block("W1"), evaluated_by=evaluated_by, scheme=scheme)))[0].startswith(f"  {words}, ")
+
+    @pytest.mark.parametrize(
+        ("reason", "advice"),
+        [
+            (REASON, "use w[0]"),
+            ("what (f.py, line 1, in f: return g(x))", ""),
+            ("what (f.py, line 1, in f: y = g(x); return h(y))", ""),
+            ("what (f.py, line 1, in f: y = g(x); return h(y)); write k(y) there", "write k(y) there"),
+            ("what (f.py, line 1, in f: return g(); write k(y)", "write k(y)"),
+            ("at an unknown place", ""),
+            ("", ""),
+        ],
+    )
+    def test_split_advice(self, reason: str, advice: str) -> None:
+        what, found = split_advice(reason)
+        assert found == advice
+        assert reason == (f"{what}; {found}" if found else what)
+
+    def test_notes(self) -> None:
+        text = str(report(block("W1"), notes=("one worker: the cost cannot be pickled", "another " * 20)))
+        assert "\n  one worker: the cost cannot be pickled\n  another another" in text
+
+    def test_no_prediction_for_functions(self) -> None:
+        for evaluated_by in TestLayout.EVALUATED[1:]:
+            text = str(report(block("W1"), evaluated_by=evaluated_by, mode="batched", reason="why"))
+            assert "nan" not in text
+            assert "predicted" not in text
+
+
+class TestNotes:
+    """What a status means, and what to do about it."""
+
+    def note(self, status: Status, **changes: Any) -> str:
+        return " ".join(str(report(block("W1", status), **changes)).split("\n\n")[2].split())
+
+    def test_noise_of_a_plain_function(self) -> None:
+        note = self.note(Status.NOISY)
+        assert note.startswith("W1: the noise of its quotients, 3.5e-11, is too large for the tolerance.")
+        assert note.endswith('use scheme="five-point", or write the cost so that difference arrays can follow it.')
+
+    def test_noise_at_five_points(self) -> None:
+        """Nobody is sent where he is already."""
+        note = self.note(Status.NOISY, scheme="five-point")
+        assert "five-point" not in note
+        assert note.endswith("or allow a larger tolerance.")
+
+    @pytest.mark.parametrize("evaluated_by", ["batched function", "compiled function"])
+    def test_noise_of_stacked_values(self, evaluated_by: str) -> None:
+        assert "NumPy evaluates, which difference arrays can follow" in self.note(Status.NOISY, evaluated_by=evaluated_by)
+
+    @pytest.mark.parametrize(
+        ("evaluated_by", "words"), [("kernels", "Units are saturated"), ("difference arrays", "Terms cancel")]
+    )
+    def test_rounding(self, evaluated_by: str, words: str) -> None:
+        note = self.note(Status.NOISY, evaluated_by=evaluated_by, predicted=1.0)
+        assert note.startswith("W1: the rounding that its gradient may carry, 3.5e-11, is too large for the tolerance.")
+        assert words in note
+
+    def test_less_precise_types(self) -> None:
+        assert "Compute it in float64" in self.note(Status.NOISY, precision=2.0**-23)
+
+    def test_not_finite(self) -> None:
+        """Where, and what to do."""
+        bad = block("W1", Status.NOT_FINITE, worst=(entry("W1", (0, 3), math.nan, math.inf), entry("W1", (0, 1))))
+        text = " ".join(str(report(bad)).split())
+        assert "W1: beside the given parameters (as at W1[0, 3]) the cost is not a finite number" in text
+        assert "Move the parameters away from where the cost ends" in text
+        assert text.startswith("INCONCLUSIVE")
+
+    def test_a_step_too_large(self) -> None:
+        assert "Leave step out" in self.note(Status.STEP_TOO_LARGE, step=0.5)
+        assert "Use step=1e-07" in self.note(Status.STEP_TOO_LARGE, step=0.5, evaluated_by="difference arrays")
+
+    def test_kinks(self) -> None:
+        """Conventions of backward passes are known only where units are."""
+        for evaluated_by, known in (("plain function", False), ("difference arrays", True)):
+            text = str(report(block("W1", kinks=1), evaluated_by=evaluated_by, kinks=1))
+            assert "1 entry at a kink" in text
+            assert ("takes left, right or mean slope" in " ".join(text.split())) == known
+
+
+class TestSecondPoint:
+    def test_wrong_there_alone(self) -> None:
+        """Said in the headline, with a table and entries of its own."""
+        there = block("b1", Status.WRONG, shape=(64, 1), size=12, differing=12, difference=2e-3, worst=(entry("b1", (7, 0)),))
+        displaced = Displaced((block("W1"), there), 0.25, 300)
+        text = str(report(block("W1"), block("b1", shape=(64, 1)), displaced=displaced))
+        headline, first, second, entries, *_ = text.split("\n\n")
+        assert headline == (
+            "FAIL: the gradient of b1 is wrong at a second point, displaced at random;\n      at the given parameters it agrees"
+        )
+        assert "WRONG" not in first
+        assert second.splitlines()[0] == (
+            "  second point: all parameters displaced by up to 0.25 of their block's size; 24 entries looked at"
+        )
+        assert second.splitlines()[2].split()[0] == "b1"
+        assert second.splitlines()[2].endswith("WRONG: 12 of 12 entries")
+        assert len(second.splitlines()) == 3
+        assert entries.splitlines()[1].startswith("  b1[7, 0] ")
+
+    @pytest.mark.parametrize(
+        ("statuses", "words"),
+        [
+            ((Status.AGREES, Status.AGREES), "at the given parameters they agree"),
+            ((Status.AGREES, Status.VACUOUS), "at the given parameters nothing shows it"),
+        ],
+    )
+    def test_two_blocks(self, statuses: tuple[Status, Status], words: str) -> None:
+        here = [block(name, status) for name, status in zip("ab", statuses, strict=True)]
+        displaced = Displaced((block("a", Status.WRONG), block("b", Status.WRONG)), 0.25, 300)
+        headline = str(report(*here, displaced=displaced)).partition("\n\n")[0]
+        assert headline.startswith("FAIL: the gradient of a and b is wrong at a second point")
+        assert headline.endswith(words)
+
+    def test_wrong_at_both(self) -> None:
+        """The given parameters tell it all."""
+        wrong = block("b1", Status.WRONG)
+        text = str(report(block("W1"), wrong, displaced=Displaced((block("W1"), wrong), 0.25, 300)))
+        assert text.startswith("FAIL: the gradient of b1 is wrong; W1 agrees\n")
+        assert "second point" not in text
+
+    def test_more_is_wrong_there(self) -> None:
+        """Both tables, and the headline of the first."""
+        displaced = Displaced((block("W1", Status.WRONG), block("b1", Status.WRONG)), 0.03, 300)
+        text = str(report(block("W1"), block("b1", Status.WRONG), displaced=displaced))
+        assert text.startswith("FAIL: the gradient of b1 is wrong; W1 agrees\n")
+        assert re.search(r"second point: .* up to 0\.03 .*\n.*\n  W1 .* WRONG: 12 of 12 entries\n\n", text)
+
+    def test_agrees_there(self) -> None:
+        """What was looked at is said, and what is merely unclear there is not."""
+        displaced = Displaced((block("W1", Status.NOISY),), 0.25, 300)
+        text = str(report(block("W1"), displaced=displaced))
+        assert method(text)[2] == "    12 entries at a second point, displaced at random: none is wrong"
+        assert "too large" not in text
+
+
+class TestHeadline:
+    def test_others_that_do_not_fit_are_counted(self) -> None:
+        names = [f"encoder.layers[{number}].attention.projection" for number in range(9)]
+        text = str(report(block("W", Status.WRONG), *map(block, names)))
+        assert text.splitlines()[0].endswith("and 8 more agree")
+        long = [f"{name}.{'x' * 60}" for name in names]
+        wrong = str(report(*(block(name, Status.WRONG) for name in long[:3]), *map(block, long[3:]))).splitlines()[0]
+        assert re.fullmatch(r"FAIL: the gradient of encoder\S+…x+ and 2 more is wrong; (\S+…x+ and 5 more|6 others) agree", wrong)
+
+    def test_one_other(self) -> None:
+        name = "x" * 200
+        text = str(report(block(name, Status.WRONG), block("y" * 200))).splitlines()[0]
+        assert re.fullmatch(r"FAIL: the gradient of x+…x+ is wrong; (1 block|y+…y+) agrees", text)
+
+
+class TestModels:
+    """Reports of checks of the corpus."""
+
+    def test_a_tree(self) -> None:
+        case = attention.MODELS[2].build(0)
+        text = str(gradsweep.check(case.cost, case.params, case.gradient))
+        assert re.search(r"^  project\.query +2 x 4 x 3 .* agrees$", text, re.MULTILINE)
+        assert "sweep on difference arrays, central differences, step 1e-07" in text
+        assert "at a second point, displaced at random: none is wrong" in text
+
+    def test_a_number(self) -> None:
+        model = next(model for model in classical.MODELS if model.name == "linear SVM")
+        case = model.build(0)
+        bug = next(iter(model.bugs(0).values()))
+        text = str(gradsweep.check(case.cost, case.params, bug.gradient))
+        assert re.search(r"^  b +number .*WRONG: 1 of 1 entry$", text, re.MULTILINE)
+        assert re.search(r"^  w\[\d+\] ", text, re.MULTILINE)
+
+    def test_a_penalty_that_zero_biases_hide(self) -> None:
+        generator = np.random.default_rng(0)
+        A, y = generator.normal(size=(6, 4)), generator.normal(size=6)
+
+        def cost(params: dict[str, Any]) -> Any:
+            residual = A @ params["w"] + params["b"] - y
+            return np.sum(residual * residual) + np.sum(params["w"] ** 2) + params["b"] ** 2
+
+        def gradient(params: dict[str, Any]) -> dict[str, Any]:
+            residual = A @ params["w"] + params["b"] - y
+            return {"w": 2 * A.T @ residual + 2 * params["w"], "b": 2 * residual.sum()}
+
+        found = gradsweep.check(cost, {"w": generator.normal(size=4), "b": 0.0}, gradient)
+        assert found.verdict == "fail"
+        headline, first, second, *_ = str(found).split("\n\n")
+        assert headline.startswith("FAIL: the gradient of b is wrong at a second point")
+        assert headline.endswith("at the given parameters it agrees")
+        assert "WRONG" not in first
+        assert re.search(r"^  b +number .*WRONG: 1 of 1 entry$", second, re.MULTILINE)
+        assert "penalty of zero biases" in " ".join(str(found).split())
+
+
+def test_every_attribute_is_documented() -> None:
+    documented = re.findall(r"^    (\w+) : ", Report.__doc__ or "", re.MULTILINE)
+    assert documented == [name for name in Report.__dataclass_fields__]
