@@ -1,7 +1,8 @@
 """A function written with NumPy, on difference arrays."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,7 +36,7 @@ _JITTER = 2.0**-40
 
 # Runs with jitter from whose spread rounding is estimated, and how much of that spread a gradient may be off by. Its backward
 # pass sums the same terms in another order, and by other formulas.
-_RUNS, _FEW_RUNS, _SAFETY = 6, 3, 64.0
+_RUNS, _FEW_RUNS, _SAFETY = 6, 2, 64.0
 
 # Directions and entries along which difference arrays are held against the plain function, and what the two may differ by.
 _DIRECTIONS, _GUARDED, _AGREEMENT = 2, 8, 1e-6
@@ -285,32 +286,94 @@ class NumPyFunction:
         """Quotients, and how many kinks the steps of each parameter crossed."""
         values, crossings = np.empty(len(indices)), np.empty(len(indices), dtype=np.int64)
         offsets, coefficients = scheme.steps(step), scheme.coefficients(step)
-        start = 0
-        tasks = self._tasks(indices, offsets, conditions)
-        for outcome in run_apart(self.propagation, tasks, self.jobs):
-            # The smallest change times the coefficient may be too small for a number of its own.
-            changes = outcome.changes.reshape(len(offsets), -1)
-            part = slice(start, start + changes.shape[1])
-            values[part] = coefficients @ changes
-            crossings[part] = outcome.crossings.reshape(len(offsets), -1).sum(axis=0)
-            start = part.stop
+
+        def tasks(pieces: Iterable[slice]) -> Iterator[_Task]:
+            for piece in pieces:
+                own = indices[piece]
+                yield _Task(np.tile(own, len(offsets)), np.repeat(offsets, len(own)), conditions)
+
+        def take(piece: slice, outcome: _Outcome) -> None:
+            values[piece] = coefficients @ outcome.changes.reshape(len(offsets), -1)
+            crossings[piece] = outcome.crossings.reshape(len(offsets), -1).sum(axis=0)
+
+        mixed = 1 if conditions.decide else _entries_together(self.outcome.largest, len(offsets))
+        cut = _Cut(self.propagation.tree, indices, len(offsets), mixed)
+        # The first entries of each block show how many of it go together.
+        for piece, task in zip(cut.first, tasks(cut.first), strict=True):
+            outcome = self.propagation(task)
+            take(piece, outcome)
+            cut.learn(piece, outcome.largest)
+        rest = list(cut.rest())
+        for piece, outcome in zip(rest, run_apart(self.propagation, tasks(rest), self.jobs), strict=True):
+            take(piece, outcome)
         return values, crossings
 
-    def _tasks(self, indices: Indices, offsets: Array, conditions: Conditions) -> Iterator[_Task]:
-        """Perturbations in chunks: of one block where it has enough of them, since those before it are then computed once."""
-        lanes = min(max(_ENTRIES // max(self.outcome.largest, 1), _FEWEST), _MOST)
-        length = 1 if conditions.decide else max(lanes // len(offsets), 1)
-        starts = np.array([leaf.start for leaf in self.propagation.tree.blocks])
+
+class _Cut:
+    """How the entries to be perturbed are cut into chunks: the same chunks for any number of workers.
+
+    Chunks are of one block where it has enough entries: what comes before it in the function is then computed once for all of
+    them, and zeros are left out. Small blocks go together.
+
+    Parameters
+    ----------
+    tree : Tree
+        The parameters.
+    indices : array of int of shape (n,)
+        Which, ascending by blocks.
+    steps : int
+        Lanes that an entry takes.
+    mixed : int
+        How many entries of several blocks go together; 1 if each goes alone, be it of one block.
+
+    Attributes
+    ----------
+    first : list of slice
+        Pieces of `indices` that go first: the beginnings of large blocks.
+    """
+
+    def __init__(self, tree: Tree, indices: Indices, steps: int, mixed: int) -> None:
+        self._steps, self._mixed = steps, mixed
+        starts = np.array([leaf.start for leaf in tree.blocks])
         blocks = np.searchsorted(starts, indices, side="right")
-        begin = 0
-        while begin < len(indices):
-            end = min(begin + length, len(indices))
-            breaks = np.flatnonzero(np.diff(blocks[begin:end])) + begin + 1
-            if len(breaks) and breaks[-1] - begin >= length // 2:
-                end = int(breaks[-1])
-            own = indices[begin:end]
-            yield _Task(np.tile(own, len(offsets)), np.repeat(offsets, len(own)), conditions)
-            begin = end
+        edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(indices)]
+        self._runs = [slice(*pair) for pair in itertools.pairwise(edges) if pair[0] < pair[1]]
+        few = max(_FEWEST // steps, 1)
+        large = [run.start for run in self._runs if run.stop - run.start > 2 * few and mixed > 1]
+        self.first = [slice(start, start + few) for start in large]
+        self._lengths: dict[int, int] = {}
+
+    def learn(self, piece: slice, largest: int) -> None:
+        """Take in the size of the largest change that a piece met, in each of its lanes."""
+        self._lengths[piece.start] = _entries_together(largest, self._steps)
+
+    def rest(self) -> Iterator[slice]:
+        """What is left, in order."""
+        few = max(_FEWEST // self._steps, 1)
+        begin = end = 0  # of small blocks that go together
+        for run in self._runs:
+            if run.start in self._lengths:
+                yield from _pieces(begin, end, self._mixed)
+                length = self._lengths[run.start]
+                yield from _pieces(run.start + few, run.stop, length)
+                begin = end = run.stop
+            else:
+                end = run.stop
+        yield from _pieces(begin, end, self._mixed)
+
+
+def _entries_together(largest: int, steps: int) -> int:
+    """How many entries go together if the largest change has so many numbers in each lane."""
+    return max(min(max(_ENTRIES // max(largest, 1), _FEWEST), _MOST) // steps, 1)
+
+
+def _pieces(begin: int, end: int, length: int) -> Iterator[slice]:
+    """A stretch in pieces of nearly equal lengths, up to a length."""
+    if begin >= end:
+        return
+    count = -(-(end - begin) // length)
+    edges = np.linspace(begin, end, count + 1).astype(np.intp).tolist()
+    yield from (slice(*pair) for pair in itertools.pairwise(edges))
 
 
 def propagated(
@@ -322,6 +385,7 @@ def propagated(
     jobs: int | None,
     seed: int,
     plain: Callable[[Array], float],
+    like: NumPyFunction | None = None,
 ) -> NumPyFunction:
     """Set a function up for difference arrays, and hold them against its plain values.
 
@@ -343,6 +407,8 @@ def propagated(
         Chooses the perturbations at which the two are compared.
     plain : callable
         Plain value at other parameters: ``plain(values)``.
+    like : NumPyFunction, optional
+        The same function at another point, where the two have been compared.
 
     Returns
     -------
@@ -356,6 +422,8 @@ def propagated(
     OracleError
         What it gives on difference arrays is not what it gives otherwise.
     """
+    if like is not None:
+        return replace(like, propagation=replace(like.propagation, tree=tree))
     guard = _Guard(tree, base, plain, np.random.default_rng(seed))
     propagation, first = guard.first_run(_Propagation(function, tree))
     usual = scheme.default_step

@@ -67,8 +67,10 @@ def linear(ufunc: np.ufunc, operands: Sequence[Operand]) -> Varying | None:
     first = operands[0]
     if isinstance(first, Varying):
         place, x, other = 0, first, operands[1] if len(operands) == 2 else _NONE
-    else:
+    elif len(operands) == 2:
         place, x, other = 1, operands[1], first
+    else:
+        return None
     rule = _RULES.get((ufunc, place))
     if rule is None or isinstance(other, Varying) or not isinstance(x, Varying):
         return None
