@@ -12,11 +12,11 @@ from gradsweep._differences._departure import Departure
 from gradsweep._differences._lanes import Lanes, Ties
 from gradsweep._differences._propagation import LOST, LOST_ADVICE, perturbed, perturbed_entry, propagate
 from gradsweep._errors import OracleError
-from gradsweep._execution import run_apart
 from gradsweep._parameters import Precision
 from gradsweep._schemes import BACKWARD, FORWARD, Scheme
 from gradsweep._trees import Tree
 from gradsweep._types import Array
+from gradsweep._workers import Workers
 
 # Numbers in the largest array of changes: 1 MB, which the second-level cache holds. And how many lanes there are at least and at
 # most: fewer are mostly overhead, more gain nothing.
@@ -148,8 +148,8 @@ class NumPyFunction:
         How quotients are formed.
     step, usual : float
         ε, and what it is by default.
-    jobs : int or None
-        Workers.
+    workers : Workers
+        Who runs the function.
     outcome : _Outcome
         Of a first run, from which the size of chunks is known.
     """
@@ -158,10 +158,15 @@ class NumPyFunction:
     scheme: Scheme
     step: float
     usual: float
-    jobs: int | None
+    workers: Workers[_Task, _Outcome]
     outcome: _Outcome
     kind: str = field(default="difference arrays", init=False)
     sample: int = field(default=64, init=False)
+
+    @property
+    def notes(self) -> list[str]:
+        """Why there were fewer workers than was asked for."""
+        return list(self.workers.notes)
 
     def quotients(self, indices: Indices) -> Slopes:
         """Difference quotients; where a step crosses a kink, with a smaller one; at a kink, what is accepted there.
@@ -274,7 +279,7 @@ class NumPyFunction:
         offsets, coefficients = scheme.steps(step), scheme.coefficients(step)
         start = 0
         tasks = self._tasks(indices, offsets, conditions)
-        for outcome in run_apart(self.propagation, tasks, self.jobs):
+        for outcome in self.workers.run(tasks, -(-len(indices) // self._length(len(offsets), conditions))):
             # The smallest change times the coefficient may be too small for a number of its own.
             changes = outcome.changes.reshape(len(offsets), -1)
             part = slice(start, start + changes.shape[1])
@@ -283,10 +288,14 @@ class NumPyFunction:
             start = part.stop
         return values, crossings
 
+    def _length(self, steps: int, conditions: Conditions) -> int:
+        """Parameters of a chunk, each with so many steps."""
+        lanes = min(max(_ENTRIES // max(self.outcome.largest, 1), _FEWEST), _MOST)
+        return 1 if conditions.decide else max(lanes // steps, 1)
+
     def _tasks(self, indices: Indices, offsets: Array, conditions: Conditions) -> Iterator[_Task]:
         """Perturbations in chunks: of one block where it has enough of them, since those before it are then computed once."""
-        lanes = min(max(_ENTRIES // max(self.outcome.largest, 1), _FEWEST), _MOST)
-        length = 1 if conditions.decide else max(lanes // len(offsets), 1)
+        length = self._length(len(offsets), conditions)
         starts = np.array([leaf.start for leaf in self.propagation.tree.blocks])
         blocks = np.searchsorted(starts, indices, side="right")
         begin = 0
@@ -345,7 +354,8 @@ def propagated(
     """
     propagation, outcome = _first_run(function, tree, base)
     usual = scheme.default_step
-    prepared = NumPyFunction(propagation, scheme, usual if step is None else step, usual, jobs, outcome)
+    workers = Workers(propagation, jobs, _same)
+    prepared = NumPyFunction(propagation, scheme, usual if step is None else step, usual, workers, outcome)
     try:
         _guard(propagation, seed, plain)
     except OracleError as error:
@@ -355,6 +365,11 @@ def propagated(
         departure.where = outcome.lost
         raise departure from error
     return prepared
+
+
+def _same(one: _Outcome, other: _Outcome) -> bool:
+    """Whether two outcomes are the same to the bit."""
+    return one.base == other.base and np.array_equal(one.changes, other.changes, equal_nan=True)
 
 
 def _first_run(function: Callable[[Any], Any], tree: Tree, base: float) -> tuple[_Propagation, _Outcome]:
