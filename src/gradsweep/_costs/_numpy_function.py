@@ -14,11 +14,11 @@ from gradsweep._differences._departure import Departure
 from gradsweep._differences._lanes import Lanes, Ties
 from gradsweep._differences._propagation import LOST, LOST_ADVICE, perturbed, perturbed_entry, propagate
 from gradsweep._errors import OracleError
-from gradsweep._execution import run_apart
 from gradsweep._parameters import Precision
 from gradsweep._schemes import BACKWARD, FORWARD, Scheme
 from gradsweep._trees import Tree
 from gradsweep._types import Array
+from gradsweep._workers import Workers
 
 # Numbers in the largest array of changes: 2 MB, of which a processor's caches hold a few. And how many lanes there are at least and at
 # most: fewer are mostly overhead, more gain nothing.
@@ -162,8 +162,8 @@ class NumPyFunction:
         How quotients are formed.
     step, usual : float
         ε, and what it is by default.
-    jobs : int or None
-        Workers.
+    workers : Workers
+        Who runs the function.
     outcome : _Outcome
         Of a first run, from which the size of chunks is known.
     """
@@ -172,10 +172,15 @@ class NumPyFunction:
     scheme: Scheme
     step: float
     usual: float
-    jobs: int | None
+    workers: Workers[_Task, _Outcome]
     outcome: _Outcome
     kind: str = field(default="difference arrays", init=False)
     sample: int = field(default=64, init=False)
+
+    @property
+    def notes(self) -> list[str]:
+        """Why there were fewer workers than was asked for."""
+        return list(self.workers.notes)
 
     def quotients(self, indices: Indices) -> Slopes:
         """Difference quotients; where a step crosses a kink, with a smaller one; at a kink, what is accepted there.
@@ -304,7 +309,7 @@ class NumPyFunction:
             take(piece, outcome)
             cut.learn(piece, outcome.largest)
         rest = list(cut.rest())
-        for piece, outcome in zip(rest, run_apart(self.propagation, tasks(rest), self.jobs), strict=True):
+        for piece, outcome in zip(rest, self.workers.run(tasks(rest), len(rest)), strict=True):
             take(piece, outcome)
         return values, crossings
 
@@ -423,7 +428,8 @@ def propagated(
         What it gives on difference arrays is not what it gives otherwise.
     """
     if like is not None:
-        return replace(like, propagation=replace(like.propagation, tree=tree))
+        moved = replace(like.propagation, tree=tree)
+        return replace(like, propagation=moved, workers=Workers(moved, jobs, _same))
     guard = _Guard(tree, base, plain, np.random.default_rng(seed))
     propagation, first = guard.first_run(_Propagation(function, tree))
     usual = scheme.default_step
@@ -432,7 +438,13 @@ def propagated(
         outcome = guard.entries(propagation)
     except OracleError as error:
         raise _as_loss(first, error) from error
-    return NumPyFunction(propagation, scheme, usual if step is None else step, usual, jobs, outcome)
+    workers = Workers(propagation, jobs, _same)
+    return NumPyFunction(propagation, scheme, usual if step is None else step, usual, workers, outcome)
+
+
+def _same(one: _Outcome, other: _Outcome) -> bool:
+    """Whether two outcomes are the same to the bit."""
+    return one.base == other.base and np.array_equal(one.changes, other.changes, equal_nan=True)
 
 
 def _as_loss(outcome: _Outcome, error: OracleError) -> Exception:
