@@ -47,14 +47,14 @@ class Workers(Generic[Item, Result]):
 
     Attributes
     ----------
-    function : callable
+    function, jobs
         As given.
     notes : list of str
         Why there were fewer workers than was asked for, a sentence for each reason.
     """
 
     def __init__(self, function: Callable[[Item], Result], jobs: int | None, same: Callable[[Result, Result], bool]) -> None:
-        self.function, self._jobs, self._same = function, jobs, same
+        self.function, self.jobs, self._same = function, jobs, same
         self.notes: list[str] = []
         self._sent: _Sent | None = None
 
@@ -97,12 +97,12 @@ class Workers(Generic[Item, Result]):
 
     def _may_leave(self) -> bool:
         """Whether there are processes to be had."""
-        if self._jobs == 1 or self.notes:
+        if self.jobs == 1 or self.notes:
             return False
         import joblib
         from joblib.parallel import get_active_backend
 
-        if joblib.effective_n_jobs(self._jobs) == 1:
+        if joblib.effective_n_jobs(self.jobs) == 1:
             return False
         backend, _ = get_active_backend(prefer="processes")
         if getattr(backend, "supports_sharedmem", False):
@@ -121,7 +121,7 @@ class Workers(Generic[Item, Result]):
             self._stay(f"the function cannot be sent to worker processes ({_brief(error)})")
             yield from map(self.function, items)
             return
-        with joblib.Parallel(n_jobs=self._jobs, prefer="processes") as parallel, _deaths_reported():
+        with joblib.Parallel(n_jobs=self.jobs, prefer="processes") as parallel, _deaths_reported():
             (first,) = parallel([joblib.delayed(_evaluate)(self._sent, known)])
         if isinstance(first, _Failed) or not self._same(first.value, result):
             self._stay(
@@ -137,9 +137,9 @@ class Workers(Generic[Item, Result]):
         import joblib
 
         try:
-            parallel = joblib.Parallel(n_jobs=self._jobs, prefer="processes", return_as="generator")
+            parallel = joblib.Parallel(n_jobs=self.jobs, prefer="processes", return_as="generator")
         except ValueError:  # some backends return everything at the end
-            parallel = joblib.Parallel(n_jobs=self._jobs, prefer="processes")
+            parallel = joblib.Parallel(n_jobs=self.jobs, prefer="processes")
         with _deaths_reported():
             for outcome in parallel(joblib.delayed(_evaluate)(self._sent, item) for item in items):
                 if isinstance(outcome, _Failed):

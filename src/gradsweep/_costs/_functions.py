@@ -10,7 +10,7 @@ import numpy as np
 
 from gradsweep._costs._evaluation import Evaluator
 from gradsweep._costs._numerics import Numerics
-from gradsweep._costs._numpy_function import propagated
+from gradsweep._costs._numpy_function import NumPyFunction, propagated
 from gradsweep._costs._plain_function import PlainEvaluator
 from gradsweep._costs._reading import OUTSIDE, read_cost
 from gradsweep._costs._value_function import ValueNumerics
@@ -111,8 +111,34 @@ class Function:
         self._compare_types(tree, base)
         return base
 
-    def numerics(self, tree: Tree, base: float, settings: Settings) -> Numerics:
-        """The numeric side of a check: on difference arrays if the function can be followed, else by its values."""
+    def numerics(self, tree: Tree, base: float, settings: Settings, like: Numerics | None = None) -> Numerics:
+        """The numeric side of a check: on difference arrays if the function can be followed, else by its values.
+
+        Parameters
+        ----------
+        tree : Tree
+            The point.
+        base : float
+            The value there.
+        settings : Settings
+            How to check.
+        like : Numerics, optional
+            What it was at another point.
+
+        Returns
+        -------
+        Numerics
+            Ready.
+
+        Raises
+        ------
+        InputError
+            A mode or scheme that the function does not go with.
+        OracleError
+            Difference arrays disagree with the function itself.
+        """
+        if isinstance(like, NumPyFunction):
+            return like.moved(tree)
         if settings.mode == "neurons":
             raise InputError("mode: 'neurons' is for dense networks, Network(...).cost(X, Y)")
         if self.propagates and settings.scheme.name != "complex":

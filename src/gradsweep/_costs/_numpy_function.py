@@ -182,6 +182,12 @@ class NumPyFunction:
         """Why there were fewer workers than was asked for."""
         return list(self.workers.notes)
 
+    def moved(self, tree: Tree) -> "NumPyFunction":
+        """The same at another point; what was compared at this one is not compared again."""
+        propagation = replace(self.propagation, tree=tree)
+        workers = Workers(propagation, self.workers.jobs, _same)
+        return NumPyFunction(propagation, self.scheme, self.step, self.usual, workers, self.outcome)
+
     def quotients(self, indices: Indices) -> Slopes:
         """Difference quotients; where a step crosses a kink, with a smaller one; at a kink, what is accepted there.
 
@@ -390,7 +396,6 @@ def propagated(
     jobs: int | None,
     seed: int,
     plain: Callable[[Array], float],
-    like: NumPyFunction | None = None,
 ) -> NumPyFunction:
     """Set a function up for difference arrays, and hold them against its plain values.
 
@@ -412,8 +417,6 @@ def propagated(
         Chooses the perturbations at which the two are compared.
     plain : callable
         Plain value at other parameters: ``plain(values)``.
-    like : NumPyFunction, optional
-        The same function at another point, where the two have been compared.
 
     Returns
     -------
@@ -427,9 +430,6 @@ def propagated(
     OracleError
         What it gives on difference arrays is not what it gives otherwise.
     """
-    if like is not None:
-        moved = replace(like.propagation, tree=tree)
-        return replace(like, propagation=moved, workers=Workers(moved, jobs, _same))
     guard = _Guard(tree, base, plain, np.random.default_rng(seed))
     propagation, first = guard.first_run(_Propagation(function, tree))
     usual = scheme.default_step
