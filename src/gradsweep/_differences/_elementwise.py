@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from gradsweep._differences import _kinks
 from gradsweep._differences._elementary import BINARY, UNARY
 from gradsweep._differences._lanes import Lanes
-from gradsweep._differences._varying import ElementForm, Operand, Varying, apply, base_of, lanes_of, real
+from gradsweep._differences._slab import Slab
+from gradsweep._differences._varying import ElementForm, Operand, Varying, apply, base_of, dense, lanes_of, real
 from gradsweep._types import Array
 
 #: Decided by the base values. A lane that would have decided otherwise is counted.
@@ -48,6 +49,9 @@ _FORMS: dict[Any, ElementForm] = {
     **{step: _kinks.steps(step) for step in (np.sign, np.floor, np.ceil, np.rint, np.trunc)},
 }
 
+#: Whose lanes are looked at together where `Lanes.ties` is set.
+_KINKED = (np.absolute, np.fabs, np.maximum, np.minimum, np.fmax, np.fmin)
+
 #: Of real numbers the rest is linear in the real and the imaginary part, or holds for both.
 _COMPLEX = (np.add, np.subtract, np.multiply, np.divide, np.negative, np.positive, np.square, np.conjugate)
 
@@ -73,6 +77,9 @@ def elementwise(ufunc: np.ufunc, operands: Sequence[Operand]) -> "Varying | NDAr
         return _decide(ufunc, operands)
     value = ufunc(*(base_of(operand) for operand in operands))
     form = _FORMS.get(ufunc)
+    if lanes_of(operands).ties is not None and ufunc in _KINKED:
+        # All lanes of an entry take one side, and those of a slab are of several.
+        operands = [dense(operand) for operand in operands]
     if form is None or (np.asarray(value).dtype.kind == "c" and ufunc not in _COMPLEX):
         form = functools.partial(_general, ufunc)
     result = apply(form, value, operands)
@@ -90,13 +97,15 @@ def compare(ufunc: np.ufunc, operands: Sequence[Operand]) -> NDArray[Any]:
         return decided
     if isinstance(first, Varying) and isinstance(second, Varying) and first.change is second.change:
         return decided
-    lead, change = difference.base[..., np.newaxis], difference.dense
-    if not lanes.jitter and (np.abs(change).max(axis=-1, initial=0.0) < np.abs(difference.base)).all():
+    if isinstance(difference.change, Slab) and lanes.ties is None and not lanes.decide:
+        lead, change = difference.change.pattern.gather(difference.base, difference.ndim), difference.change.values
+    else:
+        lead, change = difference.base[..., np.newaxis], difference.dense
+    if not lanes.jitter and (np.abs(change).max(axis=-1, keepdims=True, initial=0.0) < np.abs(lead)).all():
         return decided
-    flipped = _kinks.order(lanes, lead, change)
+    flipped = _kinks.equality(lanes, lead, change) if ufunc in (np.equal, np.not_equal) else _kinks.order(lanes, lead, change)
     if lanes.decide:
-        with np.errstate(all="ignore"):
-            return np.asarray(ufunc((lead + change)[..., 0], 0.0))
+        return np.asarray(ufunc((lead + change)[..., 0], 0.0))
     if lanes.ties == "second":
         # Of equal values the other side: what is true of them becomes false, and the reverse.
         return np.where(flipped.any(axis=-1), ~decided, decided)
@@ -126,8 +135,8 @@ def _general(ufunc: np.ufunc, lanes: Lanes, bases: Sequence[Array], value: Array
 def _with_slack(ufunc: np.ufunc, operands: Sequence[Operand], result: Varying) -> Varying:
     """Jitter for what backward passes compute from rounded results, where the exact slope is smaller than their rounding.
 
-    tanh: 1 − t², with an error of the rounding of t². 1 + e with e = exp(−z), as in the logistic function s: s·(1 − s), where the sum
-    has lost the digits of e.
+    tanh: 1 − t², with an error of the rounding of t². 1 + e with e = exp(−z), as in the logistic function s: s·(1 − s), where the
+    sum has lost the digits of e.
     """
     if ufunc is np.exp:
         return replace(result, exponential=True)

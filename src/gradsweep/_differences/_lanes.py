@@ -1,6 +1,6 @@
 """What perturbations that go through a function together share: how many they are, and what they met on the way."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,25 @@ from gradsweep._types import Array
 
 #: Whose side is taken where two values are equal: both branches of a kink, and the mean of their slopes.
 Ties = Literal["first", "second", "mean"]
+
+
+class Number(NamedTuple):
+    """A plain number that was made of a value that changes.
+
+    Attributes
+    ----------
+    number : float
+        The number.
+    value : Varying
+        What it was made of.
+    what, where : str
+        By what, as ``"float"``, and the place.
+    """
+
+    number: float
+    value: Any
+    what: str
+    where: str
 
 
 class Lanes:
@@ -36,6 +55,8 @@ class Lanes:
     ----------
     crossings : array of int of shape (count,)
         How many decisions each lane would have taken otherwise than the base values did.
+    finished : bool
+        Whether the function has been run. Arrays that it has kept somewhere are from then on what their values are.
 
     References
     ----------
@@ -56,8 +77,11 @@ class Lanes:
             raise ValueError(f"only a single lane can decide, not {count}")
         self.count, self.decide, self.ties, self.jitter = count, decide, ties, jitter
         self.crossings: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
-        #: Plain numbers that were made of values that change, which whoever made them may return: (number, value, where).
-        self.numbers: list[tuple[float, Any, str]] = []
+        #: Plain numbers that were made of values that change, which whoever made them may return.
+        self.numbers: list[Number] = []
+        #: Products that a compiled method was given half of, and which must have been asked for again by the end.
+        self.halves: list[Any] = []
+        self.finished = False
         self._exactness = exactness
         self._generator = np.random.default_rng(seed)
 
@@ -66,12 +90,12 @@ class Lanes:
         if self.ties is None and not self.decide:
             self.crossings += np.count_nonzero(where.reshape(-1, self.count), axis=0)
 
-    def note_number(self, number: float, value: Any, where: str) -> None:
+    def note_number(self, number: "Number") -> None:
         """Remember a plain number that was made of a value that changes.
 
         A function may end with ``return float(cost)``. If what it returns is this very object, its change is known all the same.
         """
-        self.numbers.append((number, value, where))
+        self.numbers.append(number)
 
     def blur(self, values: Any) -> Any:
         """Values with the jitter on them; themselves if there is none."""

@@ -2,15 +2,16 @@
 
 import contextlib
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gradsweep._differences._array import DifferenceArray, _Factor, operand_of
+from gradsweep._differences._array import DifferenceArray, operand_of
 from gradsweep._differences._creation import intercepted
-from gradsweep._differences._departure import Departure, describe
+from gradsweep._differences._departure import Departure, describe, heard, is_users
+from gradsweep._differences._factor import Factor
 from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._slab import Slab, one_hot
 from gradsweep._differences._varying import Varying
@@ -54,12 +55,20 @@ def perturbed_entry(values: Any, entries: Any, steps: Array, lanes: Lanes) -> Di
     """
     base = np.array(values, dtype=np.float64, order="C")
     change: Array | Slab = one_hot(base.shape, entries, steps) if base.ndim else steps
-    return DifferenceArray(Varying(base, change, lanes))
+    return _argument(values, Varying(base, change, lanes))
 
 
 def perturbed(values: Any, change: Array, lanes: Lanes) -> DifferenceArray:
     """An argument that changes as a whole: `change` of shape (*shape, lanes)."""
-    return DifferenceArray(Varying(np.array(values, dtype=np.float64, order="C"), change, lanes))
+    return _argument(values, Varying(np.array(values, dtype=np.float64, order="C"), change, lanes))
+
+
+def _argument(values: Any, held: Varying) -> DifferenceArray:
+    argument = DifferenceArray(held)
+    if isinstance(values, np.ndarray):
+        # One without axes is an array, too, and can be written to.
+        argument.shared_memory()
+    return argument
 
 
 def propagate(function: Callable[[Any], Any], argument: Any, lanes: Lanes, *, fills: bool) -> Propagated:
@@ -72,7 +81,7 @@ def propagate(function: Callable[[Any], Any], argument: Any, lanes: Lanes, *, fi
     argument : object
         Arrays in any structure, some of them difference arrays.
     lanes : Lanes
-        Their perturbations.
+        Their perturbations, which are finished afterwards.
     fills : bool
         Whether arrays that the function makes may have to take differences.
 
@@ -84,46 +93,67 @@ def propagate(function: Callable[[Any], Any], argument: Any, lanes: Lanes, *, fi
     Raises
     ------
     Departure
-        The function did something that differences cannot follow, or raised an error on difference arrays.
+        The function did something that differences cannot follow, even if it caught the error, or raised an error of its own.
     """
-    with np.errstate(all="ignore"), intercepted(lanes) if fills else contextlib.nullcontext():
+    with np.errstate(all="ignore"), heard() as departures:
         try:
-            result = function(argument)
-        except Departure:
-            raise
+            with intercepted(lanes) if fills else contextlib.nullcontext():
+                result = function(argument)
+            propagated = _read(result, lanes)
+        except Departure as departure:
+            # What came first is the cause of what came later.
+            raise departures[0] from (None if departure is departures[0] else departure)
         except Exception as error:
-            raise _as_departure(error) from error
-        return _read(result, lanes)
+            raise departures[0] if departures else _as_departure(error) from error
+        finally:
+            lanes.finished = True
+        if departures:
+            raise departures[0]
+        return propagated
 
 
 def _as_departure(error: Exception) -> Departure:
     departure = Departure(f"the function raises {type(error).__name__} on difference arrays: {error}")
     # The innermost line of the user's own.
     for frame, line in traceback.walk_tb(error.__traceback__):
-        name = frame.f_globals.get("__name__", "").partition(".")[0]
-        if name not in ("gradsweep", "numpy"):
+        if is_users(frame.f_code):
             departure.where = describe(frame, line)
     return departure
 
 
 def _read(result: Any, lanes: Lanes) -> Propagated:
-    for number, value, _ in lanes.numbers:
-        if result is number:
-            return Propagated(float(value.base), np.broadcast_to(value.dense, (*value.shape, lanes.count)).reshape(-1))
-    if type(result) in (DifferenceArray, _Factor):
-        held = operand_of(result)
-        if isinstance(held, Varying):
-            if held.base.size != 1:
-                raise Departure(f"the function returns an array of shape {held.shape}")
-            return Propagated(float(held.base.reshape(())), np.array(held.dense.reshape(-1), dtype=np.float64))
-        result = held
-    if lanes.numbers:
-        departure = Departure(
-            "float(...) makes a plain number of a value that changes", "take float(...) of what is returned alone"
-        )
-        departure.where = lanes.numbers[0][2]
-        raise departure
-    plain = np.asarray(result, dtype=np.float64)
-    if plain.size != 1:
-        raise Departure(f"the function returns an array of shape {plain.shape}")
+    returned = next((each for each in lanes.numbers if result is each.number), None)
+    held = operand_of(result) if type(result) in (DifferenceArray, Factor) else None
+    if returned is not None:
+        held = returned.value
+    _stay_known(held, lanes)
+    if isinstance(held, Varying):
+        if held.base.size != 1:
+            raise Departure(f"the function returns an array of shape {held.shape}")
+        change = np.broadcast_to(held.dense, (*held.shape, lanes.count))
+        return Propagated(float(held.base.reshape(())), np.array(change.reshape(-1), dtype=np.float64))
+    try:
+        plain = np.asarray(result if held is None else held, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise Departure(f"the function returns a value of type {type(result).__name__}") from error
+    if plain.size != 1 or result is None:
+        raise Departure(f"the function returns {'nothing' if result is None else f'an array of shape {plain.shape}'}")
     return Propagated(float(plain.reshape(())), np.zeros(lanes.count))
+
+
+def _stay_known(held: Any, lanes: Lanes) -> None:
+    """Raise a departure if what is returned may depend on anything whose change was lost."""
+    for number in lanes.numbers:
+        # The value that is returned was there before the number was made of it.
+        if not isinstance(held, Varying) or number.value is not held:
+            departure = Departure(
+                f"{number.what}(...) makes a plain number of a value that changes",
+                "take float(...) of what is returned alone, and NumPy's functions for the rest",
+            )
+            departure.where = number.where
+            raise departure
+    for half in lanes.halves:
+        if not half.resolved:
+            departure = Departure("the product x.dot(w) is used by compiled code", "write np.dot(x, w) or x @ w")
+            departure.where = half.where
+            raise departure

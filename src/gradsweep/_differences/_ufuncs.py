@@ -42,7 +42,8 @@ def call_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Operand], option
     if not any(isinstance(operand, Varying) for operand in operands):
         return getattr(ufunc, method)(*operands, **options)
     if method == "reduce":
-        return _reduce(ufunc, *operands, **options)
+        (array,) = operands
+        return _reduce(ufunc, array, **options)
     if method == "accumulate":
         return _reductions.accumulate(ufunc, _varying(operands[0]), options.get("axis", operands[1] if len(operands) > 1 else 0))
     if method == "outer":
@@ -58,6 +59,9 @@ def call_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Operand], option
 
 
 def _call(ufunc: np.ufunc, operands: Sequence[Operand], options: Mapping[str, Any]) -> Any:
+    unknown = options.keys() - {"where", "dtype", "casting", "order", "subok"}
+    if unknown:
+        raise Departure(f"np.{ufunc.__name__}(…, {min(unknown)}=…) has no difference form")
     condition = options.get("where", True)
     if condition is not True:
         raise Departure(f"np.{ufunc.__name__}(…, where=…) leaves entries undefined", "write np.where(condition, …, …)")
@@ -120,7 +124,8 @@ def _reduce(
     elif ufunc in (np.minimum, np.fmin):
         result = _reductions.smallest(x, axis, keepdims=keepdims)
     elif ufunc in (np.logical_and, np.logical_or):
-        return ufunc.reduce(elementwise(np.not_equal, (x, np.zeros(()))), axis=axis, keepdims=keepdims)
+        truth: Any = ufunc
+        return truth.reduce(base_of(elementwise(np.not_equal, (x, np.zeros(())))), axis=axis, keepdims=keepdims)
     else:
         result = _reductions.fold(ufunc, x, axis, keepdims=keepdims)
     if initial is None or initial is np._NoValue:

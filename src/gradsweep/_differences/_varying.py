@@ -1,7 +1,7 @@
 """A value and its changes, and how a function of elements is applied to such values."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -60,6 +60,11 @@ ElementForm: TypeAlias = Callable[[Lanes, Sequence[Array], Array, Sequence[Array
 def base_of(operand: Operand) -> NDArray[Any]:
     """The value where nothing is perturbed."""
     return operand.base if isinstance(operand, Varying) else operand
+
+
+def dense(operand: Operand) -> Operand:
+    """The same with its change as one array."""
+    return replace(operand, change=operand.dense) if isinstance(operand, Varying) else operand
 
 
 def lanes_of(operands: Sequence[Any]) -> Lanes:
