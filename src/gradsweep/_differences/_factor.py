@@ -34,7 +34,8 @@ class _Half:
 
     def __init__(self, right: Varying, wrap: Callable[[Any], Any]) -> None:
         self.right, self.wrap = right, wrap
-        self.resolved = False
+        self.factor: Factor | None = None
+        self.taken = self.resolved = False
         self.where = describe(users_frame())
 
 
@@ -55,15 +56,23 @@ class Factor(np.ndarray[Any, np.dtype[np.float64]]):
         height = right.shape[0]
         if height > _LARGEST:
             raise Departure(f"x.dot(w) with {height} rows of w, which change", _ADVICE)
+        last: _Half | None = right.lanes.halves[-1] if right.lanes.halves else None
+        if last is not None and last.right is right and not last.taken and last.factor is not None:
+            # NumPy asks twice: the first time, for the type alone.
+            return last.factor
         whole = np.hstack([right.base.reshape(height, -1), np.eye(height)])
         factor: Factor = np.ndarray.view(whole, cls)
         factor._half = _Half(right, wrap)
+        factor._half.factor = factor
         right.lanes.halves.append(factor._half)
         return factor
 
     def __array_finalize__(self, given: Any) -> None:
-        self._half: _Half | None = given._half if type(given) is Factor else None
-        self._parent: Factor | None = given if type(given) is Factor else None
+        self._half: _Half | None = None
+        self._parent: Factor | None = None
+        if type(given) is Factor and given._half is not None:
+            self._half, self._parent = given._half, given
+            given._half.taken, given._half.factor = True, None
         self._product: Any = None
 
     def resolve(self) -> Any:
