@@ -1,5 +1,6 @@
 """The array that a user's function is run on: it looks like a NumPy array, and carries the changes of all lanes along."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from gradsweep._differences import _structure
-from gradsweep._differences._departure import Departure, describe, doing, users_frame
+from gradsweep._differences._departure import Departure, describe, doing, is_users, users_frame
 from gradsweep._differences._factor import Factor
 from gradsweep._differences._functions import BUFFERS, FUNCTIONS, PASSED_ON
 from gradsweep._differences._lanes import Lanes, Number
@@ -254,9 +255,10 @@ class DifferenceArray(NDArrayOperatorsMixin):
             # Whoever does not ask for a copy may write, and expect to find it here.
             plain.flags.writeable = bool(copy)
             return plain
-        what = doing(users_frame())
-        if what == ("call", "dot") and self.ndim in (1, 2) and dtype in (None, np.float64):
+        caller = sys._getframe(1)
+        if self.ndim in (1, 2) and dtype in (None, np.float64) and is_users(caller.f_code) and doing(caller) == ("call", "dot"):
             return Factor.of(held, DifferenceArray)
+        what = doing(users_frame())
         if what.operation == "assignment":
             raise Departure("a value that changes is assigned into a plain array", ADVICE_BUFFER)
         name = f"{what.name}(...)" if what.operation == "call" and what.name else "a function"
