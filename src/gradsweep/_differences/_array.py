@@ -690,7 +690,30 @@ def _fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
     a[places, places] = val
 
 
-_ASSIGNMENTS: dict[Any, Callable[..., Any]] = {np.copyto: _copy_to, np.fill_diagonal: _fill_diagonal}
+def _full_like(a: Any, fill_value: Any, dtype: Any = None, order: Any = "K", subok: bool = True, shape: Any = None) -> Any:
+    """``np.full_like``."""
+    plain = np.full_like(_as_plain(a), 0.0, dtype=dtype, order=order, shape=shape)
+    if plain.dtype.kind != "f":
+        if varies(fill_value):
+            raise Departure("np.full_like makes an array of whole numbers of a value that changes")
+        plain[...] = operand_of(fill_value)
+        return plain
+    lanes = next(each.lanes for each in (fill_value, a) if type(each) in (DifferenceArray, Factor))
+    buffer = DifferenceArray.buffer(plain, lanes)
+    buffer.assign(fill_value)
+    return buffer
+
+
+def _as_plain(value: Any) -> NDArray[Any]:
+    operand = operand_of(value)
+    return operand.base if isinstance(operand, Varying) else np.asarray(operand)
+
+
+_ASSIGNMENTS: dict[Any, Callable[..., Any]] = {
+    np.copyto: _copy_to,
+    np.fill_diagonal: _fill_diagonal,
+    np.full_like: _full_like,
+}
 
 
 def _name(function: Callable[..., Any]) -> str:
