@@ -3,6 +3,11 @@
 Run it on a quiet machine: python benchmarks/models.py [PART OF A NAME …]. It pins itself to one core.
 """
 
+import hardware
+
+if __name__ == "__main__":
+    hardware.take_one_core()
+
 import pathlib
 import sys
 import time
@@ -13,7 +18,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
 import gradsweep
 import numpy as np
 from gradsweep._trees import Tree, read_tree
-from hardware import on_one_core
 from models import attention, classical, convolution, dense, embedding, generative, normalisation, recurrent, sequence
 from models._model import Case, Model
 from rich.console import Console
@@ -75,20 +79,19 @@ def check_seconds(case: Case) -> tuple[float, gradsweep.Report]:
 
 def main() -> None:
     table = Table("model", "parameters", "cost", "loop", "check", "loop / check", "formula 3", "evaluated by")
-    with on_one_core():
-        for model, case, tree in models(sys.argv[1:]):
-            seconds, report = check_seconds(case)
-            loop = loop_seconds(case, tree)
-            table.add_row(
-                model.name,
-                f"{len(tree.values):,}",
-                f"{loop / len(tree.values) / 2.0 * 1e6:.0f} µs",
-                f"{loop * 1e3:.0f} ms",
-                f"{seconds * 1e3:.1f} ms",
-                f"{loop / seconds:.1f}",
-                f"{report.difference:.1e}",
-                report.evaluated_by,
-            )
+    for model, case, tree in models(sys.argv[1:]):
+        seconds, report = check_seconds(case)
+        loop = loop_seconds(case, tree)
+        table.add_row(
+            model.name,
+            f"{len(tree.values):,}",
+            f"{loop / len(tree.values) / 2.0 * 1e6:.0f} µs",
+            f"{loop * 1e3:.0f} ms",
+            f"{seconds * 1e3:.1f} ms",
+            f"{loop / seconds:.1f}",
+            f"{report.difference:.1e}",
+            report.evaluated_by,
+        )
     Console(width=160).print(table)
 
 

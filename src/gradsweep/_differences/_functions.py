@@ -41,7 +41,7 @@ PASSED_ON: set[Callable[..., Any]] = {
 }  # fmt: skip
 
 #: Arrays that are commonly filled afterwards.
-BUFFERS: set[Callable[..., Any]] = {np.zeros_like, np.ones_like, np.empty_like, np.full_like}
+BUFFERS: set[Callable[..., Any]] = {np.zeros_like, np.ones_like, np.empty_like}
 
 
 # ---- reductions ----------------------------------------------------------------------------------------------------------
@@ -335,16 +335,6 @@ def _copy(a: Any, order: Any = "K", subok: bool = False) -> Varying:
     return Varying(x.base.copy(order), x.change, x.lanes)
 
 
-def _full_like(
-    a: Any, fill_value: Any, dtype: Any = None, order: Any = "K", subok: bool = True, shape: Any = None, **options: Any
-) -> Operand:
-    like = base_of(as_operand(a))
-    value = as_operand(fill_value)
-    if not isinstance(value, Varying):
-        return np.full_like(like, value, dtype=dtype, order=order, shape=shape)
-    return broadcast(value, like.shape if shape is None else tuple(np.atleast_1d(shape)))
-
-
 # ---- products ------------------------------------------------------------------------------------------------------------
 
 
@@ -549,7 +539,6 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.stack: _stack,
     np.append: _append,
     np.column_stack: _column_stack,
-    np.full_like: _full_like,
     np.pad: _pad,
     np.lib.stride_tricks.sliding_window_view: _windows,
     **{function: _moved(function) for function in (

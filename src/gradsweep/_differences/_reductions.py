@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gradsweep._differences._departure import Departure
 from gradsweep._differences._elementwise import elementwise
-from gradsweep._differences._slab import Pattern, Slab
+from gradsweep._differences._slab import Pattern, Slab, reach
 from gradsweep._differences._structure import choose
 from gradsweep._differences._varying import Varying, varying
 from gradsweep._types import Array
@@ -134,9 +134,8 @@ def _is_safe(lead: Array, change: Array) -> bool:
     """Whether in no group and no lane another entry can win than does: by the largest change of all."""
     if lead.shape[-1] < 2 or not change.size:
         return True
-    reach = max(float(change.max()), -float(change.min()))
     second = np.partition(lead, -2, axis=-1)[..., -2]
-    return bool((second < -2.0 * reach).all())
+    return bool((second < -2.0 * reach(change)).all())
 
 
 def _of_tied(change: Array, own: Array, equal: NDArray[np.bool_], ties: str) -> Array:

@@ -1,7 +1,7 @@
 """Functions that move entries and compute nothing: indexing, reshaping, joining, padding.
 
-Most take their entries from one array: they are applied once to the places of the entries, and changes are gathered by the result.
-Those whose results NumPy makes views of their argument are written out, so that ours are views as well.
+Most take their entries from one array: they are applied once to the places of the entries, and changes are gathered by the
+result. Those whose results NumPy makes views of their argument are written out, so that ours are views as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,13 +17,14 @@ from gradsweep._types import Array
 
 def index_with_lanes(index: Any) -> Any:
     """An index of the value as one of its change, whose last axis, the lanes, is left alone."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return (*parts, slice(None)) if any(part is Ellipsis for part in parts) else index
+    if type(index) is not tuple:
+        return (..., slice(None)) if index is Ellipsis else index
+    return (*index, slice(None)) if any(part is Ellipsis for part in index) else index
 
 
-def take(x: Varying, index: Any) -> Varying:
-    """``x[index]``, by any index that NumPy has."""
-    base = np.asarray(x.base[index])
+def take(x: Varying, index: Any, part: NDArray[Any] | None = None) -> Varying:
+    """``x[index]``, by any index that NumPy has; `part` is what it takes of the value, if that is known."""
+    base = np.asarray(x.base[index]) if part is None else part
     if isinstance(x.change, Slab):
         slab = _take_of_slab(x.change, index)
         if slab is not None:

@@ -47,7 +47,8 @@ def call_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Operand], option
     if not any(isinstance(operand, Varying) for operand in operands):
         return getattr(ufunc, method)(*operands, **options)
     if method == "reduce":
-        return _reduce(ufunc, *operands, **options)
+        (array,) = operands
+        return _reduce(ufunc, array, **options)
     if method == "accumulate":
         axis = options.get("axis", operands[1] if len(operands) > 1 else 0)
         return _reductions.accumulate(ufunc, _varying(operands[0]), axis, associative=ufunc in _ASSOCIATIVE)
@@ -62,9 +63,14 @@ def call_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Operand], option
 
 
 def _call(ufunc: np.ufunc, operands: Sequence[Operand], options: Mapping[str, Any]) -> Any:
-    condition = options.get("where", True)
-    if condition is not True:
-        raise Departure(f"np.{ufunc.__name__}(…, where=…) leaves entries undefined", "write np.where(condition, …, …)")
+    known = {"where", "dtype", "casting", "order", "subok"} | ({"axis"} if ufunc.__name__ == "vecdot" else set())
+    unknown = [name for name, value in options.items() if name not in known and value not in (None, False)]
+    if unknown:
+        raise Departure(f"np.{ufunc.__name__}(…, {unknown[0]}=…) has no difference form")
+    if options.get("where", True) is not True:
+        raise Departure(
+            f"np.{ufunc.__name__}(…, where=…) leaves entries undefined", "give it out=…, or write np.where(condition, …, …)"
+        )
     if ufunc.signature is not None:
         return _contract(ufunc, operands, options)
     if ufunc is _CLIP:
@@ -86,8 +92,6 @@ def _call(ufunc: np.ufunc, operands: Sequence[Operand], options: Mapping[str, An
 
 def _contract(ufunc: np.ufunc, operands: Sequence[Operand], options: Mapping[str, Any]) -> Operand:
     """Ufuncs with core dimensions: matmul, vecdot, matvec, vecmat."""
-    if any(options.get(name) not in (None, False, np._NoValue) for name in ("axes", "keepdims")):
-        raise Departure(f"np.{ufunc.__name__}(…, axes=… or keepdims=…) has no difference form", "move the axes first")
     first, second = operands
     if ufunc is np.matmul:
         return _products.matmul(first, second)

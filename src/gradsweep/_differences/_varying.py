@@ -1,7 +1,7 @@
 """A value and its changes, and how a function of elements is applied to such values."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +12,7 @@ from gradsweep._differences._slab import Slab, common
 from gradsweep._types import Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Varying:
     """A value, and how much it changes in each lane.
 
@@ -32,6 +32,11 @@ class Varying:
     change: Array | Slab
     lanes: Lanes
     exponential: bool = False
+
+    def __init__(self, base: NDArray[Any], change: Array | Slab, lanes: Lanes, exponential: bool = False) -> None:
+        # That of a frozen dataclass takes twice as long, which every operation would pay.
+        own = self.__dict__
+        own["base"], own["change"], own["lanes"], own["exponential"] = base, change, lanes, exponential
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,6 +65,11 @@ ElementForm: TypeAlias = Callable[[Lanes, Sequence[Array], Array, Sequence[Array
 def base_of(operand: Operand) -> NDArray[Any]:
     """The value where nothing is perturbed."""
     return operand.base if isinstance(operand, Varying) else operand
+
+
+def dense(operand: Operand) -> Operand:
+    """The same with its change as one array."""
+    return replace(operand, change=operand.dense) if isinstance(operand, Varying) else operand
 
 
 def lanes_of(operands: Sequence[Any]) -> Lanes:
