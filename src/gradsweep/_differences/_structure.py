@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradsweep._differences._slab import Pattern, Slab
+from gradsweep._differences._slab import Pattern, Slab, common
 from gradsweep._differences._varying import Operand, Varying, base_of, lanes_of, varying
 from gradsweep._types import Array
 
@@ -145,5 +145,10 @@ def choose(condition: NDArray[Any], first: Operand, second: Operand) -> Varying:
             kept = own.change.pattern.gather(np.broadcast_to(taken, value.shape), value.ndim)
             return varying(value, Slab(value.shape, own.change.pattern, np.where(kept, own.change.values, 0.0)), lanes)
         return varying(value, np.where(taken[..., np.newaxis], own.dense, 0.0), lanes)
+    slabs = common(value.shape, [operand.change for operand in (first, second) if isinstance(operand, Varying)])
+    if slabs is not None:
+        pattern = slabs[0].pattern
+        kept = pattern.gather(np.broadcast_to(np.asarray(condition, dtype=bool), value.shape), value.ndim)
+        return varying(value, Slab(value.shape, pattern, np.where(kept, slabs[0].values, slabs[1].values)), lanes)
     changes = [change_of(operand, lanes.count) for operand in (first, second)]
     return varying(value, np.where(np.asarray(condition)[..., np.newaxis], *changes), lanes)
