@@ -946,7 +946,9 @@ def arrays_of_arrays(w: Any) -> Any:
 @filling
 def functions_of_lists_of_numbers(w: Any) -> Any:
     numbers = [w[0, 0], w[1, 1], 0.3]
-    return np.sum(numbers) + np.mean(numbers) + np.max(numbers) + np.stack([numbers, numbers])[1, 1] + np.hstack([[1.0], numbers])[2]
+    return (
+        np.sum(numbers) + np.mean(numbers) + np.max(numbers) + np.stack([numbers, numbers])[1, 1] + np.hstack([[1.0], numbers])[2]
+    )
 
 
 @filling

@@ -154,9 +154,10 @@ def test_kinks_of_single_entries_are_those_of_whole_arrays(name: str) -> None:
         np.testing.assert_allclose(one.changes, other.changes, rtol=1e-12, atol=1e-20)
         assert single.crossings.tolist() == whole.crossings.tolist()
         if not options:
-            assert single.crossings.astype(bool).tolist() == [True] * 8 + [lane % 2 == 1 for lane in range(8)] + [False] * 8 or (
-                single.crossings[16:] == 0
-            ).all()
+            assert (
+                single.crossings.astype(bool).tolist() == [True] * 8 + [lane % 2 == 1 for lane in range(8)] + [False] * 8
+                or (single.crossings[16:] == 0).all()
+            )
 
 
 @pytest.mark.parametrize(

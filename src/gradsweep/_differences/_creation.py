@@ -138,7 +138,9 @@ def _as_array(name: str, value: Any, dtype: Any = None, *, copy: Any = True, ndm
 def _reduced(name: str, original: Callable[..., Any], value: Any, *args: Any, **options: Any) -> Any:
     if _users_lanes() is not None and isinstance(value, list | tuple) and varies(value):
         if name in ("stack", "concatenate", "hstack", "vstack"):
-            value = [DifferenceArray(operand_of(each)) if isinstance(each, list | tuple) and varies(each) else each for each in value]
+            value = [
+                DifferenceArray(operand_of(each)) if isinstance(each, list | tuple) and varies(each) else each for each in value
+            ]
         else:
             value = DifferenceArray(operand_of(value))
     return original(value, *args, **options)

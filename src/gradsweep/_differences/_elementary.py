@@ -129,7 +129,7 @@ def _try_series(series: _Series, z: Array, value: Array, change: Array, growth: 
         slope = np.abs(coefficients[0])
         if not (slope.min() >= _LEAST_SLOPE and slope.max() <= _LARGEST_SLOPE):
             return None
-    return _sum_series(change, scaled, coefficients, np.broadcast_shapes(value.shape, change.shape))
+    return _sum_series(change, scaled, coefficients, np.broadcast(value, change).shape)
 
 
 def _smooth(ufunc: np.ufunc, series: _Series, full: UnaryForm) -> UnaryForm:
@@ -594,7 +594,7 @@ def _arctanh_coefficients(z: Array, value: Array, terms: int) -> list[Array]:
 
 def _shape(value: Array, *changes: Array | None) -> tuple[int, ...]:
     """Common shape of a value and the changes that are given."""
-    return np.broadcast_shapes(value.shape, *(change.shape for change in changes if change is not None))
+    return np.broadcast(value, *(change for change in changes if change is not None)).shape
 
 
 def _void(change: Array, value: Array) -> Array:
