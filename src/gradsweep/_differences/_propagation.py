@@ -18,7 +18,6 @@ from gradsweep._differences._slab import Slab, one_hot
 from gradsweep._differences._varying import Varying
 from gradsweep._types import Array
 
-
 # Largest array whose memory is to be used again.
 _KEPT = 2**24
 
