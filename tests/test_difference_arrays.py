@@ -11,25 +11,18 @@ import operator
 import pickle
 import subprocess
 import sys
-import threading
-import tracemalloc
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 
-from gradsweep._differences import _array
 from gradsweep._differences._array import DifferenceArray
-from gradsweep._differences._creation import intercepted
 from gradsweep._differences._departure import Departure
-from gradsweep._differences._lanes import Lanes, Ties
-from gradsweep._differences._propagation import Propagated, perturbed, perturbed_entry, propagate
-from gradsweep._differences._slab import Slab, one_hot
-from gradsweep._differences._varying import Varying
+from gradsweep._differences._lanes import Lanes
+from gradsweep._differences._propagation import Propagated, perturbed, propagate
 from gradsweep._types import Array
 
 Program = Callable[[Any], Any]
@@ -880,7 +873,8 @@ def test_a_product_is_not_followed_where_the_interpreter_does_not_know_places() 
         "from gradsweep._differences._propagation import perturbed, propagate\n"
         "lanes = Lanes(2)\n"
         "try:\n"
-        "    propagate(lambda w: np.ones((2, 3)).dot(w).sum(), perturbed(np.ones(3), np.ones((3, 2)), lanes), lanes, fills=False)\n"
+        "    argument = perturbed(np.ones(3), np.ones((3, 2)), lanes)\n"
+        "    propagate(lambda w: np.ones((2, 3)).dot(w).sum(), argument, lanes, fills=False)\n"
         "except Departure as departure:\n"
         "    print('departure', departure)\n"
     )

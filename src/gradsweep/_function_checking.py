@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradsweep._costs._functions import Function, read_cost
+from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import Indices, Numerics, Slopes
 from gradsweep._entries import BlockGradients, Examined, Judge
-from gradsweep._errors import InputError
 from gradsweep._parameters import Precision, precision
 from gradsweep._report import Displaced, Report
 from gradsweep._settings import Settings

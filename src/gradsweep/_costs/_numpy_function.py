@@ -19,8 +19,8 @@ from gradsweep._schemes import BACKWARD, FORWARD, Scheme
 from gradsweep._trees import Tree
 from gradsweep._types import Array
 
-# Numbers in the largest array of changes: 2 MB, of which a processor's caches hold a few. And how many lanes there are at least and at
-# most: fewer are mostly overhead, more gain nothing.
+# Numbers in the largest array of changes: 2 MB, of which a processor's caches hold a few. And how many lanes there are at least
+# and at most: fewer are mostly overhead, more gain nothing.
 _ENTRIES, _FEWEST, _MOST = 2**18, 64, 4096
 
 # How much smaller the step is at which entries in dispute are looked at again, and at which crossed kinks are tried first.

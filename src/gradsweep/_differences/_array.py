@@ -133,14 +133,14 @@ class DifferenceArray(NDArrayOperatorsMixin):
             return DifferenceArray(self.apart(_structure.take(held, index, np.asarray(part))))
         return DifferenceArray.buffer(part, self.lanes) if type(part) is np.ndarray else part
 
-    def linked(self, view: NDArray[Any], result: Varying | None) -> "DifferenceArray":
+    def linked(self, view: NDArray[Any], result: Varying | None) -> Any:
         """A view of this array; `result` is what it holds as long as nothing is written, None for plain values."""
         memory = self._memory
         if memory is None:
             if self.is_number:
                 # It has no memory that could be seen elsewhere.
-                assert result is not None
-                return DifferenceArray(replace(result, base=view.copy()))
+                own = view.copy()
+                return own if result is None else DifferenceArray(replace(result, base=own))
             memory = self.shared_memory()
         return DifferenceArray(result if memory.change is None else None, memory, view)
 
@@ -473,7 +473,10 @@ class DifferenceArray(NDArrayOperatorsMixin):
         """``ndarray.transpose``."""
         order = None if not axes or axes == (None,) else axes[0] if isinstance(axes[0], tuple | list) else axes
         held = self.operand
-        return _result(_structure.transpose(held, order) if isinstance(held, Varying) else held.transpose(order), [self])
+        if not isinstance(held, Varying):
+            return self.linked(held.transpose(order), None)
+        result = _structure.transpose(held, order)
+        return self.linked(result.base, result)
 
     def astype(self, dtype: Any, *args: Any, **options: Any) -> Any:
         """The same for any floating type, since all is computed in float64; to others it is rounded by its value."""
