@@ -71,6 +71,12 @@ class Report:
     kinks : int
         Parameters at a kink. Accepted there is any gradient between the two one-sided slopes, and what a backward pass gives that
         takes either slope, or their mean, at all kinks.
+    evaluated_by : str
+        ``"kernels"``, ``"difference arrays"``, ``"batched function"``, ``"compiled function"`` or ``"plain function"``.
+    displaced : Displaced, optional
+        What was found at a second point; None where the gradient is no function of the parameters.
+    notes : tuple of str
+        What else should be known of how the cost was evaluated, a sentence for each thing.
 
     Examples
     --------
@@ -102,6 +108,7 @@ class Report:
     kinks: int
     evaluated_by: str
     displaced: Displaced | None
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -1,6 +1,6 @@
 """What a function of parameters must offer to be checked: its difference quotients, and a closer look at some of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -30,6 +30,8 @@ class Slopes:
         Parameters whose step crossed a kink, and that were perturbed again, by less.
     evaluations : int
         Changes, or values, of the cost that were computed.
+    kinks : array of bool of shape (n,), optional
+        Where there are two slopes, if `low` and `high` may differ elsewhere, too, or only a closer look shows.
     """
 
     values: Array
@@ -38,6 +40,7 @@ class Slopes:
     noise: Array
     crossed: int = 0
     evaluations: int = 0
+    kinks: NDArray[np.bool_] | None = None
 
     @property
     def at_kink(self) -> NDArray[np.bool_]:
@@ -55,6 +58,10 @@ class Numerics(Protocol):
     @property
     def step(self) -> float:
         """ε, or the largest of all parameters' where each has its own."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the caller should know of how the cost was evaluated, a sentence for each thing."""
 
     @property
     def sample(self) -> int:
