@@ -347,7 +347,8 @@ def test_a_perturbed_weight_stays_a_slab_until_the_second_product() -> None:
     z = argument @ data
     bias = rng.normal(size=(6, 1))
     for each in (
-        z, z + bias, np.tanh(z + bias), np.maximum(z, 0.0), z * (z > 0.0), np.where(z > 0.0, z, 0.01 * z), 1.0 / (1.0 + np.exp(-z)),
+        z, z + bias, np.tanh(z + bias), np.maximum(z, 0.0), z * (z > 0.0), np.where(z > 0.0, z, 0.01 * z),
+        1.0 / (1.0 + np.exp(-z)),
         np.dot(argument, data), argument.dot(data), z[:, :3], z.T, z[None], z / np.float64(3.0), np.sum(z, axis=1),
         z - np.mean(z, axis=1, keepdims=True), data.T @ argument.T, data.T.dot(argument.T), np.clip(z, -1.0, 1.0), abs(z),
         np.sqrt(z * z + 1.0),
@@ -427,7 +428,7 @@ def test_runs_of_several_threads_do_not_meet() -> None:
 
 def test_stand_ins_look_and_act_as_what_they_stand_for() -> None:
     with intercepted(Lanes(1)):
-        assert np.zeros.__name__ == "zeros"
+        assert getattr(np.zeros, "__name__", "") == "zeros"
         assert np.zeros.__doc__
         assert type(np.zeros(3, dtype=int)) is np.ndarray
         assert type(np.array([1, 2])) is np.ndarray
