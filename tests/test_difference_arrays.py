@@ -34,7 +34,7 @@ M = np.random.default_rng(4).normal(size=(6, 5))
 # Far from linear, and yet all decisions stay what they are.
 STEPS = np.random.default_rng(5).uniform(-1e-2, 1e-2, size=(*W.shape, LANES))
 
-PROGRAMS: dict[str, list[Any]] = {"always": [], "filling": [], "never": []}
+PROGRAMS: dict[str, list[Any]] = {"always": [], "filling": [], "never": [], "noted": []}
 
 
 def always(program: Program) -> Program:
@@ -52,6 +52,12 @@ def filling(program: Program) -> Program:
 def never(program: Program) -> Program:
     """A program that cannot be followed, and must not seem to be."""
     PROGRAMS["never"].append(pytest.param(program, id=program.__name__))
+    return program
+
+
+def noted(program: Program) -> Program:
+    """A program that makes a plain number on the way, which may be harmless or not: at least it is known."""
+    PROGRAMS["noted"].append(pytest.param(program, id=program.__name__))
     return program
 
 
@@ -638,12 +644,12 @@ def returned_as_the_argument(w: Any) -> Any:
     return w[1, 1]
 
 
-@never
+@noted
 def a_float_in_the_middle(w: Any) -> Any:
     return float(w[0, 0]) * np.sum(w)
 
 
-@never
+@noted
 def a_float_of_a_float(w: Any) -> Any:
     scale = float(w[0, 0])
     return float(scale * np.sum(w))
@@ -654,7 +660,7 @@ def the_math_module(w: Any) -> Any:
     return math.sqrt(np.sum(w * w))
 
 
-@never
+@noted
 def the_math_module_in_the_middle(w: Any) -> Any:
     return math.exp(w[0, 0]) + np.sum(w)
 
@@ -1022,3 +1028,11 @@ def test_a_program_that_fills_arrays_is_followed(program: Program) -> None:
 def test_a_program_that_cannot_be_followed_departs(program: Program, fills: bool) -> None:
     with pytest.raises(Departure):
         run(program, fills=fills)
+
+
+@pytest.mark.parametrize("fills", [False, True], ids=["plain", "filling"])
+@pytest.mark.parametrize("program", PROGRAMS["noted"])
+def test_a_number_that_is_made_on_the_way_is_known(program: Program, fills: bool) -> None:
+    lanes = Lanes(LANES)
+    propagate(program, perturbed(W, STEPS, lanes), lanes, fills=fills)
+    assert f"in {program.__name__}: " in lanes.numbers[0].where

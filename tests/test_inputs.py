@@ -306,7 +306,7 @@ class TestNames:
             (put_in("params", "W4", np.zeros((1, 2))), "params", "'W4'"),
             (put_in("params", "dW1", np.zeros((3, 4))), "params", "'dW1'"),
             (put_in("params", "w1", np.zeros((3, 4))), "params", "'w1'"),
-            (drop("gradient", "dW2"), "gradient", "lacks 'W2'.*dW1"),
+            (drop("gradient", "dW2"), "gradient", "lacks 'W2'.*dW2"),
             (drop("gradient", "dW1", "db3"), "gradient", "lacks 'W1', 'b3'"),
             (put("gradient", {}), "gradient", "lacks 'W1'"),
             (put_in("gradient", "dW4", np.zeros((1, 2))), "gradient", "'dW4'"),

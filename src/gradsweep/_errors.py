@@ -24,3 +24,7 @@ class OracleError(GradsweepError):
 
     Without this error a wrong oracle would be reported as a wrong gradient.
     """
+
+
+class WorkerError(GradsweepError, RuntimeError):
+    """A worker process has died."""

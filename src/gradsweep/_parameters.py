@@ -1,10 +1,11 @@
 """Named blocks: reading, checking and matching what the caller gave.
 
-A *block* is one named array of parameters. Nothing here writes to an array of the caller's.
+A *block* is one named array of parameters. Nothing here writes to an array of the caller's. What a dense network needs is
+complete here; `gradsweep._trees` reads any nesting by the same rules.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,7 @@ def read_numbers(value: Any, argument: str) -> NDArray[Any]:
         raise InputError(f"{argument} is a masked array; fill or compress it first")
     try:
         array = np.asarray(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:  # the last from tensors of other libraries
         raise InputError(f"{argument} is not an array of numbers: {error}") from error
     if array.dtype.kind not in "biuf":
         raise InputError(f"{argument} has dtype {array.dtype}, but real numbers are needed")
@@ -74,7 +75,7 @@ def read_array(value: Any, argument: str, shape: tuple[int, ...]) -> Array:
     array = read_numbers(value, argument)
     require_shape(array, argument, shape)
     with np.errstate(over="ignore"):  # what float64 cannot hold is infinite, and refused as such
-        result = np.ascontiguousarray(array, dtype=np.float64)
+        result = np.asarray(array, dtype=np.float64, order="C")
     require_finite(result, argument)
     return result
 
@@ -94,12 +95,17 @@ def require_finite(array: Array, argument: str) -> None:
     wrong = np.argwhere(~np.isfinite(array))
     if len(wrong):
         index = tuple(int(i) for i in wrong[0])
-        raise InputError(f"{argument}[{format_index(index)}] is {array[index]}; all entries must be finite")
+        raise InputError(f"{format_entry(argument, index)} is {array[index]}; all entries must be finite")
 
 
 def format_index(index: tuple[int, ...]) -> str:
     """Index as it is written between brackets: ``3, 200``."""
     return ", ".join(str(i) for i in index)
+
+
+def format_entry(name: str, index: tuple[int, ...]) -> str:
+    """Name of an entry: ``W1[3, 200]``; of a number, which has no index, that of the block."""
+    return f"{name}[{format_index(index)}]" if index else name
 
 
 def read_mapping(value: Any, argument: str) -> Mapping[str, Any]:
@@ -135,7 +141,7 @@ def read_blocks(value: Any, argument: str, shapes: Mapping[str, tuple[int, ...]]
         A missing or surplus name, or see `read_array`.
     """
     given = read_mapping(value, argument)
-    _require_names(argument, missing=[n for n in shapes if n not in given], surplus=[n for n in given if n not in shapes])
+    require_names(argument, missing=[n for n in shapes if n not in given], surplus=[n for n in given if n not in shapes])
     return {name: read_array(given[name], f"{argument}[{name!r}]", shape) for name, shape in shapes.items()}
 
 
@@ -165,38 +171,92 @@ def match_gradient(value: Any, argument: str, shapes: Mapping[str, tuple[int, ..
         A name that is missing, surplus or ambiguous, another shape, or not real numbers.
     """
     given = read_mapping(value, argument)
+    keys = match_names(given, shapes, argument)
+    used = set(keys.values())
+    surplus = without_intermediates(key for key in given if key not in used)
+    require_names(argument, [name for name in shapes if name not in keys], surplus, gradient=True)
     result: dict[str, NDArray[Any]] = {}
-    used: set[str] = set()
-    missing = []
     for name, shape in shapes.items():
-        found = [key for key in spellings(name) if key in given]
-        if len(found) > 1:
-            raise InputError(f"{argument} is ambiguous: {_quote(found)} all stand for {name!r}")
-        if not found:
-            missing.append(name)
-            continue
-        used.add(found[0])
-        block = read_numbers(given[found[0]], f"{argument}[{found[0]!r}]")
-        require_shape(block, f"{argument}[{found[0]!r}]", shape)
+        block = read_numbers(given[keys[name]], f"{argument}[{keys[name]!r}]")
+        require_shape(block, f"{argument}[{keys[name]!r}]", shape)
         result[name] = block
-    surplus = [key for key in given if key not in used and not _INTERMEDIATE.fullmatch(key)]
-    _require_names(argument, missing, surplus, hint="a gradient may be called W1, dW1, grad_W1 or W1_grad")
     return result
 
 
-def spellings(name: str) -> list[str]:
-    """Names under which the gradient of a block is recognised, the plain one first."""
-    return [name, f"d{name}", f"grad_{name}", f"{name}_grad"]
+def match_names(given: Collection[Any], names: Iterable[Any], argument: str) -> dict[Any, Any]:
+    """Keys of a gradient by the names of the parameters.
+
+    Parameters
+    ----------
+    given : collection
+        Keys of the gradient, or a mapping that has them.
+    names : iterable
+        Names of the parameters. One that is no text has only itself as a key.
+    argument : str
+        How to name the gradient in an error.
+
+    Returns
+    -------
+    dict
+        A key of its own for each name; names that have none are left out.
+
+    Raises
+    ------
+    InputError
+        Several keys may stand for a name, or one key for several names, and no other name settles it.
+
+    Notes
+    -----
+    Parameters ``x`` and ``dx`` may have gradients ``x`` and ``dx``, or ``dx`` and ``ddx``: a key that is the only one left for
+    some name is not open to others. What is settled so is settled in the only way that gives a key to each name.
+    """
+    candidates = {name: [key for key in spellings(name) if key in given] for name in names}
+    found: dict[Any, Any] = {}
+    owners: dict[Any, Any] = {}
+    settled = -1
+    while settled < len(found):
+        settled = len(found)
+        for name, keys in candidates.items():
+            left = [key for key in keys if key not in owners]
+            if name not in found and len(left) == 1:
+                found[name] = left[0]
+                owners[left[0]] = name
+    for name, keys in candidates.items():
+        left = [key for key in keys if key not in owners]
+        if name in found or not keys:
+            continue
+        if left:
+            raise InputError(f"{argument} is ambiguous: {quote(left)} all stand for {name!r}")
+        raise InputError(f"{argument} is ambiguous: {keys[0]!r} may stand for {owners[keys[0]]!r} and for {name!r}")
+    return found
 
 
-def _require_names(argument: str, missing: list[str], surplus: list[str], hint: str = "") -> None:
-    if missing or surplus:
-        problems = [f"lacks {_quote(missing)}"] if missing else []
-        problems += [f"has {_quote(surplus)}, which belongs to no parameter"] if surplus else []
-        raise InputError(f"{argument} " + " and ".join(problems) + (f" ({hint})" if hint and missing else ""))
+def spellings(name: Any) -> list[Any]:
+    """Keys under which the gradient of a block is recognised, the plain one first."""
+    return [name, f"d{name}", f"grad_{name}", f"{name}_grad"] if isinstance(name, str) else [name]
 
 
-def _quote(names: Iterable[str]) -> str:
+def without_intermediates(keys: Iterable[Any]) -> list[Any]:
+    """Keys other than those of gradients with respect to activations and pre-activations, as ``dA1`` and ``dZ1``."""
+    return [key for key in keys if not (isinstance(key, str) and _INTERMEDIATE.fullmatch(key))]
+
+
+def require_names(argument: str, missing: Sequence[Any], surplus: Sequence[Any], *, gradient: bool = False) -> None:
+    """Raise InputError if any names are missing or surplus; of a gradient, with the keys that would do."""
+    problems = []
+    if missing:
+        problems.append(f"lacks {quote(missing)}")
+        if gradient and isinstance(missing[0], str):
+            plain, *others, last = spellings(missing[0])
+            problems[0] += f" ({plain} may also be called {', '.join(others)} or {last})"
+    if surplus:
+        problems.append(f"has {quote(surplus)}, which belongs to no parameter")
+    if problems:
+        raise InputError(f"{argument} " + " and ".join(problems))
+
+
+def quote(names: Iterable[Any]) -> str:
+    """Names as they are listed in an error, the first eight."""
     listed = [repr(name) for name in names]
     shown = ", ".join(listed[:8])
     return shown if len(listed) <= 8 else f"{shown} and {len(listed) - 8} more"

@@ -9,6 +9,27 @@ from gradsweep._types import Array
 from gradsweep._verdict import Block, Entry
 
 
+@dataclass(frozen=True)
+class Displaced:
+    """What was found at a second point, away from the given parameters.
+
+    A right gradient at one point can hide a mistake: that biases are missing somewhere does not show where they are 0.
+
+    Attributes
+    ----------
+    blocks : tuple of Block
+        Of each block some entries.
+    size : float
+        By how much parameters were displaced, at most, relative to the root mean square of their block.
+    evaluations : int
+        Changes, or values, of the cost that were computed.
+    """
+
+    blocks: tuple[Block, ...]
+    size: float
+    evaluations: int
+
+
 # eq=False: arrays do not compare to a single truth value.
 @dataclass(frozen=True, eq=False)
 class Report:
@@ -50,6 +71,12 @@ class Report:
     kinks : int
         Parameters at a kink. Accepted there is any gradient between the two one-sided slopes, and what a backward pass gives that
         takes either slope, or their mean, at all kinks.
+    evaluated_by : str
+        ``"kernels"``, ``"difference arrays"``, ``"batched function"``, ``"compiled function"`` or ``"plain function"``.
+    displaced : Displaced, optional
+        What was found at a second point; None where the gradient is no function of the parameters.
+    notes : tuple of str
+        What else should be known of how the cost was evaluated, a sentence for each thing.
 
     Examples
     --------
@@ -79,6 +106,9 @@ class Report:
     seconds: float
     crossed: int
     kinks: int
+    evaluated_by: str
+    displaced: Displaced | None
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

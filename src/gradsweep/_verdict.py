@@ -20,8 +20,8 @@ from gradsweep._types import Array
 # Entries that are converted, or whose intervals are formed, at once: 1 MB an array.
 _ENTRIES = 2**17
 
-# How many of the worst entries of each block are kept.
-_KEPT = 10
+#: How many of the worst entries of each block are kept.
+KEPT = 10
 
 # Roots of sums of squares between these have lost nothing to overflow or underflow.
 _SAFE = (1e-140, 1e140)
@@ -36,6 +36,7 @@ class Status(Enum):
     NOISY = "noisy"
     STEP_TOO_LARGE = "step too large"
     AT_KINKS = "at kinks"
+    NOT_FINITE = "cost not finite"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Entry:
     """
 
     block: str
-    index: tuple[int, int]
+    index: tuple[int, ...]
     analytic: float
     numeric: float
     noise: float
@@ -83,6 +84,8 @@ class Block:
         Name of the parameter's block.
     shape : tuple of int
         Its shape.
+    size : int
+        Number of entries that were compared: all of them, or those of a sample.
     status : Status
         What is known of it.
     difference : float
@@ -100,7 +103,8 @@ class Block:
     """
 
     name: str
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
+    size: int
     status: Status
     difference: float
     noise: float
@@ -108,11 +112,6 @@ class Block:
     vacuous: int
     kinks: int
     worst: tuple[Entry, ...]
-
-    @property
-    def size(self) -> int:
-        """Number of entries."""
-        return self.shape[0] * self.shape[1]
 
 
 @dataclass
@@ -242,11 +241,11 @@ def _compare_rows(tally: Tally, sides: Sides, rows: slice, tolerance: float) -> 
             root = comparer.norm(norm_name, analytic, rows.start)
         setattr(tally, norm_name, math.hypot(getattr(tally, norm_name), root))
     # Of a part that agrees the worst entry will do; of one that does not, all that may be among the worst.
-    chosen = np.argsort(scores)[-_KEPT:] if differing else [int(np.argmax(scores))]
+    chosen = np.argsort(scores)[-KEPT:] if differing else [int(np.argmax(scores))]
     for row in map(int, chosen):
-        tally.candidates += comparer.entries(analytic, rows.start, row, _KEPT if differing else 1)
+        tally.candidates += comparer.entries(analytic, rows.start, row, KEPT if differing else 1)
     tally.candidates.sort(key=lambda entry: entry.score, reverse=True)
-    del tally.candidates[_KEPT:]
+    del tally.candidates[KEPT:]
 
 
 #: The norms of a tally, and where the kernel leaves their squares.
@@ -394,6 +393,6 @@ def overall(blocks: Sequence[Block]) -> Literal["pass", "fail", "inconclusive"]:
     statuses = {block.status for block in blocks}
     if Status.WRONG in statuses:
         return "fail"
-    if statuses & {Status.NOISY, Status.STEP_TOO_LARGE, Status.AT_KINKS} or statuses == {Status.VACUOUS}:
+    if statuses & {Status.NOISY, Status.STEP_TOO_LARGE, Status.AT_KINKS, Status.NOT_FINITE} or statuses == {Status.VACUOUS}:
         return "inconclusive"
     return "pass"

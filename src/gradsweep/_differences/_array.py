@@ -1,5 +1,7 @@
 """The array that a user's function is run on: it looks like a NumPy array, and carries the changes of all lanes along."""
 
+import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -10,10 +12,12 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from gradsweep._differences import _structure
+from gradsweep._differences._assignments import ASSIGNMENTS, CALLERS
 from gradsweep._differences._departure import Departure, describe, doing, is_users, users_frame
 from gradsweep._differences._factor import Factor
 from gradsweep._differences._functions import BUFFERS, FUNCTIONS, PASSED_ON
 from gradsweep._differences._lanes import Lanes, Number
+from gradsweep._differences._linear import linear
 from gradsweep._differences._memory import Memory, is_shared
 from gradsweep._differences._slab import Slab
 from gradsweep._differences._ufuncs import call_ufunc
@@ -75,7 +79,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
         if memory is not None and memory.change is not None and self._of is not memory.change:
             self._held, self._of = Varying(self._base, memory.view(self._base), memory.lanes), memory.change
         held = self._held
-        return self._base if held is None or held.lanes.finished else held
+        return self._base if held is None or held.lanes.closed else held
 
     @property
     def is_written(self) -> bool:
@@ -156,8 +160,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
         memory = self.shared_memory()
         if isinstance(value, Varying):
             if memory.lanes is not value.lanes:
-                if not memory.lanes.finished:
-                    raise Departure("values of two runs that are not finished meet")
+                if not memory.lanes.closed:
+                    raise Departure("values of two runs meet")
                 memory.renew(value.lanes)
             if value.base.dtype.kind == "c" and self._base.dtype.kind != "c":
                 raise Departure("a complex value that changes is assigned into an array of real numbers")
@@ -185,8 +189,15 @@ class DifferenceArray(NDArrayOperatorsMixin):
     # ---- NumPy's protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        if "out" not in options and method == "__call__":
-            return _wrapped(call_ufunc(ufunc, method, [operand_of(each) for each in inputs], options))
+        if not options and method == "__call__":
+            operands = [operand_of(each) for each in inputs]
+            result: Any = linear(ufunc, operands) if len(operands) <= 2 else None
+            if result is None or result.lanes.jitter:
+                result = call_ufunc(ufunc, method, operands, options)
+            for each in inputs:
+                if type(each) is DifferenceArray and each._of is not None and isinstance(result, Varying):
+                    result = each.apart(result)
+            return _wrapped(result)
         shared = type(options.get("out", (None,))[0]) is np.ndarray and is_shared(options["out"])
         return self.answer(ufunc, method, inputs, options, shared=shared)
 
@@ -216,8 +227,13 @@ class DifferenceArray(NDArrayOperatorsMixin):
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, options: Any) -> Any:
         if function in PASSED_ON:
             return function._implementation(*args, **options)  # type: ignore[attr-defined]
-        if function in _ASSIGNMENTS:
-            return _ASSIGNMENTS[function](*args, **options)
+        if function in ASSIGNMENTS:
+            return _assign_by(function, args, options)
+        if function in CALLERS:
+            return CALLERS[function](*args, **options)
+        place = _place_of_out(function) if len(args) > 2 else None
+        if place is not None and len(args) > place:
+            args, options = (*args[:place], None, *args[place + 1 :]), {"out": args[place], **options}
         target = options.get("out")
         if target is not None:
             options = {name: value for name, value in options.items() if name != "out"}
@@ -280,7 +296,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
             if what.operation == "assignment":
                 raise Departure("a value that changes is assigned into a plain array", ADVICE_BUFFER)
             if what != ("operator", "%"):  # which writes it into a text
-                held.lanes.note_number(Number(number, self.apart(held), what.name or "float", describe(frame)))
+                held.lanes.note_number(Number(number, self.apart(held), describe(frame), what.name or "float"))
         return number
 
     def __complex__(self) -> complex:
@@ -473,9 +489,17 @@ class DifferenceArray(NDArrayOperatorsMixin):
         """``ndarray.fill``."""
         self.assign(value)
 
-    def sort(self, axis: int = -1, **options: Any) -> None:
+    def sort(self, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> None:
         """``ndarray.sort``, in place."""
-        self.assign(np.sort(self, axis=axis, **options))
+        self.assign(np.sort(self, axis=axis))
+
+    def partition(self, kth: Any, axis: int = -1, kind: str = "introselect", order: Any = None) -> None:
+        """``ndarray.partition``, in place."""
+        self.assign(np.partition(self, kth, axis=axis))
+
+    def put(self, indices: Any, values: Any, mode: str = "raise") -> None:
+        """``ndarray.put``."""
+        ASSIGNMENTS[np.put](self, indices, values, mode)
 
     def flatten(self, order: str = "C") -> Any:
         """``ndarray.flatten``."""
@@ -523,8 +547,8 @@ def _method(name: str) -> Callable[..., Any]:
 
 
 for _name_of_method in (
-    "all any argmax argmin argpartition argsort clip compress conj conjugate cumprod cumsum diagonal dot max mean min nonzero "
-    "prod ptp ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
+    "all any argmax argmin argpartition argsort choose clip compress conj conjugate cumprod cumsum diagonal dot max mean min "
+    "nonzero prod ptp ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
 ).split():
     setattr(DifferenceArray, _name_of_method, _method(_name_of_method))
 
@@ -669,51 +693,27 @@ def _at(ufunc: np.ufunc, target: Any, index: Any, *values: Any) -> None:
     ufunc.at(target.plain, index, operand)
 
 
-def _copy_to(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
-    """``np.copyto``."""
-    dst = dst.resolve() if type(dst) is Factor else dst
-    if type(dst) is not DifferenceArray:
-        if varies(src):
-            raise Departure("np.copyto writes a value that changes into a plain array", ADVICE_BUFFER)
-        np.copyto(dst, operand_of(src), where=operand_of(where))
-    else:
-        dst.assign(src if where is True else np.where(operand_of(where), src, dst))
+def _assign_by(function: Callable[..., Any], args: Sequence[Any], options: dict[str, Any]) -> Any:
+    """A function that writes into its first argument."""
+    target, *rest = args if args else (options.pop(next(iter(options))),)
+    target = target.resolve() if type(target) is Factor else target
+    if type(target) is DifferenceArray:
+        return ASSIGNMENTS[function](target, *rest, **options)
+    if varies((rest, options)):
+        raise Departure(f"{_name(function)} writes a value that changes into a plain array", ADVICE_BUFFER)
+    return function(target, *_unwrapped(rest, []), **_unwrapped(options, []))
 
 
-def _fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
-    """``np.fill_diagonal``."""
-    if type(a) not in (DifferenceArray, Factor):
-        raise Departure("np.fill_diagonal writes a value that changes into a plain array", ADVICE_BUFFER)
-    if wrap or a.ndim != 2 or np.ndim(val):
-        raise Departure("np.fill_diagonal of other than one number in a matrix has no difference form")
-    places = np.arange(min(a.shape))
-    a[places, places] = val
-
-
-def _full_like(a: Any, fill_value: Any, dtype: Any = None, order: Any = "K", subok: bool = True, shape: Any = None) -> Any:
-    """``np.full_like``."""
-    plain = np.full_like(_as_plain(a), 0.0, dtype=dtype, order=order, shape=shape)
-    if plain.dtype.kind != "f":
-        if varies(fill_value):
-            raise Departure("np.full_like makes an array of whole numbers of a value that changes")
-        plain[...] = operand_of(fill_value)
-        return plain
-    lanes = next(each.lanes for each in (fill_value, a) if type(each) in (DifferenceArray, Factor))
-    buffer = DifferenceArray.buffer(plain, lanes)
-    buffer.assign(fill_value)
-    return buffer
-
-
-def _as_plain(value: Any) -> NDArray[Any]:
-    operand = operand_of(value)
-    return operand.base if isinstance(operand, Varying) else np.asarray(operand)
-
-
-_ASSIGNMENTS: dict[Any, Callable[..., Any]] = {
-    np.copyto: _copy_to,
-    np.fill_diagonal: _fill_diagonal,
-    np.full_like: _full_like,
-}
+@functools.cache
+def _place_of_out(function: Callable[..., Any]) -> int | None:
+    """Where a function takes its output by position, if it does."""
+    try:
+        names = list(inspect.signature(function).parameters.values())
+    except ValueError:  # compiled, and says nothing of itself
+        return None
+    return next(
+        (place for place, each in enumerate(names) if each.name == "out" and each.kind is each.POSITIONAL_OR_KEYWORD), None
+    )
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradsweep._differences import _kinks
+from gradsweep._differences import _complex, _kinks
 from gradsweep._differences._elementary import BINARY, UNARY
 from gradsweep._differences._lanes import Lanes
-from gradsweep._differences._slab import Slab
+from gradsweep._differences._linear import linear
+from gradsweep._differences._slab import Slab, reach
 from gradsweep._differences._varying import ElementForm, Operand, Varying, apply, base_of, dense, lanes_of, real
 from gradsweep._types import Array
 
@@ -49,13 +50,12 @@ _FORMS: dict[Any, ElementForm] = {
     np.fmax: _kinks.maximum,
     np.fmin: _kinks.minimum,
     **{step: _kinks.steps(step) for step in (np.sign, np.floor, np.ceil, np.rint, np.trunc)},
+    np.floor_divide: _kinks.steps(np.floor_divide),
+    np.heaviside: _kinks.heaviside,
 }
 
 #: Whose lanes are looked at together where `Lanes.ties` is set.
 _KINKED = (np.absolute, np.fabs, np.maximum, np.minimum, np.fmax, np.fmin)
-
-#: Of real numbers the rest is linear in the real and the imaginary part, or holds for both.
-_COMPLEX = (np.add, np.subtract, np.multiply, np.divide, np.negative, np.positive, np.square, np.conjugate)
 
 
 def elementwise(ufunc: np.ufunc, operands: Sequence[Operand]) -> "Varying | NDArray[Any]":
@@ -73,19 +73,28 @@ def elementwise(ufunc: np.ufunc, operands: Sequence[Operand]) -> "Varying | NDAr
     Varying, or array of bool
         The latter for comparisons and predicates.
     """
+    simple = linear(ufunc, operands)
+    if simple is not None:
+        return _with_slack(ufunc, operands, simple) if simple.lanes.jitter else simple
     if ufunc in COMPARISONS:
         return compare(ufunc, operands)
     if ufunc in PREDICATES:
         return _decide(ufunc, operands)
     value = ufunc(*(base_of(operand) for operand in operands))
-    form = _FORMS.get(ufunc)
-    if lanes_of(operands).ties is not None and ufunc in _KINKED:
+    if ufunc in _KINKED and lanes_of(operands).ties is not None:
         # All lanes of an entry take one side, and those of a slab are of several.
         operands = [dense(operand) for operand in operands]
-    if form is None or (np.asarray(value).dtype.kind == "c" and ufunc not in _COMPLEX):
-        form = functools.partial(_general, ufunc)
+    forms = _complex.FORMS if _is_complex(value, operands) else _FORMS
+    form = forms.get(ufunc) or functools.partial(general, ufunc)
     result = apply(form, value, operands)
     return _with_slack(ufunc, operands, result) if result.lanes.jitter else result
+
+
+def _is_complex(value: Any, operands: Sequence[Operand]) -> bool:
+    """Whether any number that takes part is complex."""
+    if np.asarray(value).dtype.kind == "c":
+        return True
+    return any(base_of(operand).dtype.kind == "c" for operand in operands)
 
 
 def compare(ufunc: np.ufunc, operands: Sequence[Operand]) -> NDArray[Any]:
@@ -99,12 +108,13 @@ def compare(ufunc: np.ufunc, operands: Sequence[Operand]) -> NDArray[Any]:
         return decided
     if isinstance(first, Varying) and isinstance(second, Varying) and first.change is second.change:
         return decided
+    values = difference.change.values if isinstance(difference.change, Slab) else difference.change
+    if reach(values) < float(np.abs(difference.base).min(initial=np.inf)):
+        return decided
     if isinstance(difference.change, Slab) and lanes.ties is None and not lanes.decide:
-        lead, change = difference.change.pattern.gather(difference.base, difference.ndim), difference.change.values
+        lead, change = difference.change.pattern.gather(difference.base, difference.ndim), values
     else:
         lead, change = difference.base[..., np.newaxis], difference.dense
-    if not lanes.jitter and (np.abs(change).max(axis=-1, keepdims=True, initial=0.0) < np.abs(lead)).all():
-        return decided
     flipped = _kinks.equality(lanes, lead, change) if ufunc in (np.equal, np.not_equal) else _kinks.order(lanes, lead, change)
     if lanes.decide:
         return np.asarray(ufunc((lead + change)[..., 0], 0.0))
@@ -127,10 +137,13 @@ def _decide(ufunc: np.ufunc, operands: Sequence[Operand]) -> NDArray[Any]:
     return np.asarray(otherwise[..., 0]) if lanes.decide else decided
 
 
-def _general(ufunc: np.ufunc, lanes: Lanes, bases: Sequence[Array], value: Array, changes: Sequence[Array | None]) -> Array:
-    """f(z + δ) − f(z): right for any function, with the textbook's cancellation."""
+def general(
+    function: Callable[..., Any], lanes: Lanes, bases: Sequence[Array], value: Array, changes: Sequence[Array | None]
+) -> Array:
+    """f(z + δ) − f(z): right for any function of elements, with the textbook's cancellation."""
     shifted = [base if change is None else base + change for base, change in zip(bases, changes, strict=True)]
-    change: Array = ufunc(*shifted) - value
+    change: Array = function(*shifted) - value
+    lanes.subtracts = True
     return change + lanes.rounding(np.broadcast_to(np.abs(value), change.shape))
 
 

@@ -3,144 +3,171 @@
 A rule takes what the function takes, with `Varying` for arrays that change, and returns `Varying` or plain results.
 """
 
+import string
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradsweep._differences import _products, _reductions, _structure
+from gradsweep._differences import _linear_algebra, _products, _reductions, _selections, _structure
+from gradsweep._differences._arguments import (
+    along,
+    as_operand,
+    as_varying,
+    axis_of,
+    broadcast,
+    chosen,
+    elements,
+    flat,
+    given,
+    joined,
+    moved_axis,
+    reshaped,
+    taken,
+    total,
+    transposed,
+    varies,
+)
 from gradsweep._differences._departure import Departure
 from gradsweep._differences._elementwise import compare, elementwise
 from gradsweep._differences._ufuncs import call_ufunc
-from gradsweep._differences._varying import Operand, Varying, base_of, varying
+from gradsweep._differences._varying import Operand, Varying, base_of
 
 #: Written in Python by NumPy in terms of other functions, and right for difference arrays as they are.
 PASSED_ON: set[Callable[..., Any]] = {
-    np.vstack, np.hstack, np.dstack, np.column_stack, np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit,
-    np.take_along_axis, np.isclose, np.allclose,
+    np.vstack, np.hstack, np.dstack, np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit,
+    np.take_along_axis,
 }  # fmt: skip
 
 #: Arrays that are commonly filled afterwards.
 BUFFERS: set[Callable[..., Any]] = {np.zeros_like, np.ones_like, np.empty_like, np.full_like}
 
 
-def _number(value: Any) -> Operand:
-    return value if isinstance(value, Varying) else np.asarray(value)
+# ---- reductions ----------------------------------------------------------------------------------------------------------
+#
+# `out` is taken care of before a rule is called, and None here; it is named for those who give arguments by position.
 
 
-def _reduction(ufunc: np.ufunc) -> Callable[..., Any]:
-    def rule(a: Any, axis: Any = None, dtype: Any = None, keepdims: Any = False, initial: Any = None, where: Any = True) -> Any:
-        options = {"axis": axis, "keepdims": bool(_given(keepdims, False))}
-        options |= {"initial": _given(initial, None), "where": _given(where, True)}
-        return call_ufunc(ufunc, "reduce", [_array(a)], options)
+def _reduce(ufunc: np.ufunc, a: Any, axis: Any, keepdims: Any, initial: Any = None, where: Any = True) -> Any:
+    options = {"axis": axis, "keepdims": bool(given(keepdims, False))}
+    options |= {"initial": given(initial, None), "where": given(where, True)}
+    return call_ufunc(ufunc, "reduce", [as_operand(a)], options)
+
+
+def _sum_or_product(ufunc: np.ufunc) -> Callable[..., Any]:
+    def rule(
+        a: Any,
+        axis: Any = None,
+        dtype: Any = None,
+        out: None = None,
+        keepdims: Any = False,
+        initial: Any = None,
+        where: Any = True,
+    ) -> Any:
+        return _reduce(ufunc, a, axis, keepdims, initial, where)
 
     return rule
 
 
-def _given(value: Any, default: Any) -> Any:
-    return default if value is np._NoValue else value
+def _extreme(ufunc: np.ufunc) -> Callable[..., Any]:
+    def rule(a: Any, axis: Any = None, out: None = None, keepdims: Any = False, initial: Any = None, where: Any = True) -> Any:
+        return _reduce(ufunc, a, axis, keepdims, initial, where)
+
+    return rule
 
 
-def _array(value: Any) -> Operand:
-    """An argument that NumPy would make an array of: lists of arrays are stacked."""
-    if isinstance(value, Varying):
-        return value
-    if isinstance(value, list | tuple) and any(isinstance(each, Varying | list | tuple) for each in value):
-        return _structure.join(np.stack, [_array(each) for each in value], 0) if _any(value) else np.asarray(value)
-    return np.asarray(value)
+def _truth(ufunc: np.ufunc) -> Callable[..., Any]:
+    def rule(a: Any, axis: Any = None, out: None = None, keepdims: Any = False, *, where: Any = True) -> Any:
+        return _reduce(ufunc, a, axis, keepdims, where=where)
+
+    return rule
 
 
-def _any(value: Any) -> bool:
-    return any(isinstance(each, Varying) or (isinstance(each, list | tuple) and _any(each)) for each in value)
-
-
-def _elements(ufunc: np.ufunc, *operands: Any) -> Operand:
-    return _number(elementwise(ufunc, [_number(each) for each in operands]))
-
-
-# ---- reductions ----------------------------------------------------------------------------------------------------------
-
-
-def _mean(a: Any, axis: Any = None, dtype: Any = None, keepdims: Any = False, *, where: Any = True) -> Operand:
-    x, keep = _array(a), bool(_given(keepdims, False))
-    assert isinstance(x, Varying)
-    where = _given(where, True)
+def _mean(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False, *, where: Any = True) -> Operand:
+    x, keep, where = as_varying(a), bool(given(keepdims, False)), given(where, True)
     if where is True:
         return _reductions.average(x, axis, keepdims=keep)
-    chosen = _structure.choose(np.asarray(where), x, np.zeros(()))
-    count = np.broadcast_to(where, x.shape).sum(axis=axis, keepdims=keep)
-    return _elements(np.divide, _reductions.add_up(chosen, axis, keepdims=keep), count)
+    counted = np.broadcast_to(where, x.shape)
+    count = counted.sum(axis=axis, keepdims=keep)
+    return elements(np.divide, total(chosen(counted, x, 0.0), axis, keepdims=keep), count)
 
 
-def _var(a: Any, axis: Any = None, dtype: Any = None, ddof: float = 0.0, keepdims: Any = False, **options: Any) -> Operand:
-    x = _array(a)
-    assert isinstance(x, Varying)
-    ddof = options.pop("correction", _given(ddof, 0.0))
-    if {name for name, value in options.items() if value is not np._NoValue}:
-        raise Departure("np.var(…, where=… or mean=…) has no difference form")
-    return _reductions.variance(x, axis, ddof=ddof, keepdims=bool(_given(keepdims, False)))
+def _var(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, ddof: Any = 0.0, keepdims: Any = False, **options: Any
+) -> Operand:
+    given_options = {name: value for name, value in options.items() if value is not np._NoValue}
+    ddof = given_options.pop("correction", given(ddof, 0.0))
+    return _reductions.variance(as_varying(a), axis, ddof=ddof, keepdims=bool(given(keepdims, False)), **given_options)
 
 
 def _std(*args: Any, **options: Any) -> Operand:
-    return _elements(np.sqrt, _var(*args, **options))
+    return elements(np.sqrt, _var(*args, **options))
 
 
-def _ptp(a: Any, axis: Any = None, keepdims: Any = False) -> Operand:
-    keep = bool(_given(keepdims, False))
-    return _elements(np.subtract, _reductions.largest(a, axis, keepdims=keep), _reductions.smallest(a, axis, keepdims=keep))
+def _ptp(a: Any, axis: Any = None, out: None = None, keepdims: Any = False) -> Operand:
+    return elements(np.subtract, _reduce(np.maximum, a, axis, keepdims), _reduce(np.minimum, a, axis, keepdims))
 
 
-def _average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False) -> Operand:
-    keep = bool(_given(keepdims, False))
-    if returned:
-        raise Departure("np.average(…, returned=True) has no difference form")
-    if weights is None:
-        return _mean(a, axis, keepdims=keep)
-    x, w = _array(a), _array(weights)
-    if w.ndim != x.ndim:
-        assert isinstance(axis, int)
-        shape = [1] * x.ndim
-        shape[axis] = -1
-        w = _structure.reshape(w, tuple(shape)) if isinstance(w, Varying) else w.reshape(shape)
-    product = _elements(np.multiply, x, w)
-    above = _sum(product, axis, keepdims=keep)
-    below = _sum(_elements(np.multiply, np.ones(x.shape), w), axis, keepdims=keep)
-    return _elements(np.divide, above, below)
-
-
-def _sum(x: Operand, axis: Any = None, *, keepdims: bool = False) -> Operand:
-    return _reductions.add_up(x, axis, keepdims=keepdims) if isinstance(x, Varying) else np.sum(x, axis=axis, keepdims=keepdims)
+def _average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False) -> Any:
+    x, keep = as_operand(a), bool(given(keepdims, False))
+    w = as_operand(1.0 if weights is None else weights)
+    if weights is not None and w.shape != x.shape:
+        if axis is None:
+            raise TypeError("axis must be given where weights have another shape than the array")
+        axes = [axis_of(each, x.ndim) for each in (axis if isinstance(axis, tuple | list) else (axis,))]
+        w = transposed(w, [int(place) for place in np.argsort(axes)])
+        w = reshaped(w, tuple(size if place in axes else 1 for place, size in enumerate(x.shape)))
+    w = broadcast(w, x.shape)
+    below = total(w, axis, keepdims=keep)
+    mean = elements(np.divide, total(elements(np.multiply, x, w), axis, keepdims=keep), below)
+    return (mean, below) if returned else mean
 
 
 def _cumulative(ufunc: np.ufunc) -> Callable[..., Any]:
-    def rule(a: Any, axis: Any = None, dtype: Any = None) -> Varying:
-        x = _structure.reshape(a, -1) if axis is None else a
-        return _reductions.accumulate(ufunc, x, 0 if axis is None else axis)
+    def rule(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> Varying:
+        x = as_varying(a)
+        return call_ufunc(ufunc, "accumulate", [_structure.reshape(x, -1) if axis is None else x], {"axis": axis or 0})
+
+    return rule
+
+
+def _cumulative_of_standard(ufunc: np.ufunc) -> Callable[..., Any]:
+    """The same as the array API standard has it."""
+
+    def rule(x: Any, /, *, axis: Any = None, dtype: Any = None, include_initial: bool = False) -> Operand:
+        operand = as_varying(x)
+        if axis is None and operand.ndim > 1:
+            raise ValueError("axis must be given for an array of several axes")
+        place = axis_of(axis or 0, operand.ndim)
+        result: Operand = call_ufunc(ufunc, "accumulate", [operand], {"axis": place})
+        if not include_initial:
+            return result
+        shape = tuple(1 if other == place else size for other, size in enumerate(operand.shape))
+        return joined((np.full(shape, ufunc.identity, dtype=np.float64), result), place)
 
     return rule
 
 
 def _place(function: Callable[..., NDArray[np.intp]]) -> Callable[..., Any]:
-    def rule(a: Any, axis: Any = None, *, keepdims: Any = False) -> NDArray[np.intp]:
-        return function(_array(a), axis, keepdims=bool(_given(keepdims, False)))
+    def rule(a: Any, axis: Any = None, out: None = None, *, keepdims: Any = False) -> NDArray[np.intp]:
+        return function(as_varying(a), axis, keepdims=bool(given(keepdims, False)))
 
     return rule
 
 
-def _difference(a: Varying, n: int = 1, axis: int = -1, prepend: Any = np._NoValue, append: Any = np._NoValue) -> Operand:
-    axis = np.lib.array_utils.normalize_axis_index(axis, a.ndim)
-    parts: list[Operand] = [a]
-    for extra, place in ((prepend, 0), (append, len(parts))):
-        if extra is not np._NoValue:
-            whole = _number(extra)
-            shape = (*a.shape[:axis], 1, *a.shape[axis + 1 :]) if whole.ndim == 0 else whole.shape
-            parts.insert(place, _broadcast(whole, shape))
-    x: Operand = _structure.join(np.concatenate, parts, axis) if len(parts) > 1 else a
+def _difference(a: Any, n: int = 1, axis: int = -1, prepend: Any = np._NoValue, append: Any = np._NoValue) -> Operand:
+    x = as_operand(a)
+    axis = axis_of(axis, x.ndim)
+    parts = []
+    for part in (prepend, x, append):
+        if part is np._NoValue:
+            continue
+        whole = as_operand(part)
+        parts.append(whole if whole.ndim else broadcast(whole, (*x.shape[:axis], 1, *x.shape[axis + 1 :])))
+    x = joined(parts, axis) if len(parts) > 1 else x
     for _ in range(n):
-        front = (slice(None),) * axis
-        assert isinstance(x, Varying)
-        x = _elements(np.subtract, _structure.take(x, (*front, slice(1, None))), _structure.take(x, (*front, slice(None, -1))))
+        x = elements(np.subtract, along(x, axis, slice(1, None)), along(x, axis, slice(None, -1)))
     return x
 
 
@@ -151,9 +178,8 @@ def _moved(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of one array that only moves its entries: applied to their places."""
 
     def rule(a: Any, *args: Any, **options: Any) -> Varying:
-        x = _array(a)
-        assert isinstance(x, Varying)
-        if any(isinstance(each, Varying) for each in (*args, *options.values())):
+        x = as_varying(a)
+        if varies([*args, *options.values()]):
             raise Departure(f"np.{function.__name__} with further arguments that change")
         return _structure.rearrange(x, lambda places: function(places, *args, **options))
 
@@ -164,8 +190,7 @@ def _filled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same where some entries of the result are zeros."""
 
     def rule(a: Any, *args: Any, **options: Any) -> Varying:
-        x = _array(a)
-        assert isinstance(x, Varying)
+        x = as_varying(a)
         value = function(x.base, *args, **options)
         return _structure.rearrange(x, lambda places: function(places + 1, *args, **options) - 1, value)
 
@@ -176,8 +201,7 @@ def _permuted(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that permutes the axes."""
 
     def rule(a: Any, *args: Any, **options: Any) -> Varying:
-        x = _array(a)
-        assert isinstance(x, Varying)
+        x = as_varying(a)
         # Axes are told apart by their lengths.
         probe = np.broadcast_to(np.zeros(()), tuple(range(2, x.ndim + 2)))
         order = [size - 2 for size in function(probe, *args, **options).shape]
@@ -190,36 +214,28 @@ def _reshaped(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that adds or takes away axes of length 1, or all of them."""
 
     def rule(a: Any, *args: Any, **options: Any) -> Varying:
-        x = _array(a)
-        assert isinstance(x, Varying)
+        x = as_varying(a)
         return _structure.reshape(x, function(x.base, *args, **options).shape)
 
     return rule
 
 
-def _reshape(a: Varying, /, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: Any = None) -> Varying:
-    return _structure.reshape(a, newshape if shape is None else shape, order)
+def _reshape(a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: Any = None) -> Varying:
+    return _structure.reshape(as_varying(a), newshape if shape is None else shape, order)
 
 
 def _ravel(a: Any, order: str = "C") -> Varying:
-    return _structure.reshape(a, -1, order)
-
-
-def _broadcast(x: Operand, shape: Any) -> Operand:
-    if not isinstance(x, Varying):
-        return np.broadcast_to(x, shape)
-    base = np.broadcast_to(x.base, shape)
-    return varying(base, np.broadcast_to(x.dense, (*base.shape, x.lanes.count)), x.lanes)
+    return _structure.reshape(as_varying(a), -1, order)
 
 
 def _broadcast_to(array: Any, shape: Any, subok: bool = False) -> Operand:
-    return _broadcast(_array(array), shape)
+    return broadcast(as_operand(array), tuple(np.atleast_1d(shape)))
 
 
 def _broadcast_arrays(*arrays: Any, subok: bool = False) -> tuple[Operand, ...]:
-    given = [_array(each) for each in arrays]
-    shape = np.broadcast_shapes(*(each.shape for each in given))
-    return tuple(_broadcast(each, shape) for each in given)
+    operands = [as_operand(each) for each in arrays]
+    shape = np.broadcast_shapes(*(each.shape for each in operands))
+    return tuple(broadcast(each, shape) for each in operands)
 
 
 def _at_least(count: int) -> Callable[..., Any]:
@@ -232,24 +248,31 @@ def _at_least(count: int) -> Callable[..., Any]:
     return rule
 
 
-def _concatenate(arrays: Any, axis: Any = 0, dtype: Any = None, casting: Any = None) -> Varying:
-    operands = [_array(each) for each in arrays]
+def _concatenate(arrays: Any, /, axis: Any = 0, out: None = None, *, dtype: Any = None, casting: Any = None) -> Operand:
+    operands = [as_operand(each) for each in arrays]
     if axis is None:
-        operands = [_structure.reshape(each, -1) if isinstance(each, Varying) else each.reshape(-1) for each in operands]
-        axis = 0
-    return _structure.join(np.concatenate, operands, np.lib.array_utils.normalize_axis_index(axis, operands[0].ndim))
+        operands, axis = [flat(each) for each in operands], 0
+    return joined(operands, axis_of(axis, operands[0].ndim))
 
 
-def _stack(arrays: Any, axis: int = 0, dtype: Any = None, casting: Any = None) -> Varying:
-    operands = [_array(each) for each in arrays]
-    return _structure.join(np.stack, operands, np.lib.array_utils.normalize_axis_index(axis, operands[0].ndim + 1))
+def _stack(arrays: Any, axis: int = 0, out: None = None, *, dtype: Any = None, casting: Any = None) -> Varying:
+    operands = [as_operand(each) for each in arrays]
+    return _structure.join(np.stack, operands, axis_of(axis, operands[0].ndim + 1))
 
 
-def _append(arr: Any, values: Any, axis: Any = None) -> Varying:
+def _column_stack(tup: Any) -> Operand:
+    operands = [as_operand(each) for each in tup]
+    return joined([each if each.ndim > 1 else reshaped(each, (-1, 1)) for each in operands], 1)
+
+
+def _append(arr: Any, values: Any, axis: Any = None) -> Operand:
     return _concatenate((arr, values), axis=axis)
 
 
-def _pad(array: Varying, pad_width: Any, mode: Any = "constant", **options: Any) -> Operand:
+def _pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Operand:
+    array = as_varying(array)
+    if varies(list(options.values())):
+        raise Departure("np.pad with values that change has no difference form", "join the arrays by np.concatenate")
     if mode in ("edge", "reflect", "symmetric", "wrap") and not options:
         return _structure.rearrange(array, lambda places: np.pad(places, pad_width, mode=mode))
     if mode != "constant":
@@ -258,9 +281,9 @@ def _pad(array: Varying, pad_width: Any, mode: Any = "constant", **options: Any)
     return _structure.rearrange(array, lambda places: np.pad(places, pad_width, constant_values=-1), value)
 
 
-def _windows(x: Varying, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False) -> Varying:
+def _windows(x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False) -> Varying:
     view = np.lib.stride_tricks.sliding_window_view
-    return _structure.rearrange(x, lambda places: view(places, window_shape, axis))
+    return _structure.rearrange(as_varying(x), lambda places: view(places, window_shape, axis))
 
 
 def _where(condition: Any, *branches: Any) -> Any:
@@ -268,73 +291,93 @@ def _where(condition: Any, *branches: Any) -> Any:
         condition = elementwise(np.not_equal, (condition, np.zeros(())))
     if not branches:
         return np.where(condition)
-    first, second = (_array(each) for each in branches)
-    if not (isinstance(first, Varying) or isinstance(second, Varying)):
-        return np.where(condition, first, second)
-    return _structure.choose(np.asarray(condition), first, second)
+    return chosen(np.asarray(condition), *branches)
 
 
 def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
-    result = _number(default)
+    result = as_operand(default)
     for condition, choice in reversed(list(zip(condlist, choicelist, strict=True))):
-        result = _number(_where(condition, choice, result))
+        result = as_operand(_where(condition, choice, result))
     return result
 
 
-def _clip(a: Any, a_min: Any = np._NoValue, a_max: Any = np._NoValue, *, min: Any = np._NoValue, max: Any = np._NoValue) -> Any:
-    low, high = (_given(one, _given(other, None)) for one, other in ((a_min, min), (a_max, max)))
-    x = _array(a)
+def _clip(
+    a: Any,
+    a_min: Any = np._NoValue,
+    a_max: Any = np._NoValue,
+    out: None = None,
+    *,
+    min: Any = np._NoValue,
+    max: Any = np._NoValue,
+    **options: Any,
+) -> Any:
+    low, high = (given(one, given(other, None)) for one, other in ((a_min, min), (a_max, max)))
+    x = as_operand(a)
     if low is not None:
-        x = _elements(np.maximum, x, low)
-    return x if high is None else _elements(np.minimum, x, high)
+        x = elements(np.maximum, x, low)
+    return x if high is None else elements(np.minimum, x, high)
 
 
-def _take(a: Any, indices: Any, axis: Any = None, mode: str = "raise") -> Varying:
-    return _structure.rearrange(a, lambda places: np.take(places, indices, axis=axis, mode=mode))  # type: ignore[call-overload]
+def _take(a: Any, indices: Any, axis: Any = None, out: None = None, mode: str = "raise") -> Varying:
+    return _structure.rearrange(as_varying(a), lambda places: np.take(places, indices, axis=axis, mode=mode))  # type: ignore[call-overload]
 
 
-def _copy(a: Varying, order: str = "K", subok: bool = False) -> Varying:
-    return Varying(a.base.copy(), a.change, a.lanes)
+def _compress(condition: Any, a: Any, axis: Any = None, out: None = None) -> Varying:
+    return _structure.rearrange(as_varying(a), lambda places: np.compress(condition, places, axis=axis))
+
+
+def _extract(condition: Any, arr: Any) -> Varying:
+    return _structure.rearrange(as_varying(arr), lambda places: np.extract(condition, places))
+
+
+def _copy(a: Any, order: Any = "K", subok: bool = False) -> Varying:
+    x = as_varying(a)
+    return Varying(x.base.copy(order), x.change, x.lanes)
+
+
+def _full_like(
+    a: Any, fill_value: Any, dtype: Any = None, order: Any = "K", subok: bool = True, shape: Any = None, **options: Any
+) -> Operand:
+    like = base_of(as_operand(a))
+    value = as_operand(fill_value)
+    if not isinstance(value, Varying):
+        return np.full_like(like, value, dtype=dtype, order=order, shape=shape)
+    return broadcast(value, like.shape if shape is None else tuple(np.atleast_1d(shape)))
 
 
 # ---- products ------------------------------------------------------------------------------------------------------------
 
 
-def _dot(a: Any, b: Any) -> Operand:
-    first, second = _array(a), _array(b)
+def _dot(a: Any, b: Any, out: None = None) -> Operand:
+    first, second = as_operand(a), as_operand(b)
     if first.ndim == 0 or second.ndim == 0:
-        return _elements(np.multiply, first, second)
+        return elements(np.multiply, first, second)
     if second.ndim <= 2:
         return _products.matmul(first, second)
     # Of more axes the product is not that of matmul: all of the first are combined with all of the second.
-    left, right = "abcdefgh"[: first.ndim - 1], "lmnopqrs"[: second.ndim - 1]
-    return _products.einsum(f"{left}k,{right[:-1]}k{right[-1]}->{left}{right}", (first, second))
+    return _tensordot(first, second, ([-1], [-2]))
 
 
-def _inner(a: Any, b: Any) -> Operand:
-    first, second = _array(a), _array(b)
+def _inner(a: Any, b: Any, /) -> Operand:
+    first, second = as_operand(a), as_operand(b)
     if first.ndim == 0 or second.ndim == 0:
-        return _elements(np.multiply, first, second)
-    left, right = "abcdefgh"[: first.ndim - 1], "lmnopqrs"[: second.ndim - 1]
-    return _products.einsum(f"{left}k,{right}k->{left}{right}", (first, second))
+        return elements(np.multiply, first, second)
+    return _tensordot(first, second, ([-1], [-1]))
 
 
-def _outer(a: Any, b: Any) -> Operand:
-    first, second = (_flat(_array(each)) for each in (a, b))
-    column = _structure.reshape(first, (-1, 1)) if isinstance(first, Varying) else first.reshape(-1, 1)
-    return _elements(np.multiply, column, second)
+def _outer(a: Any, b: Any, out: None = None) -> Operand:
+    return elements(np.multiply, reshaped(as_operand(a), (-1, 1)), flat(as_operand(b)))
 
 
-def _flat(x: Operand) -> Operand:
-    return _structure.reshape(x, -1) if isinstance(x, Varying) else x.reshape(-1)
-
-
-def _vdot(a: Any, b: Any) -> Operand:
-    return _products.einsum("i,i->", (_flat(_array(a)), _flat(_array(b))))
+def _vdot(a: Any, b: Any, /) -> Operand:
+    first, second = as_operand(a), as_operand(b)
+    if base_of(first).dtype.kind == "c":
+        first = elements(np.conjugate, first)
+    return _products.einsum("i,i->", (flat(first), flat(second)))
 
 
 def _tensordot(a: Any, b: Any, axes: Any = 2) -> Varying:
-    first, second = _array(a), _array(b)
+    first, second = as_operand(a), as_operand(b)
     if isinstance(axes, int | np.integer):
         pairs = list(zip(range(first.ndim - int(axes), first.ndim), range(int(axes)), strict=True))
     else:
@@ -352,22 +395,31 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Varying:
 
 
 def _as_matrix(x: Operand, order: Sequence[int], shape: tuple[int, int]) -> Operand:
-    if isinstance(x, Varying):
-        return _structure.reshape(_structure.transpose(x, order), shape)
-    return x.transpose(order).reshape(shape)
+    return reshaped(transposed(x, order), shape)
 
 
 def _einsum(*operands: Any, optimize: Any = False, **options: Any) -> Operand:
-    if not isinstance(operands[0], str) or any(value is not None for name, value in options.items() if name == "out"):
-        raise Departure("np.einsum with lists of axes has no difference form", "write the subscripts as text")
-    subscripts = operands[0].replace(" ", "")
-    arrays = [_array(each) for each in operands[1:]]
+    if isinstance(operands[0], str):
+        subscripts, arrays = operands[0].replace(" ", ""), [as_operand(each) for each in operands[1:]]
+    else:
+        subscripts, arrays = _in_letters(operands), [as_operand(each) for each in operands[: len(operands) // 2 * 2 : 2]]
     if "..." in subscripts:
         subscripts = _without_ellipsis(subscripts, arrays)
     if "->" not in subscripts:
         letters = sorted(set(subscripts) - {","})
         subscripts += "->" + "".join(letter for letter in letters if subscripts.count(letter) == 1)
     return _products.einsum(subscripts, arrays)
+
+
+def _in_letters(operands: Sequence[Any]) -> str:
+    """Subscripts as text, of arrays that are each followed by a list of axes; a last list is that of the result."""
+
+    def term(axes: Any) -> str:
+        return "".join("..." if axis is Ellipsis else string.ascii_letters[26:][axis] for axis in axes)
+
+    pairs = len(operands) // 2 * 2
+    terms = ",".join(term(axes) for axes in operands[1:pairs:2])
+    return terms + "->" + term(operands[-1]) if len(operands) > pairs else terms
 
 
 def _without_ellipsis(subscripts: str, arrays: Sequence[Operand]) -> str:
@@ -379,6 +431,8 @@ def _without_ellipsis(subscripts: str, arrays: Sequence[Operand]) -> str:
         count = array.ndim - len(term.replace("...", ""))
         longest = max(longest, count if "..." in term else 0)
         names.append((term, count))
+    if longest and arrow and "..." not in result:
+        raise ValueError("the result has no ellipsis, but operands have one that stands for axes")
     written = [term.replace("...", "".join(spare[longest - count : longest])) for term, count in names]
     if not arrow:
         letters = sorted(set(terms) - {",", "."})
@@ -389,42 +443,84 @@ def _without_ellipsis(subscripts: str, arrays: Sequence[Operand]) -> str:
 # ---- the rest ------------------------------------------------------------------------------------------------------------
 
 
-def _round(a: Varying, decimals: int = 0) -> Operand:
-    scale = np.asarray(10.0**decimals)
-    return _elements(np.divide, _elements(np.rint, _elements(np.multiply, a, scale)), scale)
+def _round(a: Any, decimals: int = 0, out: None = None) -> Operand:
+    x, scale = as_operand(a), np.asarray(10.0 ** abs(decimals))
+    there, back = (np.multiply, np.divide) if decimals >= 0 else (np.divide, np.multiply)
+    return elements(back, elements(np.rint, elements(there, x, scale)), scale)
+
+
+def _trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: None = None) -> Operand:
+    return total(_moved(np.diagonal)(a, offset, axis1, axis2), -1)
 
 
 def _same(function: Callable[..., Any]) -> Callable[..., Any]:
     """A question about shapes and types, which changes do not touch."""
 
     def rule(a: Any, *args: Any, **options: Any) -> Any:
-        return function(base_of(_array(a)), *args, **options)
+        return function(base_of(as_operand(a)), *args, **options)
 
     return rule
 
 
 def _array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
-    first, second = _array(a1), _array(a2)
+    first, second = as_operand(a1), as_operand(a2)
     return first.shape == second.shape and bool(np.all(compare(np.equal, (first, second))))
 
 
 def _real(val: Any) -> Operand:
-    return val if val.base.dtype.kind != "c" else Varying(np.real(val.base), np.real(val.dense), val.lanes)
+    x = as_varying(val)
+    return Varying(np.real(x.base), np.real(x.dense), x.lanes) if x.base.dtype.kind == "c" else x
+
+
+def _imag(val: Any) -> Operand:
+    x = as_varying(val)
+    return Varying(np.imag(x.base), np.imag(x.dense), x.lanes) if x.base.dtype.kind == "c" else np.zeros(x.shape)
+
+
+def _angle(z: Any, deg: bool = False) -> Operand:
+    angle = elements(np.arctan2, _imag(z), _real(z))
+    return elements(np.degrees, angle) if deg else angle
 
 
 def _nonzero(a: Any) -> Any:
-    return np.nonzero(compare(np.not_equal, (_array(a), np.zeros(()))))
+    return np.nonzero(compare(np.not_equal, (as_operand(a), np.zeros(()))))
 
+
+def _count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    return np.sum(compare(np.not_equal, (as_operand(a), np.zeros(()))), axis=axis, keepdims=keepdims)
+
+
+def _close(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> NDArray[np.bool_]:
+    first, second = as_operand(a), as_operand(b)
+    limit = elements(np.add, atol, elements(np.multiply, rtol, elements(np.absolute, second)))
+    near = elements(np.less_equal, elements(np.absolute, elements(np.subtract, first, second)), limit)
+    one, other = base_of(first), base_of(second)
+    both = np.isnan(one) & np.isnan(other) if equal_nan else np.False_
+    return np.asarray(base_of(near) & np.isfinite(other) | (one == other) | both)
+
+
+def _all_close(*args: Any, **options: Any) -> bool:
+    return bool(_close(*args, **options).all())
+
+
+# Not in every NumPy that is supported.
+_NEWER: dict[str, Callable[..., Any]] = {
+    "cumulative_sum": _cumulative_of_standard(np.add),
+    "cumulative_prod": _cumulative_of_standard(np.multiply),
+    "unstack": lambda x, /, *, axis=0: tuple(
+        taken(moved_axis(as_operand(x), axis, 0), place) for place in range(as_operand(x).shape[axis])
+    ),
+}
 
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
-    np.sum: _reduction(np.add),
-    np.prod: _reduction(np.multiply),
-    np.max: _reduction(np.maximum),
-    np.min: _reduction(np.minimum),
-    np.amax: _reduction(np.maximum),
-    np.amin: _reduction(np.minimum),
-    np.all: _reduction(np.logical_and),
-    np.any: _reduction(np.logical_or),
+    np.sum: _sum_or_product(np.add),
+    np.prod: _sum_or_product(np.multiply),
+    np.max: _extreme(np.maximum),
+    np.min: _extreme(np.minimum),
+    np.amax: _extreme(np.maximum),
+    np.amin: _extreme(np.minimum),
+    np.all: _truth(np.logical_and),
+    np.any: _truth(np.logical_or),
     np.mean: _mean,
     np.var: _var,
     np.std: _std,
@@ -442,7 +538,7 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.atleast_1d: _at_least(1),
     np.atleast_2d: _at_least(2),
     np.atleast_3d: _at_least(3),
-    np.transpose: lambda a, axes=None: _structure.transpose(a, axes),
+    np.transpose: lambda a, axes=None: _structure.transpose(as_varying(a), axes),
     np.swapaxes: _permuted(np.swapaxes),
     np.moveaxis: _permuted(np.moveaxis),
     np.rollaxis: _permuted(np.rollaxis),
@@ -452,6 +548,8 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.concatenate: _concatenate,
     np.stack: _stack,
     np.append: _append,
+    np.column_stack: _column_stack,
+    np.full_like: _full_like,
     np.pad: _pad,
     np.lib.stride_tricks.sliding_window_view: _windows,
     **{function: _moved(function) for function in (
@@ -462,29 +560,38 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.select: _select,
     np.clip: _clip,
     np.take: _take,
-    np.compress: lambda condition, a, axis=None: _structure.rearrange(a, lambda p: np.compress(condition, p, axis=axis)),
-    np.extract: lambda condition, arr: _structure.rearrange(arr, lambda p: np.extract(condition, p)),
+    np.compress: _compress,
+    np.extract: _extract,
     np.copy: _copy,
     np.dot: _dot,
     np.inner: _inner,
     np.outer: _outer,
     np.vdot: _vdot,
     np.tensordot: _tensordot,
+    np.linalg.tensordot: lambda x1, x2, /, *, axes=2: _tensordot(x1, x2, axes),
     np.einsum: _einsum,
-    np.trace: lambda a, *args, **options: _sum(_moved(np.diagonal)(a, *args, **options), -1),
+    np.trace: _trace,
     np.round: _round,
     np.around: _round,
     np.real: _real,
+    np.imag: _imag,
+    np.angle: _angle,
+    np.isclose: _close,
+    np.allclose: _all_close,
     np.array_equal: _array_equal,
     np.nonzero: _nonzero,
-    np.flatnonzero: lambda a: _nonzero(_flat(a))[0],
+    np.flatnonzero: lambda a: _nonzero(flat(as_operand(a)))[0],
     np.argwhere: lambda a: np.transpose(_nonzero(a)),
-    np.count_nonzero: lambda a, axis=None, keepdims=False: np.sum(compare(np.not_equal, (_array(a), np.zeros(()))), axis=axis, keepdims=keepdims),
+    np.count_nonzero: _count_nonzero,
     **{function: _same(function) for function in (
-        np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.iscomplexobj, np.isrealobj,
-        np.iscomplex, np.isreal, np.array_repr, np.array_str, np.array2string,
+        np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.iscomplexobj, np.isrealobj,
+        np.iscomplex, np.isreal, np.array_repr, np.array_str, np.array2string, np.tril_indices_from, np.triu_indices_from,
+        np.diag_indices_from, np.common_type,
     )},
     np.result_type: lambda *given: np.result_type(*(base_of(each) if isinstance(each, Varying) else each for each in given)),
-    np.shares_memory: lambda a, b, *args: np.shares_memory(base_of(_array(a)), base_of(_array(b)), *args),
-    np.may_share_memory: lambda a, b, *args: np.may_share_memory(base_of(_array(a)), base_of(_array(b)), *args),
+    np.shares_memory: lambda a, b, *args: np.shares_memory(base_of(as_operand(a)), base_of(as_operand(b)), *args),
+    np.may_share_memory: lambda a, b, *args: np.may_share_memory(base_of(as_operand(a)), base_of(as_operand(b)), *args),
+    **{getattr(np, name): rule for name, rule in _NEWER.items() if hasattr(np, name)},
+    **_linear_algebra.RULES,
+    **_selections.RULES,
 }  # fmt: skip

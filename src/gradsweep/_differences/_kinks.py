@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._differences._lanes import Lanes
+from gradsweep._differences._slab import reach
 from gradsweep._differences._varying import ElementForm
 from gradsweep._types import Array
 
@@ -50,10 +51,8 @@ def _larger(lanes: Lanes, lead: Array, first: Array | None, second: Array | None
     """Change of max(a, b), of which a is ahead by `lead`."""
     first_wins = lead >= 0.0
     none = np.zeros((1,) * lead.ndim)
-    reach = sum(
-        (np.abs(change).max(axis=-1, keepdims=True, initial=0.0) for change in (first, second) if change is not None), none
-    )
-    if (reach < np.abs(lead)).all():  # mostly: then nothing has to be computed lane by lane
+    reached = sum(reach(change) for change in (first, second) if change is not None)
+    if reached < float(np.abs(lead).min(initial=np.inf)):  # mostly: then nothing has to be computed lane by lane
         return _pick(first_wins, first, second)
     first, second = (none if change is None else change for change in (first, second))
     # Relative to the winner of the base: how much the other one is ahead after the step.
@@ -86,18 +85,32 @@ def _any_lane(crossing: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(crossing.any(axis=-1, keepdims=True))
 
 
-def steps(function: Callable[[Array], Array]) -> ElementForm:
-    """Form of a function that is constant but for jumps: sign, floor, round."""
+def steps(function: Callable[..., Array]) -> ElementForm:
+    """Form of a function that is constant but for jumps: sign, floor, round, whole quotients."""
 
     def form(lanes: Lanes, bases: Bases, value: Array, changes: Changes) -> Array:
-        (z,), (change,) = bases, changes
-        assert change is not None
-        jump: Array = function(z + change) - value
+        shifted = [base if change is None else base + change for base, change in zip(bases, changes, strict=True)]
+        jump: Array = function(*shifted) - value
         # A value on the very edge jumps on one side only, and at any step.
-        lanes.cross(jump != 0.0)
+        lanes.cross(np.broadcast_to(jump != 0.0, (*jump.shape[:-1], lanes.count)))
         return np.zeros_like(jump) if lanes.ties is not None else jump
 
     return form
+
+
+def heaviside(lanes: Lanes, bases: Bases, value: Array, changes: Changes) -> Array:
+    """0 below zero, 1 above it, and h at zero, where h may change, too."""
+    (z, at_zero), (change, own) = bases, changes
+    moved = z if change is None else z + change
+    jump: Array = np.heaviside(moved, at_zero) - value
+    if change is not None:
+        lanes.cross(np.broadcast_to(np.sign(moved) != np.sign(z), (*jump.shape[:-1], lanes.count)))
+        if lanes.ties is not None:
+            jump = np.zeros_like(jump)
+    if own is None:
+        return jump
+    stays = z == 0.0 if lanes.ties is not None else moved == 0.0
+    return jump + np.where(stays, own, 0.0)
 
 
 def order(lanes: Lanes, lead: Array, change: Array) -> NDArray[np.bool_]:

@@ -20,14 +20,16 @@ class Number(NamedTuple):
         The number.
     value : Varying
         What it was made of.
-    what, where : str
-        By what, as ``"float"``, and the place.
+    where : str
+        The place.
+    what : str
+        By what, as ``"float"``.
     """
 
     number: float
     value: Any
-    what: str
     where: str
+    what: str
 
 
 class Lanes:
@@ -50,13 +52,21 @@ class Lanes:
         rounded as float64, however coarse the gradient is.
     seed : int, default: 0
         Of that jitter.
+    infinite : bool, default: False
+        Whether values may be infinite, as the logarithm of a mask is: their changes are then 0, which takes a look at every value.
 
     Attributes
     ----------
     crossings : array of int of shape (count,)
         How many decisions each lane would have taken otherwise than the base values did.
-    finished : bool
-        Whether the function has been run. Arrays that it has kept somewhere are from then on what their values are.
+    largest : int
+        Numbers that the largest change so far has in each lane.
+    subtracts : bool
+        Whether some change was computed by subtracting values, with the rounding that this has.
+    closed : bool
+        Whether the run is over.
+    halves : list
+        Products that a compiled method was given half of, and which must have been asked for again by the end.
 
     References
     ----------
@@ -72,18 +82,19 @@ class Lanes:
         jitter: float = 0.0,
         exactness: float = 1.0,
         seed: int = 0,
+        infinite: bool = False,
     ) -> None:
         if decide and count != 1:
             raise ValueError(f"only a single lane can decide, not {count}")
         self.count, self.decide, self.ties, self.jitter = count, decide, ties, jitter
         self.crossings: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
+        self.infinite = infinite
+        self.largest, self.subtracts, self.closed = 0, False, False
         #: Plain numbers that were made of values that change, which whoever made them may return.
         self.numbers: list[Number] = []
-        #: Products that a compiled method was given half of, and which must have been asked for again by the end.
         self.halves: list[Any] = []
-        self.finished = False
         self._exactness = exactness
-        self._generator = np.random.default_rng(seed)
+        self._generator = np.random.default_rng(seed) if jitter else None
 
     def cross(self, where: NDArray[np.bool_]) -> None:
         """Count decisions that lanes would have taken otherwise: array of shape (…, count)."""
@@ -99,20 +110,16 @@ class Lanes:
 
     def blur(self, values: Any) -> Any:
         """Values with the jitter on them; themselves if there is none."""
-        if not self.jitter:
-            return values
-        return values * (1.0 + self.jitter * self._generator.uniform(-1.0, 1.0, np.shape(values)))
+        return values * (1.0 + self._random(np.shape(values))) if self.jitter else values
 
     def rounding(self, size: Array) -> Array | float:
         """Jitter of changes that are computed by subtracting values of this size."""
-        if not self.jitter:
-            return 0.0
-        noise: Array = size * self.jitter * self._exactness * self._generator.uniform(-1.0, 1.0, size.shape)
-        return noise
+        return size * self._exactness * self._random(size.shape) if self.jitter else 0.0
 
     def slack(self, size: Array) -> Array | float:
         """Jitter of changes whose slope a backward pass may compute from rounded values, with an error of this size."""
-        if not self.jitter:
-            return 0.0
-        noise: Array = size * self.jitter * self._generator.uniform(-1.0, 1.0, size.shape)
-        return noise
+        return size * self._random(size.shape) if self.jitter else 0.0
+
+    def _random(self, shape: tuple[int, ...]) -> Array:
+        assert self._generator is not None
+        return self.jitter * self._generator.uniform(-1.0, 1.0, shape)

@@ -7,9 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._differences._elementwise import elementwise
+from gradsweep._differences._reductions import add_up
 from gradsweep._differences._slab import Pattern, Slab
 from gradsweep._differences._varying import Operand, Varying, base_of, lanes_of, real, varying
 from gradsweep._types import Array
+
+
+# Up to so many terms a product for each lane is computed term by term.
+_FEW_TERMS = 64
 
 
 def matmul(first: Operand, second: Operand) -> Varying:
@@ -26,6 +32,10 @@ def matmul(first: Operand, second: Operand) -> Varying:
         The product.
     """
     lanes = lanes_of((first, second))
+    if first.ndim == second.ndim == 1 and isinstance(first, Varying) and isinstance(second, Varying):
+        product = elementwise(np.multiply, (first, second))
+        assert isinstance(product, Varying)
+        return add_up(product)
     value = np.matmul(base_of(first), base_of(second))
     # A vector is a matrix of one row or one column, whose axis the product does not have.
     left, right = _with_axis(first, 0), _with_axis(second, 1)
@@ -75,9 +85,32 @@ def _product_change(first: Operand, second: Operand) -> "Array | Slab":
         return _right_changes(real(first), second)
     if not isinstance(second, Varying):
         return _left_changes(first, real(second))
-    left = _dense(_left_changes(first, real(second.base)))
-    right = _dense(_right_changes(real(first.base), second))
-    return left + right + _second_order(first, second)
+    if first.ndim == second.ndim == 2:
+        # The product with a slab takes the other factor as it is after its own change; that of both is in it then.
+        if isinstance(second.change, Slab) and 0 in second.change.pattern.axes:
+            return _sum(_left_changes(first, real(second.base)), _slab_product(real(first.base), second.change, first.dense))
+        if isinstance(first.change, Slab) and 1 in first.change.pattern.axes:
+            flipped = np.swapaxes(second.dense, 0, 1)
+            left = _slab_product(real(second.base).T, _transposed(first.change), flipped)
+            left = _transposed(left) if isinstance(left, Slab) else np.swapaxes(left, 0, 1)
+            return _sum(left, _right_changes(real(first.base), second))
+    total = _dense(_left_changes(first, real(second.base))) + _dense(_right_changes(real(first.base), second))
+    # A lane that perturbs one entry of a network changes the one or the other, in the layer that it is part of.
+    both = _changing(first) & _changing(second)
+    return total + _second_order(first, second) if both.any() else total
+
+
+def _changing(x: Varying) -> NDArray[np.bool_]:
+    """In which lanes there is a change: array of shape (lanes,)."""
+    values = x.change.values if isinstance(x.change, Slab) else x.change
+    result: NDArray[np.bool_] = values.reshape(-1, x.lanes.count).any(axis=0)
+    return result
+
+
+def _sum(first: "Array | Slab", second: "Array | Slab") -> "Array | Slab":
+    if isinstance(first, Slab) and isinstance(second, Slab) and first.pattern.same(second.pattern):
+        return Slab(first.shape, first.pattern, first.values + second.values)
+    return _dense(first) + _dense(second)
 
 
 def _dense(change: "Array | Slab") -> Array:
@@ -119,8 +152,11 @@ def _transposed(slab: Slab) -> Slab:
     return Slab(slab.shape[::-1], pattern, values)
 
 
-def _slab_product(first: Array, slab: Slab) -> "Array | Slab":
-    """A·δB where δB is a matrix of which a row, a column or an entry changes."""
+def _slab_product(first: Array, slab: Slab, change: Array | None = None) -> "Array | Slab":
+    """A·δB where δB is a matrix of which a row, a column or an entry changes; A after its own change, if that is given.
+
+    That is possible where a row of B is fixed.
+    """
     shape = (first.shape[0], slab.shape[1])
     axes = slab.pattern.axes
     if not axes:
@@ -129,7 +165,10 @@ def _slab_product(first: Array, slab: Slab) -> "Array | Slab":
     if axes == (1,):
         return Slab(shape, slab.pattern, first @ slab.values)
     # Row k of B takes part by column k of A.
-    taken = np.take(first, slab.pattern.of(0), axis=1)
+    rows = slab.pattern.of(0)
+    taken = np.take(first, rows, axis=1)
+    if change is not None:
+        taken += change[:, rows, np.arange(len(rows))]
     if axes == (0, 1):
         return Slab(shape, slab.pattern.without(0), taken * slab.values)
     product: Array = taken[:, np.newaxis] * slab.values
@@ -138,6 +177,12 @@ def _slab_product(first: Array, slab: Slab) -> "Array | Slab":
 
 def _second_order(first: Varying, second: Varying) -> Array:
     """δA·δB, a product for each lane."""
+    if first.ndim == second.ndim == 2 and first.shape[1] <= _FEW_TERMS:
+        # Lanes are the last axis, and stay so: no copies with lanes in front.
+        return sum(
+            (first.dense[:, k, np.newaxis] * second.dense[np.newaxis, k] for k in range(first.shape[1])),
+            start=np.zeros((first.shape[0], second.shape[1], first.lanes.count)),
+        )
     left, right = (np.ascontiguousarray(np.moveaxis(operand.dense, -1, 0)) for operand in (first, second))
     # Lanes lead, and then as many axes as the longer of the two has, so that stacks broadcast as they do without lanes.
     stacks = max(left.ndim, right.ndim)

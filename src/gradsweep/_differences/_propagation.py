@@ -18,6 +18,10 @@ from gradsweep._differences._slab import Slab, one_hot
 from gradsweep._differences._varying import Varying
 from gradsweep._types import Array
 
+#: What it means if plain numbers were made, none of which is the result.
+LOST = "float(...) makes a plain number of a value that changes"
+LOST_ADVICE = "take float(...) of what is returned alone"
+
 # Largest array whose memory is to be used again.
 _KEPT = 2**24
 
@@ -96,7 +100,7 @@ def propagate(function: Callable[[Any], Any], argument: Any, lanes: Lanes, *, fi
     argument : object
         Arrays in any structure, some of them difference arrays.
     lanes : Lanes
-        Their perturbations, which are finished afterwards.
+        Their perturbations, which are closed afterwards.
     fills : bool
         Whether arrays that the function makes may have to take differences.
 
@@ -122,7 +126,7 @@ def propagate(function: Callable[[Any], Any], argument: Any, lanes: Lanes, *, fi
         except Exception as error:
             raise departures[0] if departures else _as_departure(error) from error
         finally:
-            lanes.finished = True
+            lanes.closed = True
         if departures:
             raise departures[0]
         return propagated
@@ -142,12 +146,17 @@ def _read(result: Any, lanes: Lanes) -> Propagated:
     held = operand_of(result) if type(result) in (DifferenceArray, Factor) else None
     if returned is not None:
         held = returned.value
-    _stay_known(held, lanes)
+    for half in lanes.halves:
+        if not half.resolved:
+            raise _departure_at(half.where, "the product x.dot(w) is used by compiled code", "write np.dot(x, w) or x @ w")
     if isinstance(held, Varying):
         if held.base.size != 1:
             raise Departure(f"the function returns an array of shape {held.shape}")
         change = np.broadcast_to(held.dense, (*held.shape, lanes.count))
         return Propagated(float(held.base.reshape(())), np.array(change.reshape(-1), dtype=np.float64))
+    if lanes.numbers:
+        number = lanes.numbers[0]
+        raise _departure_at(number.where, LOST.replace("float", number.what, 1), LOST_ADVICE)
     try:
         plain = np.asarray(result if held is None else held, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -157,19 +166,7 @@ def _read(result: Any, lanes: Lanes) -> Propagated:
     return Propagated(float(plain.reshape(())), np.zeros(lanes.count))
 
 
-def _stay_known(held: Any, lanes: Lanes) -> None:
-    """Raise a departure if what is returned may depend on anything whose change was lost."""
-    for number in lanes.numbers:
-        # The value that is returned was there before the number was made of it.
-        if not isinstance(held, Varying) or number.value is not held:
-            departure = Departure(
-                f"{number.what}(...) makes a plain number of a value that changes",
-                "take float(...) of what is returned alone, and NumPy's functions for the rest",
-            )
-            departure.where = number.where
-            raise departure
-    for half in lanes.halves:
-        if not half.resolved:
-            departure = Departure("the product x.dot(w) is used by compiled code", "write np.dot(x, w) or x @ w")
-            departure.where = half.where
-            raise departure
+def _departure_at(where: str, what: str, advice: str) -> Departure:
+    departure = Departure(what, advice)
+    departure.where = where
+    return departure

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._differences._departure import Departure
 from gradsweep._differences._elementwise import elementwise
 from gradsweep._differences._slab import Pattern, Slab
+from gradsweep._differences._structure import choose
 from gradsweep._differences._varying import Varying, varying
 from gradsweep._types import Array
 
@@ -60,17 +62,33 @@ def average(x: Varying, axis: Axis = None, *, keepdims: bool = False) -> Varying
     return result
 
 
-def variance(x: Varying, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = False) -> Varying:
+def variance(
+    x: Varying, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = False, mean: Any = None, where: Any = True
+) -> Varying:
     """``np.var``: the mean square of what is left when the mean is taken off."""
-    centred = elementwise(np.subtract, (x, average(x, axis, keepdims=True)))
+    count: Any = np.prod([x.shape[each] for each in axes_of(axis, x.ndim)], dtype=np.float64)
+    if where is not True:
+        where = np.broadcast_to(where, x.shape)
+        count = where.sum(axis=axis, keepdims=True, dtype=np.float64)
+    if mean is None:
+        parts = x if where is True else choose(where, x, np.zeros(()))
+        mean = elementwise(np.divide, (add_up(parts, axis, keepdims=True), np.asarray(count)))
+    centred = elementwise(np.subtract, (x, mean))
     assert isinstance(centred, Varying)
+    if centred.base.dtype.kind == "c":
+        centred = elementwise(np.absolute, (centred,))
+        assert isinstance(centred, Varying)
     squares = elementwise(np.square, (centred,))
     assert isinstance(squares, Varying)
-    total = add_up(squares, axis, keepdims=keepdims)
-    count = np.prod([x.shape[each] for each in axes_of(axis, x.ndim)], dtype=np.float64)
-    result = elementwise(np.divide, (total, np.array(max(count - ddof, 0.0))))
+    if where is not True:
+        squares = choose(where, squares, np.zeros(()))
+    total = add_up(squares, axis, keepdims=True)
+    result = elementwise(np.divide, (total, np.asarray(np.maximum(count - ddof, 0.0))))
     assert isinstance(result, Varying)
-    return result
+    if keepdims:
+        return result
+    shape = np.sum(x.base, axis=axis).shape
+    return Varying(result.base.reshape(shape), result.dense.reshape(*shape, x.lanes.count), x.lanes)
 
 
 def largest(x: Varying, axis: Axis = None, *, keepdims: bool = False) -> Varying:
@@ -86,14 +104,18 @@ def smallest(x: Varying, axis: Axis = None, *, keepdims: bool = False) -> Varyin
 def _extreme(x: Varying, axis: Axis, sign: float, *, keepdims: bool) -> Varying:
     axes = axes_of(axis, x.ndim)
     value = np.asarray((np.max if sign > 0 else np.min)(x.base, axis=axes, keepdims=True))
+    size = int(np.prod([x.shape[other] for other in axes], dtype=np.intp))
     # All entries of each group in one axis, the last but that of the lanes.
     kept = tuple(other for other in range(x.ndim) if other not in axes)
-    base = (sign * x.base).transpose(kept + axes).reshape(*(x.shape[other] for other in kept), -1)
+    base = (sign * x.base).transpose(kept + axes).reshape(*(x.shape[other] for other in kept), size)
     change = sign * x.dense.transpose((*kept, *axes, x.ndim)).reshape(*base.shape, x.lanes.count)
     top = base.max(axis=-1, keepdims=True)
     lead = np.where(base == top, 0.0, base - top)  # two infinities are equal
     winner = np.argmax(lead, axis=-1)[..., np.newaxis, np.newaxis]
     own = np.take_along_axis(change, winner, axis=-2)
+    if _is_safe(lead, change):
+        value = value if keepdims else value.reshape([x.shape[other] for other in kept])
+        return varying(value, (sign * own).reshape(*value.shape, x.lanes.count), x.lanes)
     challenge = lead[..., np.newaxis] + change
     best = challenge.max(axis=-2, keepdims=True)
     tied = (lead == 0.0)[..., np.newaxis] & (change != own)
@@ -106,6 +128,15 @@ def _extreme(x: Varying, axis: Axis, sign: float, *, keepdims: bool) -> Varying:
         result = own if lanes.ties is not None else best
     value = value if keepdims else value.reshape([x.shape[other] for other in kept])
     return varying(value, (sign * result).reshape(*value.shape, lanes.count), lanes)
+
+
+def _is_safe(lead: Array, change: Array) -> bool:
+    """Whether in no group and no lane another entry can win than does: by the largest change of all."""
+    if lead.shape[-1] < 2 or not change.size:
+        return True
+    reach = max(float(change.max()), -float(change.min()))
+    second = np.partition(lead, -2, axis=-1)[..., -2]
+    return bool((second < -2.0 * reach).all())
 
 
 def _of_tied(change: Array, own: Array, equal: NDArray[np.bool_], ties: str) -> Array:
@@ -145,33 +176,77 @@ def _place(x: Varying, axis: int | None, function: Callable[..., Any], *, keepdi
     return np.asarray(otherwise[..., 0]).reshape(decided.shape) if lanes.decide else decided
 
 
-def accumulate(ufunc: np.ufunc, x: Varying, axis: int) -> Varying:
-    """``ufunc.accumulate``: running sums at once, anything else one step after the other."""
+def accumulate(ufunc: np.ufunc, x: Varying, axis: int, *, associative: bool = False) -> Varying:
+    """``ufunc.accumulate``: running sums at once; of an associative function runs of 2, 4, 8, … ; else one step after the other."""
     axis = np.lib.array_utils.normalize_axis_index(axis, x.ndim)
     if ufunc is np.add:
         return varying(np.cumsum(x.base, axis=axis), np.cumsum(x.dense, axis=axis), x.lanes)
+    if associative:
+        return _accumulate_doubling(ufunc, x, axis)
+    if not x.shape[axis]:
+        return Varying(ufunc.accumulate(x.base, axis=axis), x.dense, x.lanes)
     steps = [_slice(x, axis, 0)]
     for place in range(1, x.shape[axis]):
-        step = elementwise(ufunc, (steps[-1], _slice(x, axis, place)))
-        assert isinstance(step, Varying)
-        steps.append(step)
+        steps.append(_combine(ufunc, steps[-1], _slice(x, axis, place)))
     base = np.stack([step.base for step in steps], axis=axis)
     return Varying(base, np.stack([step.dense for step in steps], axis=axis), x.lanes)
 
 
-def fold(ufunc: np.ufunc, x: Varying, axis: Axis, *, keepdims: bool = False) -> Varying:
-    """``ufunc.reduce`` of any function of two numbers, one step after the other."""
-    axes = axes_of(axis, x.ndim)
-    for along in reversed(axes):
-        total = _slice(x, along, 0)
-        for place in range(1, x.shape[along]):
-            step = elementwise(ufunc, (total, _slice(x, along, place)))
-            assert isinstance(step, Varying)
-            total = step
-        x = total
-    if keepdims and axes:
-        x = Varying(np.expand_dims(x.base, axes), np.expand_dims(x.dense, axes), x.lanes)
+def _accumulate_doubling(ufunc: np.ufunc, x: Varying, axis: int) -> Varying:
+    """Running results of an associative function: what is known of runs of some length gives that of runs twice as long [1]_.
+
+    References
+    ----------
+    .. [1] W. D. Hillis, G. L. Steele, "Data parallel algorithms", Communications of the ACM 29 (1986), 1170-1183.
+    """
+    length = 1
+    while length < x.shape[axis]:
+        longer = _combine(ufunc, _part(x, axis, None, -length), _part(x, axis, length, None))
+        head = _part(x, axis, None, length)
+        base = np.concatenate([head.base, longer.base], axis=axis)
+        x = Varying(base, np.concatenate([head.dense, longer.dense], axis=axis), x.lanes)
+        length *= 2
     return x
+
+
+def fold(ufunc: np.ufunc, x: Varying, axis: Axis, *, keepdims: bool = False, associative: bool = False) -> Varying:
+    """``ufunc.reduce`` of any function of two numbers: of an associative one pair by pair, else one step after the other."""
+    axes = axes_of(axis, x.ndim)
+    value = np.asarray(ufunc.reduce(x.base, axis=axes if len(axes) != 1 else axes[0], keepdims=keepdims))
+    for along in reversed(axes):
+        if not x.shape[along]:
+            return Varying(value, np.zeros((*value.shape, x.lanes.count)), x.lanes)
+        x = (_fold_pairs if associative else _fold_steps)(ufunc, x, along)
+    return Varying(x.base.reshape(value.shape), x.dense.reshape(*value.shape, x.lanes.count), x.lanes)
+
+
+def _fold_steps(ufunc: np.ufunc, x: Varying, axis: int) -> Varying:
+    result = _slice(x, axis, 0)
+    for place in range(1, x.shape[axis]):
+        result = _combine(ufunc, result, _slice(x, axis, place))
+    return result
+
+
+def _fold_pairs(ufunc: np.ufunc, x: Varying, axis: int) -> Varying:
+    while x.shape[axis] > 1:
+        half = x.shape[axis] // 2
+        pairs = _combine(ufunc, _part(x, axis, None, half), _part(x, axis, half, 2 * half))
+        rest = _part(x, axis, 2 * half, None)
+        base = np.concatenate([pairs.base, rest.base], axis=axis)
+        x = Varying(base, np.concatenate([pairs.dense, rest.dense], axis=axis), x.lanes)
+    return _slice(x, axis, 0)
+
+
+def _combine(ufunc: np.ufunc, first: Varying, second: Varying) -> Varying:
+    result = elementwise(ufunc, (first, second))
+    if not isinstance(result, Varying):
+        raise Departure(f"np.{ufunc.__name__}.reduce of values that change")
+    return result
+
+
+def _part(x: Varying, axis: int, start: int | None, stop: int | None) -> Varying:
+    index = (slice(None),) * axis + (slice(start, stop),)
+    return Varying(x.base[index], x.dense[index], x.lanes)
 
 
 def _slice(x: Varying, axis: int, place: int) -> Varying:

@@ -98,8 +98,10 @@ class Slab:
     @functools.cached_property
     def dense(self) -> Array:
         """The whole change: array of shape (*shape, lanes)."""
+        if not self.pattern.axes:
+            return self.values
         lanes = self.values.shape[-1]
-        whole = np.zeros((*self.shape, lanes))
+        whole = np.zeros((*self.shape, lanes), dtype=self.values.dtype)
         front = whole.transpose((*self.pattern.axes, *self.pattern.free(len(self.shape)), len(self.shape)))
         # Lanes are an index array, too, so NumPy puts them first.
         places: tuple[Any, ...] = (*self.pattern.index, *([slice(None)] * (self.values.ndim - 1)), np.arange(lanes))
@@ -142,6 +144,11 @@ def one_hot(shape: tuple[int, ...], entries: NDArray[np.intp], steps: Array) -> 
     """
     index = tuple(np.asarray(place, dtype=np.intp) for place in np.unravel_index(entries, shape))
     return Slab(shape, Pattern(tuple(range(len(shape))), index), steps)
+
+
+def reach(values: Array) -> float:
+    """The largest absolute number; NaN if there is one. np.abs would take an array of its own."""
+    return max(float(values.max()), -float(values.min())) if values.size else 0.0
 
 
 def common(shape: tuple[int, ...], changes: Sequence["Array | Slab"]) -> list[Slab] | None:

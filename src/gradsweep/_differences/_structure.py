@@ -1,7 +1,7 @@
 """Functions that move entries and compute nothing: indexing, reshaping, joining, padding.
 
-Most take their entries from one array: they are applied once to the places of the entries, and changes are gathered by the
-result. Those whose results NumPy makes views of their argument are written out, so that ours are views as well.
+Most take their entries from one array: they are applied once to the places of the entries, and changes are gathered by the result.
+Those whose results NumPy makes views of their argument are written out, so that ours are views as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,40 +31,84 @@ def take(x: Varying, index: Any) -> Varying:
     return Varying(base, x.dense[index_with_lanes(index)], x.lanes, x.exponential)
 
 
-def _take_of_slab(slab: Slab, index: Any) -> Slab | None:
-    """A slab of which axes are cut that are not fixed, or axes added; None for other indices."""
-    parts = index if isinstance(index, tuple) else (index,)
-    if not all(part is None or part is Ellipsis or isinstance(part, slice) for part in parts):
+def _take_of_slab(slab: Slab, index: Any) -> "Array | Slab | None":
+    """The same of a slab: of what is fixed there remains what the index takes; None for indices that are rare."""
+    parts = _spelled_out(index, len(slab.shape))
+    if parts is None:
         return None
-    used = sum(isinstance(part, slice) for part in parts)
-    if Ellipsis not in parts:
-        parts = (*parts, Ellipsis)
-    place = parts.index(Ellipsis)
-    parts = (*parts[:place], *([slice(None)] * (len(slab.shape) - used)), *parts[place + 1 :])
-    own: list[slice | None] = []
-    old, shape, fixed = 0, [], []
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if len(arrays) > 1 or (arrays and (parts[0] is not arrays[0] or 0 not in slab.pattern.axes)):
+        return None
+    axes, places, own, shape, kept = [], [], [], [], np.True_
+    values, old = slab.values, 0
     for part in parts:
         if part is None:
             own.append(None)
             shape.append(1)
             continue
-        assert isinstance(part, slice)
-        size = len(range(*part.indices(slab.shape[old])))
-        if old not in slab.pattern.axes:
-            own.append(part)
-        elif size == slab.shape[old] and (part.step is None or part.step == 1):
-            fixed.append(len(shape))
+        fixed = slab.pattern.of(old) if old in slab.pattern.axes else None
+        if isinstance(part, np.ndarray):
+            # Rows of a table, the one that changes as often as it is taken: their axis is free again.
+            assert fixed is not None
+            rows = part % slab.shape[old]
+            values = np.where(rows[..., *([np.newaxis] * (values.ndim - 1)), np.newaxis] == fixed, values, 0.0)
+            own += [slice(None)] * part.ndim
+            shape += part.shape
+        elif isinstance(part, slice):
+            start, _, step = part.indices(slab.shape[old])
+            size = len(range(*part.indices(slab.shape[old])))
+            if fixed is None:
+                own.append(part)
+            else:
+                place, rest = np.divmod(fixed - start, step)
+                inside = (rest == 0) & (place >= 0) & (place < size)
+                kept = kept & inside
+                axes.append(len(shape))
+                places.append(np.where(inside, place, 0))
+                if not size:
+                    return None
+            shape.append(size)
         else:
-            return None
-        shape.append(size)
+            # A single place, whose axis the result does not have.
+            if fixed is None:
+                own.append(part)
+            else:
+                kept = kept & (fixed == part % slab.shape[old])
         old += 1
-    return Slab(tuple(shape), Pattern(tuple(fixed), slab.pattern.index), slab.values[(*own, slice(None))])
+    values = values[(*own, slice(None))]
+    if not np.all(kept):
+        values = np.where(kept, values, 0.0)
+    return Slab(tuple(shape), Pattern(tuple(axes), tuple(places)), values) if axes else values
+
+
+def _spelled_out(index: Any, ndim: int) -> list[Any] | None:
+    """An index with a part for each axis; None if it has other parts than None, slices, integers and arrays of them."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    for place, part in enumerate(parts):
+        if isinstance(part, list):
+            part = parts[place] = np.asarray(part)
+        if isinstance(part, np.ndarray):
+            if part.dtype.kind not in "iu" or not part.ndim:
+                return None
+        elif isinstance(part, bool | np.bool_) or not (
+            part is None or part is Ellipsis or isinstance(part, slice | int | np.integer)
+        ):
+            return None
+    used = sum(part is not None and part is not Ellipsis for part in parts)
+    if not any(part is Ellipsis for part in parts):
+        parts.append(Ellipsis)
+    place = next(number for number, part in enumerate(parts) if part is Ellipsis)
+    return [*parts[:place], *([slice(None)] * (ndim - used)), *parts[place + 1 :]]
 
 
 def reshape(x: Varying, shape: Any, order: str = "C") -> Varying:
     """``np.reshape``; a view where NumPy makes one."""
     if order not in ("C", None):
-        return rearrange(x, lambda places: np.reshape(places, shape, order=order))  # type: ignore[call-overload]
+        # "A" and "K" go by how the values lie in memory.
+        kept = {"A": "F" if x.base.flags.fnc else "C", "K": "K"}.get(order, order)
+        if kept == "K":
+            return rearrange(x, lambda places: _as_in_memory(places, x.base))
+        return rearrange(x, lambda places: np.reshape(places, shape, order=kept))  # type: ignore[call-overload]
     base = np.reshape(x.base, shape)
     if base.shape == x.shape:
         return Varying(base, x.change, x.lanes, x.exponential)
@@ -75,6 +119,13 @@ def reshape(x: Varying, shape: Any, order: str = "C") -> Varying:
         pattern = Pattern(tuple(range(base.ndim)), index)
         return Varying(base, Slab(base.shape, pattern, x.change.values), x.lanes, x.exponential)
     return Varying(base, x.dense.reshape(*base.shape, x.lanes.count), x.lanes, x.exponential)
+
+
+def _as_in_memory(places: NDArray[np.intp], like: NDArray[Any]) -> NDArray[np.intp]:
+    """All places in one axis, in the order in which the values of another array lie."""
+    laid = np.empty_like(like, dtype=np.intp)
+    laid[...] = places
+    return laid.ravel(order="K")
 
 
 def transpose(x: Varying, axes: Sequence[int] | None = None) -> Varying:
@@ -147,8 +198,7 @@ def choose(condition: NDArray[Any], first: Operand, second: Operand) -> Varying:
         return varying(value, np.where(taken[..., np.newaxis], own.dense, 0.0), lanes)
     slabs = common(value.shape, [operand.change for operand in (first, second) if isinstance(operand, Varying)])
     if slabs is not None:
-        pattern = slabs[0].pattern
-        kept = pattern.gather(np.broadcast_to(np.asarray(condition, dtype=bool), value.shape), value.ndim)
-        return varying(value, Slab(value.shape, pattern, np.where(kept, slabs[0].values, slabs[1].values)), lanes)
+        kept = slabs[0].pattern.gather(np.broadcast_to(np.asarray(condition, dtype=bool), value.shape), value.ndim)
+        return varying(value, Slab(value.shape, slabs[0].pattern, np.where(kept, *(slab.values for slab in slabs))), lanes)
     changes = [change_of(operand, lanes.count) for operand in (first, second)]
     return varying(value, np.where(np.asarray(condition)[..., np.newaxis], *changes), lanes)

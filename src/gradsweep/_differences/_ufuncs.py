@@ -1,18 +1,23 @@
 """NumPy's ufuncs and their methods, on values that change."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradsweep._differences import _products, _reductions
+from gradsweep._differences import _kinks, _products, _reductions, _structure
 from gradsweep._differences._departure import Departure
 from gradsweep._differences._elementwise import elementwise
 from gradsweep._differences._structure import choose
-from gradsweep._differences._varying import Operand, Varying, base_of
+from gradsweep._differences._varying import Operand, Varying, apply, base_of, varying
 
-#: Ufuncs with core dimensions, as contractions.
-_CONTRACTIONS = {"vecdot": "{0}k,{0}k->{0}", "matvec": "{0}jk,{0}k->{0}j", "vecmat": "{0}k,{0}kj->{0}j"}
+#: Those of which numbers may be combined in any order, so that it can be done for many at once. None of them has a kink.
+_ASSOCIATIVE = (np.add, np.multiply, np.logaddexp, np.logaddexp2, np.hypot)
+
+# The ufunc behind `ndarray.clip`, which has no public name.
+_CLIP = np._core.umath.clip
 
 
 def call_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Operand], options: Mapping[str, Any]) -> Any:
@@ -42,59 +47,110 @@ def call_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Operand], option
     if not any(isinstance(operand, Varying) for operand in operands):
         return getattr(ufunc, method)(*operands, **options)
     if method == "reduce":
-        (array,) = operands
-        return _reduce(ufunc, array, **options)
+        return _reduce(ufunc, *operands, **options)
     if method == "accumulate":
-        return _reductions.accumulate(ufunc, _varying(operands[0]), options.get("axis", operands[1] if len(operands) > 1 else 0))
+        axis = options.get("axis", operands[1] if len(operands) > 1 else 0)
+        return _reductions.accumulate(ufunc, _varying(operands[0]), axis, associative=ufunc in _ASSOCIATIVE)
     if method == "outer":
         first, second = operands
-        return elementwise(ufunc, (_with_axes(first, second.ndim), second))
-    if method == "reduceat" and ufunc is np.add:
-        x, places = _varying(operands[0]), base_of(operands[1])
-        axis = np.lib.array_utils.normalize_axis_index(options.get("axis", 0), x.ndim)
-        return Varying(np.add.reduceat(x.base, places, axis=axis), np.add.reduceat(x.dense, places, axis=axis), x.lanes)
+        return _call(ufunc, (_with_axes(first, second.ndim), second), options)
+    if method == "reduceat":
+        return _reduce_at(ufunc, _varying(operands[0]), base_of(operands[1]), options.get("axis", 0))
     if method != "__call__":
         raise Departure(f"np.{ufunc.__name__}.{method} has no difference form")
     return _call(ufunc, operands, options)
 
 
 def _call(ufunc: np.ufunc, operands: Sequence[Operand], options: Mapping[str, Any]) -> Any:
-    unknown = options.keys() - {"where", "dtype", "casting", "order", "subok"}
-    if unknown:
-        raise Departure(f"np.{ufunc.__name__}(…, {min(unknown)}=…) has no difference form")
     condition = options.get("where", True)
     if condition is not True:
         raise Departure(f"np.{ufunc.__name__}(…, where=…) leaves entries undefined", "write np.where(condition, …, …)")
-    if ufunc is np.matmul:
-        return _products.matmul(*operands)
-    if ufunc.__name__ in _CONTRACTIONS:
-        letters = "abcdefgh"[: max(operand.ndim for operand in operands) - (2 if ufunc.__name__ != "vecdot" else 1)]
-        return _products.einsum(_CONTRACTIONS[ufunc.__name__].format(letters), operands)
     if ufunc.signature is not None:
-        raise Departure(f"np.{ufunc.__name__} has no difference form")
-    if ufunc is np.clip:
+        return _contract(ufunc, operands, options)
+    if ufunc is _CLIP:
         x, low, high = operands
         return elementwise(np.minimum, (_as_operand(elementwise(np.maximum, (x, low))), high))
     if ufunc.nout != 1:
         return _several(ufunc, operands)
-    if ufunc in (np.remainder, np.fmod, np.floor_divide):
-        return _divided(ufunc, *operands)
+    if ufunc in (np.remainder, np.fmod):
+        return _remainder(ufunc, *operands)
+    if ufunc is np.copysign:
+        return _with_sign(*operands)
+    if ufunc is np.ldexp:
+        first, second = operands
+        if isinstance(second, Varying):
+            raise Departure("np.ldexp with an exponent that changes has no difference form", "write x * 2.0**n")
+        return elementwise(np.multiply, (first, np.ldexp(1.0, second)))
     return elementwise(ufunc, operands)
 
 
-def _divided(ufunc: np.ufunc, first: Operand, second: Operand) -> Operand:
-    """Quotient and rest: the whole quotient jumps, and the rest is what it leaves."""
-    whole = np.trunc if ufunc is np.fmod else np.floor
-    quotient = _as_operand(elementwise(whole, (_as_operand(elementwise(np.divide, (first, second))),)))
-    if ufunc is np.floor_divide:
-        return quotient
-    return _as_operand(elementwise(np.subtract, (first, _as_operand(elementwise(np.multiply, (quotient, second))))))
+def _contract(ufunc: np.ufunc, operands: Sequence[Operand], options: Mapping[str, Any]) -> Operand:
+    """Ufuncs with core dimensions: matmul, vecdot, matvec, vecmat."""
+    if any(options.get(name) not in (None, False, np._NoValue) for name in ("axes", "keepdims")):
+        raise Departure(f"np.{ufunc.__name__}(…, axes=… or keepdims=…) has no difference form", "move the axes first")
+    first, second = operands
+    if ufunc is np.matmul:
+        return _products.matmul(first, second)
+    if ufunc.__name__ not in ("vecdot", "matvec", "vecmat"):
+        raise Departure(f"np.{ufunc.__name__} has no difference form")
+    if ufunc.__name__ == "vecdot":
+        axis = options.get("axis", -1)
+        # Counted from the end of either operand, which may have fewer axes than the other.
+        first, second = (_last_axis(each, axis) for each in (first, second))
+    if ufunc.__name__ != "matvec" and base_of(first).dtype.kind == "c":
+        first = _as_operand(elementwise(np.conjugate, (first,))) if isinstance(first, Varying) else np.conjugate(first)
+    # A vector is a matrix of one row or one column.
+    row, column = ufunc.__name__ != "matvec", ufunc.__name__ != "vecmat"
+    if row:
+        first = _taken(first, (..., np.newaxis, slice(None)))
+    if column:
+        second = _taken(second, (..., np.newaxis))
+    index = {"vecdot": (..., 0, 0), "matvec": (..., 0), "vecmat": (..., 0, slice(None))}[ufunc.__name__]
+    return _structure.take(_products.matmul(first, second), index)
+
+
+def _taken(operand: Operand, index: Any) -> Operand:
+    return _structure.take(operand, index) if isinstance(operand, Varying) else operand[index]
+
+
+def _last_axis(operand: Operand, axis: int) -> Operand:
+    if axis == -1:
+        return operand
+    order = list(range(operand.ndim))
+    order.append(order.pop(axis))
+    return _structure.transpose(operand, order) if isinstance(operand, Varying) else operand.transpose(order)
+
+
+def _with_sign(first: Operand, second: Operand) -> Operand:
+    """|a| with the sign of b."""
+    size = _as_operand(elementwise(np.absolute, (first,))) if isinstance(first, Varying) else np.abs(first)
+    if not isinstance(second, Varying):
+        return _as_operand(elementwise(np.multiply, (size, np.copysign(1.0, second))))
+    negative = np.asarray(elementwise(np.signbit, (second,)))
+    if not isinstance(size, Varying):
+        return varying(np.where(negative, -size, size), np.zeros((1,) * negative.ndim + (1,)), second.lanes)
+    return _as_operand(elementwise(np.multiply, (size, np.where(negative, -1.0, 1.0))))
+
+
+def _remainder(ufunc: np.ufunc, first: Operand, second: Operand) -> Operand:
+    """What the whole quotient, which jumps, leaves of the number that is divided."""
+    value = ufunc(base_of(first), base_of(second))
+    whole = np.floor_divide if ufunc is np.remainder else _truncated_quotient
+    quotient = apply(_kinks.steps(whole), whole(base_of(first), base_of(second)), (first, second))
+    rest = elementwise(np.subtract, (first, _as_operand(elementwise(np.multiply, (quotient, second)))))
+    assert isinstance(rest, Varying)
+    return replace(rest, base=quotient.lanes.blur(np.asarray(value)))
+
+
+def _truncated_quotient(first: Any, second: Any) -> Any:
+    """The quotient that belongs to `np.fmod`, which rounds to zero."""
+    return np.rint((first - np.fmod(first, second)) / second)
 
 
 def _several(ufunc: np.ufunc, operands: Sequence[Operand]) -> tuple[Operand, ...]:
     if ufunc is np.divmod:
         first, second = operands
-        return _divided(np.floor_divide, first, second), _divided(np.remainder, first, second)
+        return _as_operand(elementwise(np.floor_divide, operands)), _remainder(np.remainder, first, second)
     if ufunc is np.modf:
         whole = _as_operand(elementwise(np.trunc, operands))
         return _as_operand(elementwise(np.subtract, (operands[0], whole))), whole
@@ -111,26 +167,52 @@ def _reduce(
     where: Any = True,
 ) -> Any:
     del dtype  # all is computed in float64
+    axis = tuple(axis) if isinstance(axis, list) else axis
+    first = None if initial is None or initial is np._NoValue else _as_operand(initial)
+    if ufunc in (np.logical_and, np.logical_or, np.logical_xor):
+        return ufunc.reduce(elementwise(np.not_equal, (array, np.zeros(()))), axis=axis, keepdims=keepdims, where=where)
     x = _varying(array)
     if where is not True:
-        if ufunc is not np.add:
-            raise Departure(f"np.{ufunc.__name__}.reduce(…, where=…) has no difference form", "select the entries first")
-        x = choose(np.asarray(where), x, np.zeros(()))
-    axis = tuple(axis) if isinstance(axis, list) else axis
+        x = choose(np.asarray(where), x, _neutral(ufunc, first))
+    result = _reduced(ufunc, x, axis, keepdims=keepdims)
+    # The first number is that which the others are combined with.
+    return result if first is None else elementwise(ufunc, (first, result))
+
+
+def _neutral(ufunc: np.ufunc, first: Operand | None) -> Operand:
+    """What takes the place of entries that do not take part."""
+    if ufunc.identity is not None:
+        return np.asarray(float(ufunc.identity))
+    if first is None:
+        raise Departure(f"np.{ufunc.__name__}.reduce(…, where=…) needs initial=…")
+    return first
+
+
+def _reduced(ufunc: np.ufunc, x: Varying, axis: Any, *, keepdims: bool) -> Varying:
     if ufunc is np.add:
-        result: Any = _reductions.add_up(x, axis, keepdims=keepdims)
-    elif ufunc in (np.maximum, np.fmax):
-        result = _reductions.largest(x, axis, keepdims=keepdims)
-    elif ufunc in (np.minimum, np.fmin):
-        result = _reductions.smallest(x, axis, keepdims=keepdims)
-    elif ufunc in (np.logical_and, np.logical_or):
-        truth: Any = ufunc
-        return truth.reduce(base_of(elementwise(np.not_equal, (x, np.zeros(())))), axis=axis, keepdims=keepdims)
-    else:
-        result = _reductions.fold(ufunc, x, axis, keepdims=keepdims)
-    if initial is None or initial is np._NoValue:
-        return result
-    return elementwise(ufunc, (result, np.asarray(initial)))
+        return _reductions.add_up(x, axis, keepdims=keepdims)
+    if ufunc in (np.fmax, np.fmin) and np.isnan(x.base).any():
+        least = np.asarray(-np.inf if ufunc is np.fmax else np.inf)
+        void = np.isnan(x.base)
+        best = _reduced(ufunc, choose(void, least, x), axis, keepdims=keepdims)
+        return choose(void.all(axis=axis, keepdims=keepdims), np.asarray(np.nan), best)
+    if ufunc in (np.maximum, np.fmax):
+        return _reductions.largest(x, axis, keepdims=keepdims)
+    if ufunc in (np.minimum, np.fmin):
+        return _reductions.smallest(x, axis, keepdims=keepdims)
+    return _reductions.fold(ufunc, x, axis, keepdims=keepdims, associative=ufunc in _ASSOCIATIVE)
+
+
+def _reduce_at(ufunc: np.ufunc, x: Varying, places: NDArray[Any], axis: int) -> Varying:
+    """``ufunc.reduceat``: from each place to the next, or the entry itself where the next does not lie behind."""
+    axis = int(np.lib.array_utils.normalize_axis_index(axis, x.ndim))
+    if ufunc is np.add:
+        return varying(np.add.reduceat(x.base, places, axis=axis), np.add.reduceat(x.dense, places, axis=axis), x.lanes)
+    parts: list[Operand] = []
+    for start, stop in zip(places, (*places[1:], x.shape[axis]), strict=True):
+        part = _structure.take(x, (*(slice(None),) * axis, slice(start, max(start + 1, stop))))
+        parts.append(_reduced(ufunc, part, axis, keepdims=True))
+    return _structure.join(np.concatenate, parts, axis)
 
 
 def _with_axes(operand: Operand, count: int) -> Operand:

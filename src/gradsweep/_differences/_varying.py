@@ -90,12 +90,29 @@ def varying(base: Any, change: "Array | Slab", lanes: Lanes) -> Varying:
         The result.
     """
     base = np.asarray(base)
+    if lanes.infinite:
+        change = _without_infinite(base, change)
+    lanes.largest = max(lanes.largest, (change.values if isinstance(change, Slab) else change).size // lanes.count)
     if isinstance(change, Slab):
-        slab = Slab(change.shape, change.pattern, lanes.blur(change.values)) if lanes.jitter else change
-        return Varying(lanes.blur(base), slab.broadcast(base.shape), lanes)
+        if lanes.jitter:
+            base, change = lanes.blur(base), Slab(change.shape, change.pattern, lanes.blur(change.values))
+        return Varying(base, change if change.shape == base.shape else change.broadcast(base.shape), lanes)
     if change.shape != (*base.shape, lanes.count):
         change = np.broadcast_to(change, (*base.shape, lanes.count))
-    return Varying(lanes.blur(base) if base.dtype.kind == "f" else base, lanes.blur(change), lanes)
+    if lanes.jitter:
+        base, change = lanes.blur(base) if base.dtype.kind == "f" else base, lanes.blur(change)
+    return Varying(base, change, lanes)
+
+
+def _without_infinite(base: NDArray[Any], change: "Array | Slab") -> "Array | Slab":
+    """The change, 0 where the value is infinite: an infinity, as in the logarithm of a mask, stays what it is."""
+    if base.dtype.kind != "f" or not np.isinf(base).any():
+        return change
+    if isinstance(change, Slab):
+        slab = change.broadcast(base.shape)
+        infinite = slab.pattern.gather(np.isinf(base), base.ndim)
+        return Slab(slab.shape, slab.pattern, np.where(infinite, 0.0, slab.values))
+    return np.where(np.isinf(base)[..., np.newaxis], 0.0, change)
 
 
 def real(array: NDArray[Any]) -> Array:

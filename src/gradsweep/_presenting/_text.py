@@ -1,5 +1,7 @@
 """A report as plain text."""
 
+import math
+import textwrap
 from typing import Protocol
 
 from gradsweep._parameters import format_index
@@ -47,6 +49,10 @@ class Report(Protocol):
     def crossed(self) -> int: ...
     @property
     def kinks(self) -> int: ...
+    @property
+    def evaluated_by(self) -> str: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
     def worst(self, k: int) -> list[Entry]: ...
 
 
@@ -203,6 +209,8 @@ def _notes(report: Report) -> list[str]:
             f"  {format_size(report.kinks, 'entry')} at a kink: accepted there is any value between the one-sided slopes,"
         )
         notes.append("    and what a backward pass gives that takes left, right or mean slope at all kinks")
+    for note in report.notes:
+        notes += textwrap.wrap(note, _WIDTH, initial_indent="  ", subsequent_indent="    ")
     return notes
 
 
@@ -211,6 +219,10 @@ def _method(report: Report) -> str:
         f"  {report.mode}, {report.scheme} differences, step {report.step:g}, tolerance {report.tolerance:.1e}: "
         f"{format_size(report.evaluations, 'evaluation')} in {format_seconds(report.seconds)}"
     )
+    if math.isnan(report.predicted):
+        because = f": {report.reason}" if report.reason else ""
+        text = f"evaluated by {report.evaluated_by}{because}"
+        return "\n".join([done, *textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")])
     # What takes no time needs neither a reason nor a prediction.
     if report.seconds < _NOTEWORTHY and (report.mode == "sweep" or not report.reason):
         return done

@@ -1,0 +1,84 @@
+"""What a function of parameters must offer to be checked: its difference quotients, and a closer look at some of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._parameters import Precision
+from gradsweep._types import Array
+
+#: Indices of parameters in the flat vector.
+Indices: TypeAlias = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """Difference quotients of some parameters.
+
+    Attributes
+    ----------
+    values : array of shape (n,)
+        The quotients; NaN where the cost is not finite beside θ.
+    low, high : arrays of shape (n,)
+        The smallest and the largest gradient that is accepted: both are the quotient itself but at a kink.
+    noise : array of shape (n,)
+        Rounding that quotient and gradient may carry; 0 where it was not looked at.
+    crossed : int
+        Parameters whose step crossed a kink, and that were perturbed again, by less.
+    evaluations : int
+        Changes, or values, of the cost that were computed.
+    kinks : array of bool of shape (n,), optional
+        Where there are two slopes, if `low` and `high` may differ elsewhere, too, or only a closer look shows.
+    """
+
+    values: Array
+    low: Array
+    high: Array
+    noise: Array
+    crossed: int = 0
+    evaluations: int = 0
+    kinks: NDArray[np.bool_] | None = None
+
+    @property
+    def at_kink(self) -> NDArray[np.bool_]:
+        """Where there are two slopes."""
+        return self.low < self.high
+
+
+class Numerics(Protocol):
+    """The numeric side of a check of a function, at one point. It never sees the gradient under test."""
+
+    @property
+    def kind(self) -> str:
+        """What evaluates the cost: ``"difference arrays"``, ``"plain function"``, …"""
+
+    @property
+    def step(self) -> float:
+        """ε, or the largest of all parameters' where each has its own."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the caller should know of how the cost was evaluated, a sentence for each thing."""
+
+    @property
+    def sample(self) -> int:
+        """How many entries in dispute are looked at closely at first."""
+
+    def quotients(self, indices: Indices) -> Slopes:
+        """Difference quotients of some parameters."""
+
+    def noise(self, indices: Indices, precision: Precision) -> tuple[Array, int]:
+        """Rounding that quotients and a gradient of this precision may carry; and how many evaluations that took."""
+
+    def settle(self, indices: Indices, precision: Precision) -> Slopes:
+        """A closer look at some parameters: quotients with less truncation, and the rounding of a gradient of this precision."""
+
+
+def joined(parts: Iterable[Slopes]) -> Slopes:
+    """Several as one, in their order."""
+    given = list(parts)
+    arrays = [np.concatenate([getattr(part, name) for part in given]) for name in ("values", "low", "high", "noise")]
+    return Slopes(*arrays, crossed=sum(part.crossed for part in given), evaluations=sum(part.evaluations for part in given))

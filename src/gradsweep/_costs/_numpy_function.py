@@ -1,0 +1,546 @@
+"""A function written with NumPy, on difference arrays."""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._costs._numerics import Indices, Slopes
+from gradsweep._differences._departure import Departure
+from gradsweep._differences._lanes import Lanes, Ties
+from gradsweep._differences._propagation import LOST, LOST_ADVICE, perturbed, perturbed_entry, propagate
+from gradsweep._errors import OracleError
+from gradsweep._parameters import Precision
+from gradsweep._schemes import BACKWARD, FORWARD, Scheme
+from gradsweep._trees import Tree
+from gradsweep._types import Array
+from gradsweep._workers import Workers
+
+# Numbers in the largest array of changes: 2 MB, of which a processor's caches hold a few. And how many lanes there are at least and at
+# most: fewer are mostly overhead, more gain nothing.
+_ENTRIES, _FEWEST, _MOST = 2**18, 64, 4096
+
+# How much smaller the step is at which entries in dispute are looked at again, and at which crossed kinks are tried first.
+# Where the function subtracts values somewhere, which rounds by more as the step shrinks, it may not be much smaller.
+_FINER, _LITTLE_FINER = 2.0**-10, 2.0**-3
+
+# The step at which a kink that is still crossed lies at the very point.
+_FINEST = 2.0**-30
+
+# The jitter by which rounding is simulated: far above that of float64 and float32, far below the changes themselves.
+_JITTER = 2.0**-40
+
+# Runs with jitter from whose spread rounding is estimated, and how much of that spread a gradient may be off by. Its backward
+# pass sums the same terms in another order, and by other formulas.
+_RUNS, _FEW_RUNS, _SAFETY = 6, 2, 64.0
+
+# Directions and entries along which difference arrays are held against the plain function, and what the two may differ by.
+_DIRECTIONS, _GUARDED, _AGREEMENT = 2, 8, 1e-6
+
+# Steps of these, relative to the parameters, the largest first: of those that cross no kink the largest shows most.
+_VISIBLE = (2.0**-10, 2.0**-17, 2.0**-24)
+
+# The rounding that the difference of two plain values may have, in units of that of the larger one.
+_ROUNDINGS = 1e3
+
+# What value at the base point and plain value may differ by, relative.
+_SAME = 1e-9
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How lanes behave; see `Lanes`.
+
+    Attributes
+    ----------
+    decide : bool
+        Whether the lane, not the base, decides.
+    ties : str, optional
+        Whose slope is taken where values are equal.
+    jitter, exactness : float
+        Simulated rounding.
+    seed : int
+        Of the jitter.
+    """
+
+    decide: bool = False
+    ties: Ties | None = None
+    jitter: float = 0.0
+    exactness: float = 1.0
+    seed: int = 0
+
+    def lanes(self, count: int, *, infinite: bool) -> Lanes:
+        """So many lanes that behave like this."""
+        return Lanes(
+            count,
+            decide=self.decide,
+            ties=self.ties,
+            jitter=self.jitter,
+            exactness=self.exactness,
+            seed=self.seed,
+            infinite=infinite,
+        )
+
+
+_USUAL = Conditions()
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Perturbations that go through the function together: `steps[k]` is added to parameter `indices[k]`."""
+
+    indices: Indices
+    steps: Array
+    conditions: Conditions
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """What came of them."""
+
+    base: float
+    changes: Array
+    crossings: NDArray[np.int64]
+    largest: int
+    subtracts: bool
+    lost: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Propagation:
+    """Function and parameters: all that a worker needs."""
+
+    function: Callable[[Any], Any]
+    tree: Tree
+    fills: bool = False
+    infinite: bool = False
+
+    def __call__(self, task: _Task) -> _Outcome:
+        """Run the function once for all perturbations of a task."""
+        lanes = task.conditions.lanes(len(task.indices), infinite=self.infinite)
+        values = self.tree.values.copy()
+        leaves = self.tree.arrays(values)
+        for place, leaf in enumerate(self.tree.blocks):
+            own = (leaf.start <= task.indices) & (task.indices < leaf.stop)
+            if own.any():
+                entries, steps = np.where(own, task.indices - leaf.start, 0), np.where(own, task.steps, 0.0)
+                leaves[place] = perturbed_entry(leaves[place], entries, steps, lanes)
+        return self._run(leaves, lanes)
+
+    def along(self, directions: Array, steps: Array) -> _Outcome:
+        """Run it once with whole directions added: `directions` of shape (lanes, parameters)."""
+        lanes = Lanes(len(directions), infinite=self.infinite)
+        change = (directions * steps[:, np.newaxis]).T
+        leaves = self.tree.arrays(self.tree.values.copy())
+        for place, leaf in enumerate(self.tree.blocks):
+            own = change[leaf.start : leaf.stop].reshape(*leaf.shape, lanes.count)
+            leaves[place] = perturbed(leaves[place], np.ascontiguousarray(own), lanes)
+        return self._run(leaves, lanes)
+
+    def _run(self, leaves: Sequence[Any], lanes: Lanes) -> _Outcome:
+        done = propagate(self.function, self.tree.build(leaves), lanes, fills=self.fills)
+        # Numbers that were made on the way may be harmless, as in a record of costs; the guard tells.
+        lost = lanes.numbers[0][2] if lanes.numbers else ""
+        return _Outcome(done.base, done.changes, lanes.crossings, lanes.largest, lanes.subtracts, lost)
+
+
+@dataclass(eq=False)
+class NumPyFunction:
+    """The numeric side of a check by difference arrays.
+
+    Made by `propagated`.
+
+    Attributes
+    ----------
+    propagation : _Propagation
+        Function and parameters.
+    scheme : Scheme
+        How quotients are formed.
+    step, usual : float
+        ε, and what it is by default.
+    workers : Workers
+        Who runs the function.
+    outcome : _Outcome
+        Of a first run, from which the size of chunks is known.
+    """
+
+    propagation: _Propagation
+    scheme: Scheme
+    step: float
+    usual: float
+    workers: Workers[_Task, _Outcome]
+    outcome: _Outcome
+    kind: str = field(default="difference arrays", init=False)
+    sample: int = field(default=64, init=False)
+
+    @property
+    def notes(self) -> list[str]:
+        """Why there were fewer workers than was asked for."""
+        return list(self.workers.notes)
+
+    def moved(self, tree: Tree) -> "NumPyFunction":
+        """The same at another point; what was compared at this one is not compared again."""
+        propagation = replace(self.propagation, tree=tree)
+        workers = Workers(propagation, self.workers.jobs, _same)
+        return NumPyFunction(propagation, self.scheme, self.step, self.usual, workers, self.outcome)
+
+    def quotients(self, indices: Indices) -> Slopes:
+        """Difference quotients; where a step crosses a kink, with a smaller one; at a kink, what is accepted there.
+
+        Parameters
+        ----------
+        indices : array of int of shape (n,)
+            Parameters.
+
+        Returns
+        -------
+        Slopes
+            In their order.
+        """
+        values, crossings = self._quotients(indices, self.scheme, self.step)
+        evaluations = len(indices) * len(self.scheme.offsets)
+        crossed = np.flatnonzero(crossings)
+        slopes = Slopes(values, values.copy(), values.copy(), np.zeros(len(values)), len(crossed), evaluations)
+        for factor in (_FINER, _FINEST) if len(crossed) else ():
+            # What is computed by subtracting values drowns in rounding at the finest step.
+            if factor == _FINEST and self.outcome.subtracts:
+                break
+            again, crossings = self._quotients(indices[crossed], self.scheme, self.usual * factor)
+            evaluations += again.size * len(self.scheme.offsets)
+            for target in (slopes.values, slopes.low, slopes.high):
+                target[crossed] = again
+            crossed = crossed[crossings > 0]
+        if len(crossed):
+            low, high, extra = self._at_kinks(indices[crossed])
+            slopes.low[crossed], slopes.high[crossed] = low, high
+            evaluations += extra
+        return replace(slopes, evaluations=evaluations)
+
+    def settle(self, indices: Indices, precision: Precision) -> Slopes:
+        """Quotients with a much smaller step, and the rounding of a gradient of this precision.
+
+        Parameters
+        ----------
+        indices : array of int of shape (n,)
+            Parameters.
+        precision : Precision
+            Of the gradient.
+
+        Returns
+        -------
+        Slopes
+            Between `low` and `high` lies what is left of what vanishes with the step.
+        """
+        ratio = _LITTLE_FINER if self.outcome.subtracts else _FINER
+        finer = min(self.step, self.usual) * ratio
+        coarse = self.quotients(indices)
+        values, crossings = self._quotients(indices, self.scheme, finer)
+        values = np.where(coarse.at_kink | (crossings > 0), coarse.values, values)
+        vanishing = 4.0 * (finer / self.step) ** self.scheme.order * np.abs(coarse.values - values)
+        vanishing[coarse.at_kink] = 0.0
+        noise = self._simulated(indices, finer, precision, _RUNS)
+        evaluations = coarse.evaluations + (1 + _RUNS) * len(indices) * len(self.scheme.offsets)
+        low, high = (np.where(coarse.at_kink, bound, values) for bound in (coarse.low, coarse.high))
+        return Slopes(values, low - vanishing, high + vanishing, noise, coarse.crossed, evaluations)
+
+    def noise(self, indices: Indices, precision: Precision) -> tuple[Array, int]:
+        """Rounding of quotients and gradient, from fewer runs than disputes take: it is not what decides.
+
+        Parameters
+        ----------
+        indices : array of int of shape (n,)
+            Parameters.
+        precision : Precision
+            Of the gradient.
+
+        Returns
+        -------
+        noise : array of shape (n,)
+            In their order.
+        evaluations : int
+            Changes of the cost that were computed.
+        """
+        evaluations = _FEW_RUNS * len(indices) * len(self.scheme.offsets)
+        return self._simulated(indices, self.step, precision, _FEW_RUNS), evaluations
+
+    def _simulated(self, indices: Indices, step: float, precision: Precision, runs: int) -> Array:
+        """What rounding may do to a gradient: from the spread of quotients whose every intermediate result is jittered."""
+        exactness = float(np.finfo(np.float64).eps) / precision.epsilon
+        quotients = [
+            self._quotients(indices, self.scheme, step, Conditions(jitter=_JITTER, exactness=exactness, seed=seed))[0]
+            for seed in range(runs)
+        ]
+        with np.errstate(all="ignore"):
+            spread = np.std(quotients, axis=0)
+        least = precision.tiny + float(np.finfo(np.float64).tiny) / step
+        noise: Array = _SAFETY * precision.epsilon / _JITTER * np.nan_to_num(spread, nan=np.inf) + least
+        return noise
+
+    def _at_kinks(self, indices: Indices) -> tuple[Array, Array, int]:
+        """What is accepted at kinks: anything between the one-sided slopes and what backward passes of one convention give."""
+        step = self.usual * (_FINER if self.outcome.subtracts else _FINEST)
+        candidates: list[Array] = [
+            self._quotients(indices, FORWARD, step, Conditions(ties=ties))[0] for ties in ("first", "second", "mean")
+        ]
+        for scheme in (FORWARD, BACKWARD):
+            candidates.append(self._quotients(indices, scheme, step, Conditions(decide=True))[0])
+        low, high = np.min(candidates, axis=0), np.max(candidates, axis=0)
+        return low, np.maximum(high, np.nextafter(low, np.inf)), len(candidates) * len(indices)
+
+    def _quotients(
+        self, indices: Indices, scheme: Scheme, step: float, conditions: Conditions = _USUAL
+    ) -> tuple[Array, NDArray[np.int64]]:
+        """Quotients, and how many kinks the steps of each parameter crossed."""
+        values, crossings = np.empty(len(indices)), np.empty(len(indices), dtype=np.int64)
+        offsets, coefficients = scheme.steps(step), scheme.coefficients(step)
+
+        def tasks(pieces: Iterable[slice]) -> Iterator[_Task]:
+            for piece in pieces:
+                own = indices[piece]
+                yield _Task(np.tile(own, len(offsets)), np.repeat(offsets, len(own)), conditions)
+
+        def take(piece: slice, outcome: _Outcome) -> None:
+            values[piece] = coefficients @ outcome.changes.reshape(len(offsets), -1)
+            crossings[piece] = outcome.crossings.reshape(len(offsets), -1).sum(axis=0)
+
+        mixed = 1 if conditions.decide else _entries_together(self.outcome.largest, len(offsets))
+        cut = _Cut(self.propagation.tree, indices, len(offsets), mixed)
+        # The first entries of each block show how many of it go together.
+        for piece, task in zip(cut.first, tasks(cut.first), strict=True):
+            outcome = self.propagation(task)
+            take(piece, outcome)
+            cut.learn(piece, outcome.largest)
+        rest = list(cut.rest())
+        for piece, outcome in zip(rest, self.workers.run(tasks(rest), len(rest)), strict=True):
+            take(piece, outcome)
+        return values, crossings
+
+
+class _Cut:
+    """How the entries to be perturbed are cut into chunks: the same chunks for any number of workers.
+
+    Chunks are of one block where it has enough entries: what comes before it in the function is then computed once for all of
+    them, and zeros are left out. Small blocks go together.
+
+    Parameters
+    ----------
+    tree : Tree
+        The parameters.
+    indices : array of int of shape (n,)
+        Which, ascending by blocks.
+    steps : int
+        Lanes that an entry takes.
+    mixed : int
+        How many entries of several blocks go together; 1 if each goes alone, be it of one block.
+
+    Attributes
+    ----------
+    first : list of slice
+        Pieces of `indices` that go first: the beginnings of large blocks.
+    """
+
+    def __init__(self, tree: Tree, indices: Indices, steps: int, mixed: int) -> None:
+        self._steps, self._mixed = steps, mixed
+        starts = np.array([leaf.start for leaf in tree.blocks])
+        blocks = np.searchsorted(starts, indices, side="right")
+        edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(indices)]
+        self._runs = [slice(*pair) for pair in itertools.pairwise(edges) if pair[0] < pair[1]]
+        few = max(_FEWEST // steps, 1)
+        large = [run.start for run in self._runs if run.stop - run.start > 2 * few and mixed > 1]
+        self.first = [slice(start, start + few) for start in large]
+        self._lengths: dict[int, int] = {}
+
+    def learn(self, piece: slice, largest: int) -> None:
+        """Take in the size of the largest change that a piece met, in each of its lanes."""
+        self._lengths[piece.start] = _entries_together(largest, self._steps)
+
+    def rest(self) -> Iterator[slice]:
+        """What is left, in order."""
+        few = max(_FEWEST // self._steps, 1)
+        begin = end = 0  # of small blocks that go together
+        for run in self._runs:
+            if run.start in self._lengths:
+                yield from _pieces(begin, end, self._mixed)
+                length = self._lengths[run.start]
+                yield from _pieces(run.start + few, run.stop, length)
+                begin = end = run.stop
+            else:
+                end = run.stop
+        yield from _pieces(begin, end, self._mixed)
+
+
+def _entries_together(largest: int, steps: int) -> int:
+    """How many entries go together if the largest change has so many numbers in each lane."""
+    return max(min(max(_ENTRIES // max(largest, 1), _FEWEST), _MOST) // steps, 1)
+
+
+def _pieces(begin: int, end: int, length: int) -> Iterator[slice]:
+    """A stretch in pieces of nearly equal lengths, up to a length."""
+    if begin >= end:
+        return
+    count = -(-(end - begin) // length)
+    edges = np.linspace(begin, end, count + 1).astype(np.intp).tolist()
+    yield from (slice(*pair) for pair in itertools.pairwise(edges))
+
+
+def propagated(
+    function: Callable[[Any], Any],
+    tree: Tree,
+    base: float,
+    scheme: Scheme,
+    step: float | None,
+    jobs: int | None,
+    seed: int,
+    plain: Callable[[Array], float],
+) -> NumPyFunction:
+    """Set a function up for difference arrays, and hold them against its plain values.
+
+    Parameters
+    ----------
+    function : callable
+        The user's.
+    tree : Tree
+        Its parameters.
+    base : float
+        Its plain value at them.
+    scheme : Scheme
+        How quotients are formed.
+    step : float, optional
+        ε.
+    jobs : int or None
+        Workers.
+    seed : int
+        Chooses the perturbations at which the two are compared.
+    plain : callable
+        Plain value at other parameters: ``plain(values)``.
+
+    Returns
+    -------
+    NumPyFunction
+        Ready.
+
+    Raises
+    ------
+    Departure
+        The function does something that differences cannot follow.
+    OracleError
+        What it gives on difference arrays is not what it gives otherwise.
+    """
+    guard = _Guard(tree, base, plain, np.random.default_rng(seed))
+    propagation, first = guard.first_run(_Propagation(function, tree))
+    usual = scheme.default_step
+    try:
+        # Single entries leave most zeros out, as chunks do: the size of chunks follows from them.
+        outcome = guard.entries(propagation)
+    except OracleError as error:
+        raise _as_loss(first, error) from error
+    workers = Workers(propagation, jobs, _same)
+    return NumPyFunction(propagation, scheme, usual if step is None else step, usual, workers, outcome)
+
+
+def _same(one: _Outcome, other: _Outcome) -> bool:
+    """Whether two outcomes are the same to the bit."""
+    return one.base == other.base and np.array_equal(one.changes, other.changes, equal_nan=True)
+
+
+def _as_loss(outcome: _Outcome, error: OracleError) -> Exception:
+    """Of a disagreement the reason, if plain numbers were made on the way."""
+    if not outcome.lost:
+        return error
+    departure = Departure(LOST, LOST_ADVICE)
+    departure.where = outcome.lost
+    return departure
+
+
+@dataclass(frozen=True, eq=False)
+class _Guard:
+    """Holds difference arrays against the function's plain values; OracleError if the two disagree.
+
+    Attributes
+    ----------
+    tree : Tree
+        The parameters.
+    base : float
+        Plain value at them.
+    plain : callable
+        Plain value at others.
+    generator : numpy.random.Generator
+        Draws directions and entries.
+    """
+
+    tree: Tree
+    base: float
+    plain: Callable[[Array], float]
+    generator: np.random.Generator
+
+    def first_run(self, propagation: _Propagation) -> tuple[_Propagation, _Outcome]:
+        """Perturb all parameters at once along some directions, and so learn what it takes to run the function."""
+        scale = self._scale
+        drawn = scale * self.generator.choice([-1.0, 1.0], (_DIRECTIONS, len(scale)))
+        directions, steps = np.repeat(drawn, len(_VISIBLE), axis=0), np.tile(_VISIBLE, _DIRECTIONS)
+        try:
+            outcome = propagation.along(directions, steps)
+        except Departure:
+            # With the arrays that the function makes and fills, too.
+            propagation = replace(propagation, fills=True)
+            outcome = propagation.along(directions, steps)
+        if np.isnan(outcome.changes).any():
+            propagation = replace(propagation, infinite=True)
+            outcome = propagation.along(directions, steps)
+        _agree("at the given parameters", outcome.base, self.base, _SAME * max(abs(self.base), 1.0))
+        points = self.tree.values + directions * steps[:, np.newaxis]
+        try:
+            self._compare(points, outcome, lambda group: f"along direction {group} of all parameters")
+        except OracleError as error:
+            raise _as_loss(outcome, error) from error
+        return propagation, outcome
+
+    def entries(self, propagation: _Propagation) -> _Outcome:
+        """Perturb some entries on their own."""
+        scale = self._scale
+        drawn = self.generator.choice(len(scale), min(_GUARDED, len(scale)), replace=False)
+        # One of each block, as far as they go, and others.
+        starts = [leaf.start for leaf in self.tree.blocks if leaf.size][:_GUARDED]
+        entries = np.unique(np.concatenate([starts, drawn]))[: 2 * _GUARDED]
+        indices = np.repeat(entries, len(_VISIBLE))
+        steps = np.tile(_VISIBLE, len(entries)) * scale[indices]
+        points = np.tile(self.tree.values, (len(indices), 1))
+        points[np.arange(len(indices)), indices] += steps
+        outcome = propagation(_Task(indices, steps, _USUAL))
+        self._compare(points, outcome, lambda group: f"when {self.tree.describe(int(entries[group]))} grows")
+        return outcome
+
+    @functools.cached_property
+    def _scale(self) -> Array:
+        """Size of each parameter: its own, or the root mean square of its block where that is more; 1 in a block of zeros."""
+        scale = np.empty_like(self.tree.values)
+        for leaf in self.tree.blocks:
+            own = self.tree.values[leaf.start : leaf.stop]
+            size = float(np.sqrt(np.mean(np.square(own)))) if own.size else 0.0
+            scale[leaf.start : leaf.stop] = np.maximum(np.abs(own), size or 1.0)
+        return scale
+
+    def _compare(self, points: Array, outcome: _Outcome, describe: Callable[[int], str]) -> None:
+        """Compare changes at groups of points, of each group at the first one that crosses no kink."""
+        rounding = _ROUNDINGS * float(np.finfo(np.float64).eps) * max(abs(self.base), 1.0)
+        usable = (outcome.crossings == 0) & np.isfinite(outcome.changes)
+        for group, places in enumerate(usable.reshape(-1, len(_VISIBLE))):
+            if not places.any():
+                continue
+            place = group * len(_VISIBLE) + int(np.argmax(places))
+            own, other = float(outcome.changes[place]), self.plain(points[place]) - self.base
+            if np.isfinite(other):
+                allowed = _AGREEMENT * max(abs(own), abs(other)) + rounding
+                _agree(f"in the change of the cost {describe(group)}", own, other, allowed)
+
+
+def _agree(where: str, own: float, plain: float, allowed: float) -> None:
+    if not abs(own - plain) <= allowed:
+        raise OracleError(
+            f"difference arrays and the function itself disagree {where}: {own!r} by difference arrays, {plain!r} by the "
+            "function; the check would compare with the wrong cost (gradsweep.plain(cost) checks it by its values)"
+        )

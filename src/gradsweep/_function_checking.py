@@ -1,0 +1,221 @@
+"""The road from a function of parameters and its gradient to a report."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._costs._functions import Function
+from gradsweep._costs._numerics import Indices, Numerics, Slopes
+from gradsweep._entries import BlockGradients, Examined, Judge
+from gradsweep._parameters import Precision, precision
+from gradsweep._report import Displaced, Report
+from gradsweep._settings import Settings
+from gradsweep._trees import Tree, read_tree
+from gradsweep._types import Array
+from gradsweep._verdict import Status, Tally, overall
+
+# Entries of each block that are looked at at the second point.
+_AT_SECOND_POINT = 64
+
+# How far the second point is from the first, relative to the size of each block; less where the cost is not finite there.
+_DISPLACEMENTS = (0.25, 0.03, 0.004)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A point, the gradient under test there, and which entries of each block are compared."""
+
+    tree: Tree
+    analytic: list[NDArray[Any]]
+    indices: list[Indices]
+
+
+@dataclass(frozen=True)
+class _Point:
+    """What was found at one point."""
+
+    given: _Given
+    numerics: Numerics
+    examined: list[Examined]
+    evaluations: int
+    crossed: int
+    exactness: Precision
+    tolerance: float
+
+
+def check_function(function: Function, params: Any, gradient: Any, settings: Settings, begun: float) -> Report:
+    """Check the gradient of a function.
+
+    Parameters
+    ----------
+    function : Function
+        The cost, and how it is evaluated.
+    params : array, number, or nesting of dicts, lists and tuples
+        The point.
+    gradient : the same structure, or callable
+        Under test.
+    settings : Settings
+        How to check.
+    begun : float
+        When the check began, by `time.perf_counter`.
+
+    Returns
+    -------
+    Report
+        The report.
+
+    Raises
+    ------
+    InputError
+        Parameters, gradient or what the cost does are not as they must be.
+    OracleError
+        A fast path disagrees with the plain function.
+    """
+    tree = read_tree(params)
+    base = function.settle_in(tree)
+    analytic = _gradient_at(function, gradient, tree)
+    numerics = function.numerics(tree, base, settings)
+    everything = [np.arange(leaf.start, leaf.stop, dtype=np.intp) for leaf in tree.blocks]
+    point = _examine(numerics, _Given(tree, analytic, everything), settings)
+    displaced = _second_point(function, gradient, point, settings) if callable(gradient) else None
+    function.leave(tree, base)
+    total = Tally()
+    for examined in point.examined:
+        total.add(examined.tally)
+    blocks = tuple(examined.block for examined in point.examined)
+    everywhere = blocks if displaced is None else (*blocks, *(block for block in displaced.blocks if _counts(block.status)))
+    return Report(
+        verdict=overall(everywhere),
+        difference=total.difference,
+        tolerance=point.tolerance,
+        precision=point.exactness.epsilon,
+        blocks=blocks,
+        numeric=_by_name(tree, [examined.numeric for examined in point.examined]),
+        mode=settings.mode if settings.mode != "auto" else "sweep",
+        reason=function.reason,
+        predicted=math.nan,
+        scheme=settings.scheme.name,
+        step=numerics.step,
+        evaluations=point.evaluations + (displaced.evaluations if displaced else 0),
+        seconds=time.perf_counter() - begun,
+        crossed=point.crossed,
+        kinks=sum(block.kinks for block in blocks),
+        evaluated_by=numerics.kind,
+        displaced=displaced,
+        notes=tuple(numerics.notes),
+    )
+
+
+def differentiate_function(function: Function, params: Any, settings: Settings) -> Any:
+    """Numeric gradient of a function, in the structure of its parameters."""
+    tree = read_tree(params)
+    base = function.settle_in(tree)
+    numerics = function.numerics(tree, base, settings)
+    values = numerics.quotients(np.arange(len(tree.values), dtype=np.intp)).values
+    function.leave(tree, base)
+    return tree.build(tree.arrays(values))
+
+
+def _counts(status: Status) -> bool:
+    """Whether what is known of a block at the second point matters: what is merely unclear there does not."""
+    return status is Status.WRONG
+
+
+def _gradient_at(function: Function, gradient: Any, tree: Tree) -> list[NDArray[Any]]:
+    """The gradient under test at a point, copied: its arrays may be buffers that another call overwrites."""
+    given = gradient
+    if callable(gradient):
+        # A backward pass may use what the forward pass left behind.
+        function.call(tree)
+        given = gradient(tree.build(_own_arrays(tree)))
+    return [np.array(block) for block in tree.match(given)]
+
+
+def _own_arrays(tree: Tree) -> list[Any]:
+    """The parameters once more, in the types in which they were given where those are floating."""
+    arrays = tree.arrays(tree.values.copy())
+    return [
+        array.astype(leaf.dtype) if isinstance(array, np.ndarray) and leaf.dtype.kind == "f" else array
+        for leaf, array in zip(tree.blocks, arrays, strict=True)
+    ]
+
+
+def _examine(numerics: Numerics, given: _Given, settings: Settings, *, measures: bool = True) -> _Point:
+    """Judge some entries of each block. The numeric side is complete before the gradient is looked at."""
+    slopes = numerics.quotients(np.concatenate(given.indices))
+    exactness = precision(given.analytic).or_less(_of_types(given.tree))
+    tolerance = settings.tolerance_for(exactness)
+    judge = Judge(numerics, tolerance, exactness, replaces=settings.step is None, measures=measures)
+    blocks, start = [], 0
+    for leaf, indices, block in zip(given.tree.blocks, given.indices, given.analytic, strict=True):
+        part = slice(start, start + len(indices))
+        own = Slopes(slopes.values[part], slopes.low[part], slopes.high[part], slopes.noise[part])
+        with np.errstate(over="ignore"):
+            tested = np.asarray(block, dtype=np.float64).reshape(-1)[indices - leaf.start]
+        blocks.append(BlockGradients(leaf, indices, tested, own))
+        start = part.stop
+    examined, extra = judge.examine(blocks)
+    evaluations = slopes.evaluations + extra + sum(each.evaluations for each in examined)
+    return _Point(given, numerics, examined, evaluations, slopes.crossed, exactness, tolerance)
+
+
+def _of_types(tree: Tree) -> Precision:
+    """Precision of the least precise of the parameters."""
+    return precision(np.empty(0, dtype=leaf.dtype) for leaf in tree.blocks)
+
+
+def _second_point(function: Function, gradient: Callable[[Any], Any], first: _Point, settings: Settings) -> Displaced | None:
+    """Entries of each block at another point; None if there is none, or the gradient does not depend on its argument."""
+    tree = first.given.tree
+    generator = np.random.default_rng(settings.seed)
+    for size in _DISPLACEMENTS:
+        other = _displaced(tree, size, generator)
+        base = function.value_or_nan(other)
+        if math.isfinite(base):
+            break
+    else:
+        return None
+    analytic = _gradient_at(function, gradient, other)
+    if all(np.array_equal(own, before, equal_nan=True) for own, before in zip(analytic, first.given.analytic, strict=True)):
+        return None
+    chosen = [_sample(leaf.start, leaf.stop, generator) for leaf in tree.blocks]
+    numerics = function.numerics(other, base, settings, like=first.numerics)
+    point = _examine(numerics, _Given(other, analytic, chosen), settings, measures=False)
+    return Displaced(tuple(examined.block for examined in point.examined), size, point.evaluations)
+
+
+def _displaced(tree: Tree, size: float, generator: np.random.Generator) -> Tree:
+    """Another point: every entry moved, to either side, by some part of the size of its block."""
+    values = tree.values.copy()
+    whole = float(np.sqrt(np.mean(np.square(values)))) or 1.0
+    for leaf in tree.blocks:
+        own = values[leaf.start : leaf.stop]
+        if own.size:
+            # Zero biases are moved as well: that a bias is missing shows nowhere else.
+            scale = float(np.sqrt(np.mean(np.square(own)))) or min(whole, 1.0)
+            own += size * scale * generator.uniform(0.5, 1.0, own.size) * generator.choice([-1.0, 1.0], own.size)
+    values.flags.writeable = False
+    return Tree(tree.blocks, values, tree.root)
+
+
+def _sample(start: int, stop: int, generator: np.random.Generator) -> Indices:
+    """Some entries of a block, the first and the last among them."""
+    if stop - start <= _AT_SECOND_POINT:
+        return np.arange(start, stop, dtype=np.intp)
+    inner = generator.choice(np.arange(start + 1, stop - 1), _AT_SECOND_POINT - 2, replace=False)
+    return np.sort(np.concatenate([[start, stop - 1], inner])).astype(np.intp)
+
+
+def _by_name(tree: Tree, values: list[Array]) -> Mapping[str, Array]:
+    """Numeric gradients by the names of the blocks, read-only."""
+    result = {}
+    for leaf, block in zip(tree.blocks, values, strict=True):
+        shaped = block.reshape(leaf.shape)
+        shaped.flags.writeable = False
+        result[leaf.name] = shaped
+    return result

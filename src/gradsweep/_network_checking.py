@@ -1,0 +1,230 @@
+"""The road from a dense network and its gradient to a report."""
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._costs._network import NetworkCost
+from gradsweep._costs._protocol import Problem
+from gradsweep._execution import one_blas_thread
+from gradsweep._numeric import NumericGradient, differentiate, quotients_of
+from gradsweep._parameters import Precision, match_gradient, precision, read_mapping
+from gradsweep._planning import Plan, make_plan
+from gradsweep._report import Report
+from gradsweep._settings import Settings
+from gradsweep._sweep import FINER, LayerQuotients, Steps
+from gradsweep._types import Array, Gradient, Parameters
+from gradsweep._verdict import Block, Entry, Sides, Tally, block_status, compare, overall
+
+
+def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, settings: Settings, begun: float) -> Report:
+    """Check the gradient of a dense network.
+
+    Parameters
+    ----------
+    cost : NetworkCost
+        The network on its data.
+    params : mapping of str to array_like
+        W1, b1, W2, …
+    gradient : mapping of str to array_like, or callable
+        Under test.
+    settings : Settings
+        How to check.
+    begun : float
+        When the check began, by `time.perf_counter`.
+
+    Returns
+    -------
+    Report
+        The report.
+
+    Raises
+    ------
+    InputError
+        Parameters or gradient are not as they must be.
+    OracleError
+        The kernels disagree with the plain cost.
+    """
+    if callable(gradient):
+        # It may change the very arrays that were given, as a training step does.
+        params = {name: np.array(value) for name, value in read_mapping(params, "params").items()}
+    with one_blas_thread():
+        problem = cost.prepare(params, settings.seed)
+    # The gradient under test runs with the BLAS threads that it has elsewhere.
+    analytic = match_gradient(_read_gradient(gradient, params), "gradient", problem.shapes)
+    with one_blas_thread():
+        return _check(problem, analytic, settings, begun)
+
+
+def _check(problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: Settings, begun: float) -> Report:
+    exactness = problem.precision.or_less(precision(analytic.values()))
+    tolerance = settings.tolerance_for(exactness)
+    usual = settings.scheme.choose_step(problem.largest_input)
+    step = usual if settings.step is None else settings.step
+    # The finer one is so small that no truncation is left, however large the step that was asked for.
+    steps = Steps(settings.scheme, step, min(step, usual) * FINER)
+    plan = make_plan(problem, settings.mode, steps)
+    # The numeric side is complete before the gradient under test is looked at.
+    numeric, evaluations = differentiate(problem, plan, steps, settings.jobs, settings.seed)
+    judge = _Judge(problem, analytic, numeric, plan, steps, tolerance, exactness)
+    judged = [judge.block(name) for name in problem.shapes]
+    total = Tally()
+    for _, tally, _ in judged:
+        total.add(tally)
+    blocks = tuple(block for block, _, _ in judged)
+    return Report(
+        verdict=overall(blocks),
+        difference=total.difference,
+        tolerance=tolerance,
+        precision=exactness.epsilon,
+        blocks=blocks,
+        numeric=NumericGradient({name: numeric[problem.layer_of(name)].block(name) for name in problem.shapes}),
+        mode=plan.mode,
+        reason=plan.reason,
+        predicted=plan.seconds,
+        scheme=settings.scheme.name,
+        step=step,
+        evaluations=evaluations + sum(extra for _, _, extra in judged),
+        seconds=time.perf_counter() - begun,
+        crossed=sum(layer.crossed for layer in numeric.values()),
+        kinks=sum(block.kinks for block in blocks),
+        evaluated_by="kernels",
+        displaced=None,
+    )
+
+
+def _read_gradient(gradient: Gradient, params: Parameters) -> Parameters:
+    if not callable(gradient):
+        return gradient
+    # Copies, so that a backward pass that works in place does not change what the caller holds.
+    return gradient({name: np.array(value) for name, value in read_mapping(params, "params").items()})
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What is needed to judge a block, once the numeric gradient is complete."""
+
+    problem: Problem
+    analytic: Mapping[str, NDArray[Any]]
+    numeric: Mapping[int, LayerQuotients]
+    plan: Plan
+    steps: Steps
+    tolerance: float
+    precision: Precision
+
+    def block(self, name: str) -> tuple[Block, Tally, int]:
+        """A block, its sums, and how many evaluations disputes took."""
+        sides = self._sides(name, self.numeric[self.problem.layer_of(name)], self._with_conventions)
+        tally = compare(sides, self.tolerance)
+        confirmed, evaluations = self._confirm(sides, tally) if tally.differing else (False, 0)
+        unclear = bool(tally.kinks and tally.differing and not confirmed)
+        rows, columns = sides.analytic.shape
+        block = Block(
+            name=name,
+            shape=(rows, columns),
+            size=rows * columns,
+            status=block_status(tally, rows * columns, self.tolerance, confirmed=confirmed, at_kinks=unclear),
+            difference=tally.difference,
+            noise=tally.relative_noise,
+            differing=tally.differing if confirmed else 0,
+            vacuous=tally.vacuous,
+            kinks=tally.kinks,
+            worst=tuple(tally.candidates),
+        )
+        return block, tally, evaluations
+
+    def _sides(self, name: str, numeric: LayerQuotients, accept: Callable[[Sides, slice, Array, Array], None]) -> Sides:
+        """The two gradients of a block; at kinks, `accept` widens the interval of some rows in place."""
+        noise = self.problem.rounding(name, self.precision, self._least)
+        sides = Sides(name, self.analytic[name], numeric.block(name), noise)
+        if not numeric.kinked:
+            return sides
+
+        def interval(rows: slice) -> tuple[Array, Array]:
+            below, above = numeric.interval(name, rows)
+            if (below < above).any():
+                accept(sides, rows, below, above)
+            return below, above
+
+        return replace(sides, interval=interval)
+
+    @functools.cached_property
+    def _least(self) -> float:
+        """What is lost where numbers underflow: in the gradient, and in changes of the cost, smaller than it by ε."""
+        return self.precision.tiny + float(np.finfo(np.float64).tiny) / self.steps.finer
+
+    def _confirm(self, sides: Sides, tally: Tally) -> tuple[bool, int]:
+        """Whether an entry that differs does so with a much smaller step, too: a wrong gradient does, truncation vanishes.
+
+        The numeric side that is reported stays as it was. A smaller step can only make a difference form more exact, so this is
+        no search for a step that suits the gradient.
+        """
+        scheme, finer = self.steps.scheme, self.steps.finer
+        disputed = [entry for entry in tally.candidates if entry.score > 1.0]
+        for count, entry in enumerate(disputed, start=1):
+            chunk = self.problem.chunk_of(sides.name, entry.index)
+            quotient = float(self.problem.quotients(chunk, scheme, finer).values[0, 0])
+            noise = entry.noise + self._vanishing(entry.numeric, quotient)
+            if replace(entry, numeric=quotient, noise=noise).differs(self.tolerance) and not self._may_be_right(entry):
+                return True, count * len(scheme.offsets)
+        evaluations = len(disputed) * len(scheme.offsets)
+        if tally.differing == len(disputed):
+            return False, evaluations
+        layer = self.problem.layer_of(sides.name)
+        again = quotients_of(self.problem, self.plan.mode, self.steps.shrunk(), 1, [layer])[layer]
+        finer_sides = self._sides(sides.name, again, self._with_subgradients)
+
+        def interval(rows: slice) -> tuple[Array, Array]:
+            finely = finer_sides.numeric.rows(rows)
+            below, above = finer_sides.interval(rows) if finer_sides.interval else (finely, finely)
+            vanishing = self._vanishing(sides.numeric.rows(rows), finely)
+            return below - vanishing, above + vanishing
+
+        finer_sides_with_slack = replace(finer_sides, interval=interval)
+        return compare(finer_sides_with_slack, self.tolerance).differing > 0, evaluations + again.evaluations
+
+    def _vanishing(self, numeric: Any, finer: Any) -> Any:
+        """What is left at the finer step of all that shrinks with the step, and so is no part of a gradient.
+
+        Truncation of the forward scheme does, as does the rounding of second-order terms that cancel: where the exact gradient is
+        0 these are all that a quotient consists of, and at any step they are infinitely more than 0, relatively.
+        """
+        return 4.0 * self.steps.finer / self.steps.step * abs(numeric - finer)
+
+    def _may_be_right(self, entry: Entry) -> bool:
+        """Whether an entry at a kink lies where some backward pass could put it."""
+        if not entry.kink:
+            return False
+        row, column = entry.index
+        rows = slice(row, row + 1)
+        least, most = (bound.rows(rows)[0, column] for bound in self.problem.subgradients(entry.block))
+        return not replace(entry, numeric=float(np.clip(entry.analytic, least, most))).differs(self.tolerance)
+
+    def _with_subgradients(self, sides: Sides, rows: slice, below: Array, above: Array) -> None:
+        """Accept, at kinks, all that some backward pass might give."""
+        at_kink = below < above
+        least, most = (bound.rows(rows) for bound in self.problem.subgradients(sides.name))
+        np.minimum(below, least, out=below, where=at_kink)
+        np.maximum(above, most, out=above, where=at_kink)
+
+    def _with_conventions(self, sides: Sides, rows: slice, below: Array, above: Array) -> None:
+        """Accept, at kinks, also what the usual backward passes give.
+
+        Where several units are at their kink at once, that need not lie between the one-sided slopes of the cost: a backward pass
+        multiplies the slope it takes for each of them, while a step opens some and not others.
+        """
+        analytic = sides.tested(rows)
+        outside = (below < above) & ~((below <= analytic) & (analytic <= above))
+        noise = sides.noise.rows(rows)
+        for convention in self.problem.conventions(sides.name):
+            candidate = convention.rows(rows)
+            allowed = self.tolerance * (np.abs(analytic) + np.abs(candidate)) + noise
+            usual = outside & (np.abs(analytic - candidate) <= allowed)
+            # Still an interval, so that the entry is known to be at a kink.
+            below[usual] = np.minimum(candidate, analytic)[usual]
+            above[usual] = np.maximum(np.maximum(candidate, analytic), np.nextafter(below, np.inf))[usual]

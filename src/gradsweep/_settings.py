@@ -1,0 +1,83 @@
+"""How to check: what the caller may choose, once it has been looked at."""
+
+import contextlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradsweep._errors import InputError
+from gradsweep._execution import read_jobs
+from gradsweep._parameters import Precision
+from gradsweep._planning import MODES
+from gradsweep._schemes import LEAST_STEP, Scheme, find_scheme, known
+
+#: What the post calls fine.
+TOLERANCE = 1e-7
+
+# Where the gradient is less precise than float64, its rounding alone exceeds 1e-7: 1.2e-4 for float32, whose backward passes
+# are commonly right to 1e-6 and, over some layers, to 1e-5.
+_ROUNDINGS = 1024.0
+
+# Half precision would get a tolerance of 1, which accepts anything: it is held to this, and inconclusive where that is too much.
+_LARGEST_TOLERANCE = 1e-2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The keyword arguments of `check`.
+
+    Attributes
+    ----------
+    mode : str
+        One of `MODES`.
+    scheme : Scheme
+        How quotients are formed.
+    step, tolerance : float, optional
+        As they were given.
+    jobs : int or None
+        Workers.
+    seed : int
+        Of all that is random.
+    """
+
+    mode: str
+    scheme: Scheme
+    step: float | None
+    tolerance: float | None
+    jobs: int | None
+    seed: int
+
+    def tolerance_for(self, precision: Precision) -> float:
+        """The tolerance, or what it is by default for gradients of this precision."""
+        if self.tolerance is not None:
+            return self.tolerance
+        return min(max(TOLERANCE, _ROUNDINGS * precision.epsilon), _LARGEST_TOLERANCE)
+
+
+def read_settings(mode: Any, scheme: Any, step: Any, tolerance: Any, jobs: Any, seed: Any) -> Settings:
+    """Check the keyword arguments; InputError, with the name of the argument, if one is of no use."""
+    if not isinstance(mode, str) or mode not in MODES:
+        raise InputError(f"mode: {mode!r} is not known; known are {known(MODES)}")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"seed must be a whole number of at least 0, not {seed!r}")
+    width = _read_positive(step, "step")
+    if width is not None and width < LEAST_STEP:
+        raise InputError(f"step must be at least {LEAST_STEP:g}, not {step!r}")
+    allowed = _read_positive(tolerance, "tolerance")
+    if allowed is not None and allowed >= 1.0:
+        raise InputError(f"tolerance must be below 1, since |g - ĝ| is never more than |g| + |ĝ|, not {tolerance!r}")
+    return Settings(mode, find_scheme(scheme), width, allowed, read_jobs(jobs), int(seed))
+
+
+def _read_positive(value: Any, argument: str) -> float | None:
+    if value is None:
+        return None
+    number = math.nan
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
+            number = float(value)
+    if not 0.0 < number < math.inf:
+        raise InputError(f"{argument} must be a positive finite number, not {value!r}")
+    return number
