@@ -20,8 +20,8 @@ from gradsweep._trees import Tree
 from gradsweep._types import Array
 from gradsweep._workers import Workers
 
-# Numbers in the largest array of changes: 2 MB, of which a processor's caches hold a few. And how many lanes there are at least and at
-# most: fewer are mostly overhead, more gain nothing.
+# Numbers in the largest array of changes: 2 MB, of which a processor's caches hold a few. And how many lanes there are at least
+# and at most: fewer are mostly overhead, more gain nothing.
 _ENTRIES, _FEWEST, _MOST = 2**18, 64, 4096
 
 # How much smaller the step is at which entries in dispute are looked at again, and at which crossed kinks are tried first.
@@ -142,7 +142,7 @@ class _Propagation:
         return self._run(leaves, lanes)
 
     def _run(self, leaves: Sequence[Any], lanes: Lanes) -> _Outcome:
-        done = propagate(self.function, self.tree.build(leaves), lanes, fills=self.fills, guarded=True)
+        done = propagate(self.function, self.tree.build(leaves), lanes, fills=self.fills)
         # Numbers that were made on the way may be harmless, as in a record of costs; the guard tells.
         lost = lanes.numbers[0]._replace(value=None) if lanes.numbers else None
         return _Outcome(done.base, done.changes, lanes.crossings, lanes.largest, lanes.subtracts, lost)

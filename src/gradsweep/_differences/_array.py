@@ -133,14 +133,14 @@ class DifferenceArray(NDArrayOperatorsMixin):
             return DifferenceArray(self.apart(_structure.take(held, index, np.asarray(part))))
         return DifferenceArray.buffer(part, self.lanes) if type(part) is np.ndarray else part
 
-    def linked(self, view: NDArray[Any], result: Varying | None) -> "DifferenceArray":
+    def linked(self, view: NDArray[Any], result: Varying | None) -> Any:
         """A view of this array; `result` is what it holds as long as nothing is written, None for plain values."""
         memory = self._memory
         if memory is None:
             if self.is_number:
                 # It has no memory that could be seen elsewhere.
-                assert result is not None
-                return DifferenceArray(replace(result, base=view.copy()))
+                own = view.copy()
+                return own if result is None else DifferenceArray(replace(result, base=own))
             memory = self.shared_memory()
         return DifferenceArray(result if memory.change is None else None, memory, view)
 
@@ -197,12 +197,14 @@ class DifferenceArray(NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         if "out" not in options and method == "__call__":
             operands = [operand_of(each) for each in inputs]
-            result = linear(ufunc, operands) if not options and len(inputs) <= 2 else None
+            result: Any = linear(ufunc, operands) if not options and len(inputs) <= 2 else None
             if result is None or result.lanes.jitter:
-                return _wrapped(call_ufunc(ufunc, method, operands, options))
+                result = call_ufunc(ufunc, method, operands, options)
+            if type(result) is not Varying:
+                return _wrapped(result)
             for each in inputs:
-                # The change of a sum is that of its term.
-                if type(each) is DifferenceArray:
+                # The change of a sum may be that of a term, which is written to later.
+                if type(each) is DifferenceArray and each._of is not None:
                     result = each.apart(result)
             return DifferenceArray(result)
         shared = type(options.get("out", (None,))[0]) is np.ndarray and is_shared(options["out"])
@@ -473,7 +475,10 @@ class DifferenceArray(NDArrayOperatorsMixin):
         """``ndarray.transpose``."""
         order = None if not axes or axes == (None,) else axes[0] if isinstance(axes[0], tuple | list) else axes
         held = self.operand
-        return _result(_structure.transpose(held, order) if isinstance(held, Varying) else held.transpose(order), [self])
+        if not isinstance(held, Varying):
+            return self.linked(held.transpose(order), None)
+        result = _structure.transpose(held, order)
+        return self.linked(result.base, result)
 
     def astype(self, dtype: Any, *args: Any, **options: Any) -> Any:
         """The same for any floating type, since all is computed in float64; to others it is rounded by its value."""

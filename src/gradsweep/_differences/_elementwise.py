@@ -17,10 +17,12 @@ from gradsweep._differences._varying import ElementForm, Operand, Varying, apply
 from gradsweep._types import Array
 
 #: Decided by the base values. A lane that would have decided otherwise is counted.
-COMPARISONS = (np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal)
+COMPARISONS = frozenset({np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal})
 
 #: Facts about a value that no small change alters, unless it is there already.
-PREDICATES = (np.isnan, np.isfinite, np.isinf, np.signbit, np.logical_not)
+PREDICATES = frozenset({
+    np.isnan, np.isfinite, np.isinf, np.signbit, np.logical_not, np.logical_and, np.logical_or, np.logical_xor
+})  # fmt: skip
 
 
 def _unary(form: Callable[[Array, Array, Array], Array]) -> ElementForm:
@@ -76,7 +78,7 @@ def elementwise(ufunc: np.ufunc, operands: Sequence[Operand]) -> "Varying | NDAr
         return _with_slack(ufunc, operands, simple) if simple.lanes.jitter else simple
     if ufunc in COMPARISONS:
         return compare(ufunc, operands)
-    if ufunc in PREDICATES or ufunc in (np.logical_and, np.logical_or, np.logical_xor):
+    if ufunc in PREDICATES:
         return _decide(ufunc, operands)
     value = ufunc(*(base_of(operand) for operand in operands))
     if lanes_of(operands).ties is not None and ufunc in _KINKED:

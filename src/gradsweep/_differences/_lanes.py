@@ -51,7 +51,8 @@ class Lanes:
     seed : int, default: 0
         Of that jitter.
     infinite : bool, default: False
-        Whether values may be infinite, as the logarithm of a mask is: their changes are then 0, which takes a look at every value.
+        Whether values may be infinite, as the logarithm of a mask is: their changes are then 0, which takes a look at every
+        value.
 
     Attributes
     ----------

@@ -14,22 +14,22 @@ from gradsweep._types import Array
 
 
 def _same(change: Array, other: Array) -> Array:
-    """x + c, c + x and x − c: the change itself, which is never written to."""
+    """The change itself, which is never written to: x + c, c + x and x − c."""
     return change
 
 
 def _negative(change: Array, other: Array) -> Array:
-    """c − x and −x."""
+    """Of c − x and −x."""
     return -change
 
 
 def _times(change: Array, other: Array) -> Array:
-    """x·c and c·x."""
+    """Of x·c and c·x."""
     return change * other
 
 
 def _over(change: Array, other: Array) -> Array:
-    """x / c."""
+    """Of x / c."""
     return change / other
 
 

@@ -40,7 +40,8 @@ def _take_of_slab(slab: Slab, index: Any) -> "Array | Slab | None":
     arrays = [part for part in parts if isinstance(part, np.ndarray)]
     if len(arrays) > 1 or (arrays and (parts[0] is not arrays[0] or 0 not in slab.pattern.axes)):
         return None
-    axes, places, own, shape, kept = [], [], [], [], np.True_
+    own: list[Any] = []
+    axes, places, shape, kept = [], [], [], np.True_
     values, old = slab.values, 0
     for part in parts:
         if part is None:
@@ -199,7 +200,8 @@ def choose(condition: NDArray[Any], first: Operand, second: Operand) -> Varying:
         return varying(value, np.where(taken[..., np.newaxis], own.dense, 0.0), lanes)
     slabs = common(value.shape, [operand.change for operand in (first, second) if isinstance(operand, Varying)])
     if slabs is not None:
-        kept = slabs[0].pattern.gather(np.broadcast_to(np.asarray(condition, dtype=bool), value.shape), value.ndim)
-        return varying(value, Slab(value.shape, slabs[0].pattern, np.where(kept, *(slab.values for slab in slabs))), lanes)
+        pattern = slabs[0].pattern
+        kept = pattern.gather(np.broadcast_to(np.asarray(condition, dtype=bool), value.shape), value.ndim)
+        return varying(value, Slab(value.shape, pattern, np.where(kept, slabs[0].values, slabs[1].values)), lanes)
     changes = [change_of(operand, lanes.count) for operand in (first, second)]
     return varying(value, np.where(np.asarray(condition)[..., np.newaxis], *changes), lanes)

@@ -17,7 +17,7 @@ from gradsweep._differences._varying import Operand, Varying, apply, base_of, va
 _ASSOCIATIVE = (np.add, np.multiply, np.logaddexp, np.logaddexp2, np.hypot)
 
 # The ufunc behind `ndarray.clip`, which has no public name.
-_CLIP = np._core.umath.clip
+_CLIP = np._core.umath.clip  # type: ignore[attr-defined]
 
 
 def call_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Operand], options: Mapping[str, Any]) -> Any:
@@ -63,14 +63,8 @@ def call_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Operand], option
 
 
 def _call(ufunc: np.ufunc, operands: Sequence[Operand], options: Mapping[str, Any]) -> Any:
-    known = {"where", "dtype", "casting", "order", "subok"} | ({"axis"} if ufunc.__name__ == "vecdot" else set())
-    unknown = [name for name, value in options.items() if name not in known and value not in (None, False)]
-    if unknown:
-        raise Departure(f"np.{ufunc.__name__}(…, {unknown[0]}=…) has no difference form")
-    if options.get("where", True) is not True:
-        raise Departure(
-            f"np.{ufunc.__name__}(…, where=…) leaves entries undefined", "give it out=…, or write np.where(condition, …, …)"
-        )
+    if options:
+        _check_options(ufunc, options)
     if ufunc.signature is not None:
         return _contract(ufunc, operands, options)
     if ufunc is _CLIP:
@@ -88,6 +82,18 @@ def _call(ufunc: np.ufunc, operands: Sequence[Operand], options: Mapping[str, An
             raise Departure("np.ldexp with an exponent that changes has no difference form", "write x * 2.0**n")
         return elementwise(np.multiply, (first, np.ldexp(1.0, second)))
     return elementwise(ufunc, operands)
+
+
+def _check_options(ufunc: np.ufunc, options: Mapping[str, Any]) -> None:
+    """Raise a departure for options by which the result would be another one."""
+    known = {"where", "dtype", "casting", "order", "subok"} | ({"axis"} if ufunc.__name__ == "vecdot" else set())
+    unknown = [name for name, value in options.items() if name not in known and value not in (None, False)]
+    if unknown:
+        raise Departure(f"np.{ufunc.__name__}(…, {unknown[0]}=…) has no difference form")
+    if options.get("where", True) is not True:
+        raise Departure(
+            f"np.{ufunc.__name__}(…, where=…) leaves entries undefined", "give it out=…, or write np.where(condition, …, …)"
+        )
 
 
 def _contract(ufunc: np.ufunc, operands: Sequence[Operand], options: Mapping[str, Any]) -> Operand:
@@ -174,7 +180,8 @@ def _reduce(
     axis = tuple(axis) if isinstance(axis, list) else axis
     first = None if initial is None or initial is np._NoValue else _as_operand(initial)
     if ufunc in (np.logical_and, np.logical_or, np.logical_xor):
-        return ufunc.reduce(elementwise(np.not_equal, (array, np.zeros(()))), axis=axis, keepdims=keepdims, where=where)
+        truth: Any = ufunc
+        return truth.reduce(base_of(elementwise(np.not_equal, (array, np.zeros(())))), axis=axis, keepdims=keepdims, where=where)
     x = _varying(array)
     if where is not True:
         x = choose(np.asarray(where), x, _neutral(ufunc, first))

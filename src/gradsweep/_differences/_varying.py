@@ -151,8 +151,10 @@ def apply(form: ElementForm, value: Any, operands: Sequence[Operand]) -> Varying
         given = iter(slabs)
         changes = [next(given).values if isinstance(operand, Varying) else None for operand in operands]
         values = form(lanes, bases, real(pattern.gather(value, ndim)), changes)
-        free = tuple(value.shape[axis] for axis in pattern.free(ndim))
-        return varying(value, Slab(value.shape, pattern, np.broadcast_to(values, (*free, lanes.count))), lanes)
+        shape = (*(value.shape[axis] for axis in pattern.free(ndim)), lanes.count)
+        if values.shape != shape:
+            values = np.broadcast_to(values, shape)
+        return varying(value, Slab(value.shape, pattern, values), lanes)
     bases = [real(base_of(operand))[..., np.newaxis] for operand in operands]
     changes = [operand.dense if isinstance(operand, Varying) else None for operand in operands]
     return varying(value, form(lanes, bases, real(value)[..., np.newaxis], changes), lanes)
