@@ -421,6 +421,10 @@ class DifferenceArray(NDArrayOperatorsMixin):
         """``ndarray.partition``, in place."""
         self.assign(np.partition(self, kth, axis=axis))
 
+    def compress(self, condition: Any, axis: int | None = None) -> Any:
+        """``ndarray.compress``."""
+        return np.compress(condition, self, axis=axis)
+
     def put(self, indices: Any, values: Any, mode: str = "raise") -> None:
         """``ndarray.put``."""
         ASSIGNMENTS[np.put](self, indices, values, mode)
@@ -465,7 +469,7 @@ def _method(name: str) -> Callable[..., Any]:
 
 
 for _name_of_method in (
-    "all any argmax argmin argpartition argsort choose clip compress cumprod cumsum diagonal dot max mean min nonzero prod ravel repeat round searchsorted "
+    "all any argmax argmin argpartition argsort choose clip cumprod cumsum diagonal dot max mean min nonzero prod ravel repeat round searchsorted "
     "squeeze std sum swapaxes take trace var"
 ).split():
     setattr(DifferenceArray, _name_of_method, _method(_name_of_method))
@@ -588,6 +592,8 @@ def _wrap(result: Any) -> Any:
         return DifferenceArray(result)
     if type(result) in (list, tuple):
         return type(result)(_wrap(each) for each in result)
+    if isinstance(result, tuple):  # with names
+        return type(result)(*(_wrap(each) for each in result))
     return result
 
 

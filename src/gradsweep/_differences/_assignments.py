@@ -25,7 +25,8 @@ def _place(arr: Any, mask: Any, vals: Any) -> None:
 
 def _putmask(a: Any, /, mask: Any, values: Any) -> None:
     chosen = np.asarray(mask, dtype=bool)
-    a[chosen] = np.reshape(_repeated(values, a.size), a.shape)[chosen]
+    # By place in the whole array, whichever of them are taken.
+    a[chosen] = values if np.ndim(values) == 0 else np.reshape(_repeated(values, a.size), a.shape)[chosen]
 
 
 def _put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = -1) -> None:
@@ -68,7 +69,7 @@ def _apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
 
 
 def _piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
-    if isinstance(condlist, np.ndarray) and np.ndim(condlist) == np.ndim(x) or isinstance(condlist, bool):
+    if isinstance(condlist, bool) or (isinstance(condlist, np.ndarray) and np.ndim(condlist) == np.ndim(x)):
         condlist = [condlist]
     conditions = [np.broadcast_to(np.asarray(each, dtype=bool), np.shape(x)) for each in condlist]
     if len(funclist) == len(conditions) + 1:

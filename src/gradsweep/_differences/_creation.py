@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gradsweep._differences._array import DifferenceArray, _Factor, _varies, operand_of
+from gradsweep._differences._functions import FUNCTIONS
 from gradsweep._differences._lanes import Lanes
 
 # Those that make an array of nothing, and those that make one of what they are given.
@@ -78,8 +79,16 @@ def _users_lanes() -> Lanes | None:
 
 def _made(original: Callable[..., Any], *args: Any, **options: Any) -> Any:
     lanes = _users_lanes()
+    if lanes is not None and original.__name__ in ("full", "full_like") and _varies((args[1:], options)):
+        # They ask nobody about the value that they fill with.
+        return _filled(original, *args, **options)
     result = original(*args, **options)
     return result if lanes is None else _buffer(result, lanes)
+
+
+def _filled(original: Callable[..., Any], like: Any, fill_value: Any, *args: Any, **options: Any) -> Any:
+    shape = original(like, 0.0, *args, **options).shape
+    return DifferenceArray(FUNCTIONS[np.broadcast_to](operand_of(fill_value), shape))
 
 
 def _buffer(result: Any, lanes: Lanes) -> Any:

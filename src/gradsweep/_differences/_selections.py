@@ -384,8 +384,8 @@ def _correlation(x: Any, y: Any = None, rowvar: bool = True, **options: Any) -> 
 
 def _mixed(function: Callable[[list[NDArray[np.intp]]], NDArray[np.intp]], arrays: Sequence[Operand]) -> Operand:
     """A function that takes its entries from several arrays: applied to their places in all of them, one after the other."""
-    ends = np.cumsum([0] + [each.size if isinstance(each, np.ndarray) else each.base.size for each in arrays])
-    places = [np.arange(start, start + base_of(each).size).reshape(each.shape) for start, each in zip(ends, arrays, strict=False)]
+    ends = np.cumsum([0] + [each.size for each in arrays])
+    places = [np.arange(start, start + each.size).reshape(each.shape) for start, each in zip(ends, arrays, strict=False)]
     everything = joined([flat(each) for each in arrays])
     return taken(everything, function(places))
 
