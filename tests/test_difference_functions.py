@@ -865,7 +865,7 @@ UFUNCS: dict[str, list[Case]] = {
         case(lambda x: np.fmin.reduce(x * NAN, axis=-1, keepdims=True), M, make=_apart, exact=_unknown),
         case(lambda x: np.logical_or.reduce(x > 3.5, axis=-1), M, make=_apart),
         case(lambda x: np.logical_and.reduce(x), M, exact=_unknown),
-        case(lambda x: np.power.reduce(x), (4,), make=_positive, exact=_unknown),
+        case(lambda x: np.power.reduce(x, axis=0), (4, 3), make=_positive, exact=_unknown),
     ],
     "accumulate": [
         case(lambda x: np.add.accumulate(x, axis=-1), M),
@@ -1084,3 +1084,165 @@ def test_what_has_no_form_says_so(function: Any, call: Callable[..., Any]) -> No
     with pytest.raises(Departure, match=rf"np\.(linalg\.)?{function.__name__}.* has no difference form"):
         call(argument)
     assert lanes.crossings.sum() == 0
+
+
+# ---- what is counted -----------------------------------------------------------------------------------------------------
+
+
+def _counted(call: Callable[..., Any], values: Any, *moves: Any, **options: Any) -> NDArray[np.int64]:
+    """Crossings of lanes that each add a vector to the values."""
+    lanes = Lanes(len(moves), **options)
+    call(DifferenceArray(Varying(np.asarray(values, dtype=np.float64), np.stack(moves, axis=-1) * 1.0, lanes)))
+    return lanes.crossings > 0
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (np.sort, [False, True, True]),
+        (np.argsort, [False, True, True]),
+        (np.median, [False, True, True]),
+        (lambda x: np.quantile(x, 1.0), [False, False, True]),
+        (np.max, [False, False, True]),
+        (np.argmax, [False, False, True]),
+        (np.argmin, [False, False, False]),
+        (lambda x: np.partition(x, 0), [False, False, False]),
+        (lambda x: np.partition(x, 2), [False, True, True]),
+        (lambda x: np.searchsorted([2.5], x), [False, True, True]),
+        (lambda x: np.searchsorted(x, 2.5), [False, True, True]),
+        (lambda x: np.digitize(x, [2.5]), [False, True, True]),
+        (lambda x: x > 3.5, [False, False, True]),
+        (lambda x: np.interp(x, np.arange(9.0) - 0.5, np.zeros(9)), [False, True, True]),
+        (lambda x: np.unique(x, return_inverse=True), [False, True, True]),
+        (lambda x: np.isin(x, [4.0]), [True, False, True]),
+        (lambda x: np.linalg.norm(x, np.inf), [False, False, True]),
+        (lambda x: np.heaviside(x - 2.5, 0.5), [False, True, True]),
+    ],
+)
+def test_lanes_that_decide_otherwise_are_counted(call: Callable[..., Any], expected: list[bool]) -> None:
+    # The last lane puts the largest first; the second one swaps two in the middle; the first keeps all in order.
+    moves = [0.0, 0.1, 0.0, 0.1, 0.2], [0.0, 1.5, -0.9, 0.0, 0.0], [0.0, 2.5, 2.6, 0.0, -1.0]
+    counted = _counted(call, [0.0, 1.0, 3.0, 4.0, 5.0], *moves)
+    np.testing.assert_array_equal(counted, expected)
+
+
+def test_equal_values_are_a_tie_only_where_they_change_apart() -> None:
+    together, apart = [0.1, 0.1, 0.0], [0.1, -0.1, 0.0]
+    for call in (np.sort, np.max, np.median, np.unique, lambda x: np.quantile(x, 0.9)):
+        np.testing.assert_array_equal(_counted(call, [2.0, 2.0, 1.0], together, apart), [False, True])
+
+
+@pytest.mark.parametrize(("ties", "expected"), [("first", [0.3, -0.1]), ("second", [-0.1, 0.3]), ("mean", [0.1, 0.1])])
+def test_ties_take_one_side_in_all_lanes(ties: Any, expected: list[float]) -> None:
+    lanes = Lanes(2, ties=ties)
+    change = np.array([[0.3, 0.3], [-0.1, -0.1], [0.2, 0.2]])
+    ordered: Any = np.sort(DifferenceArray(Varying(np.array([2.0, 2.0, 1.0]), change, lanes)))
+    np.testing.assert_allclose(ordered.change[:, 0], [0.2, *expected])
+    assert not lanes.crossings.any()
+
+
+def test_an_ill_conditioned_or_singular_determinant_is_subtracted() -> None:
+    rng = np.random.default_rng(0)
+    base = np.outer([1.0, 2.0, 3.0], [1.0, -1.0, 2.0])
+    change = 1e-3 * rng.normal(size=(3, 3, 5))
+    result: Any = np.linalg.det(DifferenceArray(Varying(base, change, Lanes(5))))
+    for lane in range(5):
+        np.testing.assert_allclose(result.change[..., lane], np.linalg.det(base + change[..., lane]), rtol=0.0, atol=1e-14)
+    lanes = Lanes(5)
+    sign, size = np.linalg.slogdet(DifferenceArray(Varying(np.diag([1.0, 1e-4, 2.0]), change, lanes)))
+    for lane in range(5):
+        own_sign, own = np.linalg.slogdet(np.diag([1.0, 1e-4, 2.0]) + change[..., lane])
+        np.testing.assert_allclose(size.base + size.change[..., lane], own, rtol=1e-12)
+        assert (own_sign != sign) == (lanes.crossings[lane] > 0)
+    assert lanes.crossings.any()
+    assert not lanes.crossings.all()
+
+
+def test_many_numbers_are_folded_at_once() -> None:
+    """A thousand numbers take as many steps as a thousand has binary digits, and lose no digit of a tiny change."""
+    rng = np.random.default_rng(0)
+    values, change = rng.normal(size=1000), 1e-9 * rng.normal(size=(1000, 3))
+    x = DifferenceArray(Varying(values, change, Lanes(3)))
+    total: Any = np.logaddexp.reduce(x)
+    running: Any = np.logaddexp.accumulate(x)
+    with mpmath.workdps(40):
+        exact = _precisely(values)
+        for lane in range(3):
+            moved = exact + _precisely(change[:, lane])
+            expected = float(mpmath.log(mpmath.fsum(map(mpmath.exp, moved)) / mpmath.fsum(map(mpmath.exp, exact))))
+            np.testing.assert_allclose(total.change[lane], expected, rtol=1e-12)
+            np.testing.assert_allclose(running.change[-1, lane], expected, rtol=1e-12)
+
+
+# ---- whatever shape ------------------------------------------------------------------------------------------------------
+
+
+def _assert_follows(call: Callable[..., Any], *values: NDArray[np.float64]) -> None:
+    lanes = Lanes(LANES)
+    changes = [0.1 * np.random.default_rng(place).normal(size=(*value.shape, LANES)) for place, value in enumerate(values)]
+    result = call(*(DifferenceArray(Varying(value, change, lanes)) for value, change in zip(values, changes, strict=True)))
+    np.testing.assert_allclose(result.base, call(*values), rtol=1e-12, atol=1e-12)
+    for lane in range(LANES):
+        expected = call(*(value + change[..., lane] for value, change in zip(values, changes, strict=True)))
+        np.testing.assert_allclose(result.base + result.change[..., lane], expected, rtol=1e-11, atol=1e-11)
+
+
+@given(shapes=mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=3))
+@settings(max_examples=60, deadline=None)
+def test_any_shapes_that_broadcast(shapes: Any) -> None:
+    first, second = (np.random.default_rng(3).normal(size=shape) for shape in shapes.input_shapes)
+    _assert_follows(lambda x, y: x * y + np.maximum(x, y) - np.where(first > 0.0, x, y), first, second)
+
+
+@given(shapes=mutually_broadcastable_shapes(signature="(m,n),(n,p)->(m,p)", max_dims=3, max_side=3))
+@settings(max_examples=60, deadline=None)
+def test_any_stacks_of_matrices(shapes: Any) -> None:
+    first, second = (np.random.default_rng(3).normal(size=shape) for shape in shapes.input_shapes)
+    _assert_follows(np.matmul, first, second)
+
+
+@given(data=st.data(), shape=broadcastable_shapes((3, 1, 4, 2), min_dims=1))
+@settings(max_examples=80, deadline=None)
+def test_any_index_reads_and_writes(data: Any, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(3).normal(size=shape)
+    index = data.draw(basic_indices(shape, allow_newaxis=True) | st.just(values > 0.0) | st.just(([0, -1, 0],)))
+    _assert_follows(lambda x: x[index] * 2.0, values)
+
+    def write(x: Any) -> Any:
+        target = np.copy(x)
+        target[index] = 3.0 * x[index]
+        return target
+
+    _assert_follows(write, values)
+
+
+@st.composite
+def _subscripts(draw: Any) -> tuple[str, list[tuple[int, ...]]]:
+    """Terms of one to three operands, with indices that repeat, and a result of some of them in some order."""
+    terms = draw(st.lists(st.text("ijkl", min_size=0, max_size=3), min_size=1, max_size=3))
+    sizes = {"i": 2, "j": 3, "k": 1, "l": 2}
+    letters = sorted(set("".join(terms)))
+    text = ",".join(terms)
+    if draw(st.booleans()):
+        chosen = draw(st.permutations(letters))
+        text += "->" + "".join(chosen[: draw(st.integers(0, len(chosen)))])
+    return text, [tuple(sizes[letter] for letter in term) for term in terms]
+
+
+@given(drawn=_subscripts())
+@settings(max_examples=120, deadline=None)
+def test_any_subscripts_of_einsum(drawn: tuple[str, list[tuple[int, ...]]]) -> None:
+    text, shapes = drawn
+    rng = np.random.default_rng(3)
+    _assert_follows(lambda *operands: np.einsum(text, *operands), *(rng.normal(size=shape) for shape in shapes))
+
+
+@given(axes=st.lists(st.integers(-3, 2), min_size=0, max_size=3, unique_by=lambda axis: axis % 3), keepdims=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_any_axes_of_reductions(axes: list[int], keepdims: bool) -> None:
+    values = np.random.default_rng(3).normal(size=(2, 3, 4)) + 3.0
+    axis = tuple(axes)
+    for function in (np.sum, np.mean, np.var, np.max, np.min, np.prod, np.median, np.nansum, np.linalg.vector_norm):
+        if function in (np.median, np.linalg.vector_norm) and not axis:
+            continue
+        _assert_follows(lambda x, function=function: function(x, axis=axis, keepdims=keepdims), values)

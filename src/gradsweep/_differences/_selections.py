@@ -117,7 +117,8 @@ def _unique(
     if axis is not None:
         raise Departure("np.unique(…, axis=…) has no difference form")
     every = {"return_index": True, "return_inverse": True, "return_counts": True, **options}
-    _, index, inverse, counts = _decision(functools.partial(np.unique, **every))(x)[:4]
+    # The values themselves are no decision.
+    index, inverse, counts = _decision(lambda entries: np.unique(entries, **every)[1:])(x)
     # Equal entries stay one only as long as they change alike.
     lanes, change = x.lanes, x.dense.reshape(-1, x.lanes.count)
     lanes.cross(change != change[index][inverse.reshape(-1)])
@@ -498,7 +499,7 @@ RULES: dict[Any, Callable[..., Any]] = {
     np.unique: _unique,
     **{function: _decision(function) for function in (
         np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize, np.isin, np.nanargmax, np.nanargmin, np.isposinf,
-        np.isneginf, np.array_equiv,
+        np.isneginf, np.array_equiv, np.isclose, np.allclose,
     )},
     np.nansum: _nan_reduction(np.add),
     np.nanprod: _nan_reduction(np.multiply),
