@@ -9,9 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import mpmath
+import mpmath  # type: ignore[import-untyped]
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import basic_indices, broadcastable_shapes, mutually_broadcastable_shapes
+from numpy.typing import NDArray
+
 from gradsweep._differences._array import DifferenceArray
 from gradsweep._differences._assignments import ASSIGNMENTS, CALLERS
 from gradsweep._differences._creation import intercepted
@@ -20,10 +25,6 @@ from gradsweep._differences._functions import BUFFERS, FUNCTIONS, PASSED_ON
 from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._slab import one_hot
 from gradsweep._differences._varying import Varying
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import basic_indices, broadcastable_shapes, mutually_broadcastable_shapes
-from numpy.typing import NDArray
 
 LANES = 7
 NAN = np.array([1.0, np.nan, 1.0, 1.0])  # a factor that makes some numbers none
@@ -52,12 +53,14 @@ def _close_together(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray
 
 def _regular(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Matrices that are far from singular."""
-    return rng.normal(size=shape) + 3.0 * np.eye(shape[-1])
+    values: NDArray[np.float64] = rng.normal(size=shape) + 3.0 * np.eye(shape[-1])
+    return values
 
 
 def _definite(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
     half = rng.normal(size=shape)
-    return half @ np.swapaxes(half, -1, -2) + 2.0 * np.eye(shape[-1])
+    values: NDArray[np.float64] = half @ np.swapaxes(half, -1, -2) + 2.0 * np.eye(shape[-1])
+    return values
 
 
 def _ascending(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -159,7 +162,8 @@ def _exact_masked_variance(x: Any) -> Any:
 
 def _slopes(size: int, *distances: Any, edge_order: int = 1) -> Any:
     """The matrix of a gradient, of which every entry is known to all digits but one."""
-    return np.gradient(np.eye(size), *distances, axis=0, edge_order=edge_order)
+    gradient: Any = np.gradient
+    return gradient(np.eye(size), *distances, axis=0, edge_order=edge_order)
 
 
 def _exact_covariance(x: Any) -> Any:
@@ -698,9 +702,11 @@ CASES: dict[Any, list[Case]] = {
     np.i0: [case(np.i0, M, exact=_unknown)],
     np.interp: [
         case(np.interp, (9,), (4,), (4,), make=(_normal, _ascending, _normal), exact=_exact_interpolation),
-        case(lambda x, f: np.interp(2.0 * x, np.arange(3.0), f), M, (3,), exact=lambda x, f: _exact_interpolation(2 * x, np.arange(3), f)),
+        case(lambda x, f: np.interp(2.0 * x, np.arange(3.0), f), M, (3,),
+             exact=lambda x, f: _exact_interpolation(2 * x, np.arange(3), f)),
         case(lambda x: np.interp(x, [0.0, 1.0, 3.0], [1.0, -1.0, 2.0], left=-5.0, right=7.0), M, make=_positive, exact=_unknown),
-        case(lambda f: np.interp([0.5, 0.0, 2.0], [0.0, 1.0, 2.0], f), (3,), exact=lambda f: np.array([(f[0] + f[1]) / 2, f[0], f[2]])),
+        case(lambda f: np.interp([0.5, 0.0, 2.0], [0.0, 1.0, 2.0], f), (3,),
+             exact=lambda f: np.array([(f[0] + f[1]) / 2, f[0], f[2]])),
     ],
     np.trapezoid: [
         case(np.trapezoid, M),
@@ -741,7 +747,8 @@ CASES: dict[Any, list[Case]] = {
     ],
     np.block: [case(lambda x, y: np.block([[x, np.zeros((3, 1))], [y, np.ones((2, 1))]]), M, (2, 4)),
                case(lambda x, y: np.block([x, y]), (2,), (3,))],
-    np.choose: [case(lambda x, y: np.choose([0, 1, 1, 0], [x, y]), (4,), (4,)), case(lambda x: np.choose([[1], [0]], [x, -x]), (3,))],
+    np.choose: [case(lambda x, y: np.choose([0, 1, 1, 0], [x, y]), (4,), (4,)),
+                case(lambda x: np.choose([[1], [0]], [x, -x]), (3,))],
     np.meshgrid: [
         case(np.meshgrid, (2,), (3,)),
         case(lambda x: np.meshgrid(x, np.arange(3.0), indexing="ij", sparse=True), (2,)),
@@ -754,10 +761,13 @@ CASES: dict[Any, list[Case]] = {
     ],
     np.logspace: [case(lambda x, y: np.logspace(x, y, 4), (), (), exact=_unknown)],
     # those that write, and those that call
-    np.copyto: [case(_writes(np.copyto, VALUES), M, (4,), fills=True), case(_writes(np.copyto, VALUES, where=MASK), M, M, fills=True)],
-    np.put: [case(_writes(np.put, [0, -1, 5], VALUES), M, (2,), fills=True), case(_writes(np.put, [99, 1], VALUES, mode="clip"), M, (), fills=True)],
+    np.copyto: [case(_writes(np.copyto, VALUES), M, (4,), fills=True),
+                case(_writes(np.copyto, VALUES, where=MASK), M, M, fills=True)],
+    np.put: [case(_writes(np.put, [0, -1, 5], VALUES), M, (2,), fills=True),
+             case(_writes(np.put, [99, 1], VALUES, mode="clip"), M, (), fills=True)],
     np.place: [case(_writes(np.place, MASK, VALUES), M, (3,), fills=True)],
-    np.putmask: [case(_writes(np.putmask, MASK, VALUES), M, (5,), fills=True), case(_writes(np.putmask, MASK, VALUES), M, (), fills=True)],
+    np.putmask: [case(_writes(np.putmask, MASK, VALUES), M, (5,), fills=True),
+                 case(_writes(np.putmask, MASK, VALUES), M, (), fills=True)],
     np.put_along_axis: [
         case(_writes(np.put_along_axis, np.array([[1], [0], [3]]), VALUES, axis=-1), M, (3, 1), fills=True),
         case(_writes(np.put_along_axis, np.array([1, 7]), VALUES, axis=None), M, (2,), fills=True),
@@ -913,9 +923,7 @@ def _leaves(result: Any) -> Iterator[Any]:
         yield result
 
 
-def _run(
-    each: Case, values: list[Any], changes: list[Any], lanes: Lanes
-) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+def _run(each: Case, values: list[Any], changes: list[Any], lanes: Lanes) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """Base and change of all results; an argument whose change is None stays plain."""
     arguments = [
         value if change is None else DifferenceArray(Varying(value.copy(), change, lanes))
@@ -942,7 +950,7 @@ def _plain(call: Callable[..., Any], values: list[Any]) -> list[NDArray[Any]]:
 
 def _number_of(array: NDArray[Any]) -> NDArray[Any]:
     """In a type that can be subtracted."""
-    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+    return np.asarray(array, dtype=np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
 def _named(tables: dict[Any, list[Case]]) -> list[Any]:
@@ -1038,7 +1046,10 @@ def test_tiny_changes_keep_all_their_digits(each: Case) -> None:
         before = [np.asarray(leaf) for leaf in _leaves(reference(*(_precisely(value) for value in values)))]
         differences = []
         for lane in range(LANES):
-            moved = [np.asarray(_precisely(value) + _precisely(change[..., lane])) for value, change in zip(values, changes, strict=True)]
+            moved = [
+                np.asarray(_precisely(value) + _precisely(change[..., lane]))
+                for value, change in zip(values, changes, strict=True)
+            ]
             after = [np.asarray(leaf) for leaf in _leaves(reference(*moved))]
             differences.append([_subtracted(one, other) for one, other in zip(after, before, strict=True)])
     for place, (_, change) in enumerate(pairs):
@@ -1089,11 +1100,11 @@ def test_what_has_no_form_says_so(function: Any, call: Callable[..., Any]) -> No
 # ---- what is counted -----------------------------------------------------------------------------------------------------
 
 
-def _counted(call: Callable[..., Any], values: Any, *moves: Any, **options: Any) -> NDArray[np.int64]:
+def _counted(call: Callable[..., Any], values: Any, *moves: Any, **options: Any) -> NDArray[np.bool_]:
     """Crossings of lanes that each add a vector to the values."""
     lanes = Lanes(len(moves), **options)
     call(DifferenceArray(Varying(np.asarray(values, dtype=np.float64), np.stack(moves, axis=-1) * 1.0, lanes)))
-    return lanes.crossings > 0
+    return np.asarray(lanes.crossings > 0)
 
 
 @pytest.mark.parametrize(

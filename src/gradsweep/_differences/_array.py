@@ -50,6 +50,10 @@ class _Memory:
         return np.lib.stride_tricks.as_strided(start, (*base.shape, count), strides)
 
 
+def _own_copy(base: NDArray[Any]) -> NDArray[Any]:
+    return np.array(base, dtype=np.complex128 if base.dtype.kind == "c" else np.float64, order="C")
+
+
 def _address(array: Array) -> int:
     return int(array.__array_interface__["data"][0])
 
@@ -86,7 +90,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
     @classmethod
     def buffer(cls, base: NDArray[Any], lanes: Lanes) -> "DifferenceArray":
         """An array that is filled later; it counts as plain until a change is assigned."""
-        own = np.array(base, dtype=np.complex128 if base.dtype.kind == "c" else np.float64, order="C")
+        own = _own_copy(base)
         return cls(memory=(_Memory(own, lanes), own))
 
     @property
@@ -126,10 +130,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
         """Memory of its own, which it has from the first time on that it is written to."""
         if self._memory is None:
             assert self._value is not None
-            kind = np.complex128 if self._value.base.dtype.kind == "c" else np.float64
-            base = np.array(self._value.base, dtype=kind, order="C")
-            change = np.array(self._value.dense, order="C")
-            self._memory = _Memory(base, self._value.lanes, change), base
+            base = _own_copy(self._value.base)
+            self._memory = _Memory(base, self._value.lanes, np.array(self._value.dense, order="C")), base
             self._value = None
         return self._memory
 
@@ -355,7 +357,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
     @property
     def mT(self) -> Any:
         """The transpose of each matrix."""
-        return self.swapaxes(-1, -2)
+        return np.swapaxes(self, -1, -2)
 
     @property
     def real(self) -> Any:
@@ -389,7 +391,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
     def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> "DifferenceArray":
         """``ndarray.reshape``."""
         new = shape[0] if len(shape) == 1 else shape
-        return self._shaped(lambda base: np.reshape(base, new, order), lambda x: _structure.reshape(x, new, order))
+        return self._shaped(lambda base: base.reshape(new, order=order), lambda x: _structure.reshape(x, new, order))
 
     def transpose(self, *axes: Any) -> "DifferenceArray":
         """``ndarray.transpose``."""
@@ -397,7 +399,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
         return self._shaped(lambda base: base.transpose(order), lambda x: _structure.transpose(x, order))
 
     def astype(self, dtype: Any, *args: Any, **options: Any) -> Any:
-        """The same for any floating type, since all is computed in float64; what it rounds to otherwise is decided by the value."""
+        """The same for any floating type, since all is computed in float64; what it rounds to else is decided by the value."""
         kind = np.dtype(dtype)
         if kind.kind == "f":
             return self.copy()
@@ -469,8 +471,8 @@ def _method(name: str) -> Callable[..., Any]:
 
 
 for _name_of_method in (
-    "all any argmax argmin argpartition argsort choose clip cumprod cumsum diagonal dot max mean min nonzero prod ravel repeat round searchsorted "
-    "squeeze std sum swapaxes take trace var"
+    "all any argmax argmin argpartition argsort choose clip cumprod cumsum diagonal dot max mean min nonzero prod ravel repeat "
+    "round searchsorted squeeze std sum swapaxes take trace var"
 ).split():
     setattr(DifferenceArray, _name_of_method, _method(_name_of_method))
 
@@ -478,8 +480,8 @@ for _name_of_method in (
 class _Factor(np.ndarray[Any, np.dtype[np.float64]]):
     """What ``x.dot(w)`` gets for a w that changes, where x is a plain array; and what it returns.
 
-    The method is compiled and asks nobody. It is given w with an identity matrix beside it, so that its result holds x·w and, with it,
-    x itself. From these the product is formed once more, with its change, when anything is asked of the result.
+    The method is compiled and asks nobody. It is given w with an identity matrix beside it, so that its result holds x·w and,
+    with it, x itself. From these the product is formed once more, with its change, when anything is asked of the result.
     """
 
     __array_priority__ = 2000.0
@@ -488,7 +490,7 @@ class _Factor(np.ndarray[Any, np.dtype[np.float64]]):
 
     @classmethod
     def of(cls, right: Varying) -> "_Factor":
-        """W with the identity beside it."""
+        """The matrix w with the identity beside it."""
         height = right.shape[0]
         if height > _LARGEST_FACTOR:
             raise Departure(f"x.dot(w) with {height} rows of w, which change", "write np.dot(x, w) or x @ w")

@@ -20,7 +20,7 @@ def _put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
 
 def _place(arr: Any, mask: Any, vals: Any) -> None:
     chosen = np.asarray(mask, dtype=bool)
-    arr[chosen] = _repeated(vals, np.count_nonzero(chosen))
+    arr[chosen] = _repeated(vals, int(np.count_nonzero(chosen)))
 
 
 def _putmask(a: Any, /, mask: Any, values: Any) -> None:
@@ -40,7 +40,7 @@ def _put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = -1) 
 def _fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
     diagonal = np.zeros(a.shape, dtype=bool)
     np.fill_diagonal(diagonal, True, wrap)
-    a[diagonal] = _repeated(val, np.count_nonzero(diagonal))
+    a[diagonal] = _repeated(val, int(np.count_nonzero(diagonal)))
 
 
 def _repeated(values: Any, count: int) -> Any:

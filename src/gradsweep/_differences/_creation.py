@@ -1,8 +1,8 @@
 """Arrays that a user's code makes and then fills: NumPy's functions that make them, seen by that code, make difference arrays.
 
-``h = np.zeros(n)`` has no argument by which NumPy could ask this package, and a plain array cannot take a difference array as an
-entry. So, while a function runs that was seen to fill plain arrays, these functions of the module `numpy` are stood in for. In all
-other threads, and in code that is not part of that run, they do what they always do.
+``h = np.zeros(n)`` has no argument by which NumPy could ask this package, and a plain array cannot take a difference array as
+an entry. So, while a function runs that was seen to fill plain arrays, these functions of the module `numpy` are stood in for.
+In all other threads, and in code that is not part of that run, they do what they always do.
 """
 
 import contextlib

@@ -21,7 +21,8 @@ tanh               :math:`\sinh\delta\,/\,(\cosh z\cosh x)`, in exponentials tha
 arcsinh, arccosh   :math:`2\operatorname{artanh}\bigl(\delta/(\sqrt{x^2\pm1}+\sqrt{z^2\pm1})\bigr)`, and as a logarithm far out
 arctanh            :math:`\pm\tfrac12\log\bigl(1+2|\delta|/((1\mp x)(1\pm z))\bigr)`
 a·b, a/b           :math:`\delta_a(b+\delta_b)+a\delta_b`, :math:`(\delta_a-q\,\delta_b)/(b+\delta_b)`
-a to the b         :math:`a^b\operatorname{expm1}\bigl((b+\delta_b)\log(1+\delta_a/a)+\delta_b\log a\bigr)`; b = 2, 3, … as products
+a to the b         :math:`a^b\operatorname{expm1}\bigl((b+\delta_b)\log(1+\delta_a/a)+\delta_b\log a\bigr)`;
+                   b = 2, 3, … as products
 logaddexp          :math:`\log(1+p_a\operatorname{expm1}\delta_a+p_b\operatorname{expm1}\delta_b)`
 hypot              :math:`(\delta_a(2a+\delta_a)+\delta_b(2b+\delta_b))/(h'+h)`
 arctan2            angle between the two points as seen from the origin, and a full turn where the cut is crossed

@@ -133,8 +133,8 @@ def general(
 def _with_slack(ufunc: np.ufunc, operands: Sequence[Operand], result: Varying) -> Varying:
     """Jitter for what backward passes compute from rounded results, where the exact slope is smaller than their rounding.
 
-    tanh: 1 − t², with an error of the rounding of t². 1 + e with e = exp(−z), as in the logistic function s: s·(1 − s), where the sum
-    has lost the digits of e.
+    tanh: 1 − t², with an error of the rounding of t². 1 + e with e = exp(−z), as in the logistic function s: s·(1 − s), where the
+    sum has lost the digits of e.
     """
     if ufunc is np.exp:
         return replace(result, exponential=True)

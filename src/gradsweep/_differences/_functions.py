@@ -125,7 +125,7 @@ def _average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fal
 
 
 def _cumulative(ufunc: np.ufunc) -> Callable[..., Any]:
-    def rule(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> Varying:
+    def rule(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> Any:
         x = as_varying(a)
         return call_ufunc(ufunc, "accumulate", [_structure.reshape(x, -1) if axis is None else x], {"axis": axis or 0})
 

@@ -73,7 +73,7 @@ def _pick(first_wins: NDArray[np.bool_], first: Array | None, second: Array | No
     """The change of the winner."""
     if first is not None and second is not None:
         return np.where(first_wins, first, second)
-    return second * ~first_wins if first is None else first * first_wins  # type: ignore[operator,no-any-return]
+    return second * ~first_wins if first is None else first * first_wins  # type: ignore[operator]
 
 
 def _share(lanes: Lanes, first: float, second: float) -> float:
@@ -83,7 +83,7 @@ def _share(lanes: Lanes, first: float, second: float) -> float:
 
 def _any_lane(crossing: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Where any lane crosses, for all lanes."""
-    return crossing.any(axis=-1, keepdims=True)
+    return np.asarray(crossing.any(axis=-1, keepdims=True))
 
 
 def steps(function: Callable[..., Array]) -> ElementForm:

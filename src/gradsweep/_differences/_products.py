@@ -92,7 +92,8 @@ def _right_changes(first: Array, second: Varying) -> "Array | Slab":
     # All columns of all lanes at once.
     columns, lanes = second.dense.shape[-2:]
     product = np.matmul(first, second.dense.reshape(*second.dense.shape[:-2], columns * lanes))
-    return product.reshape(*product.shape[:-1], columns, lanes)
+    change_of_product: Array = product.reshape(*product.shape[:-1], columns, lanes)
+    return change_of_product
 
 
 def _left_changes(first: Varying, second: Array) -> "Array | Slab":
@@ -105,7 +106,8 @@ def _left_changes(first: Varying, second: Array) -> "Array | Slab":
     if second.ndim > 2:
         # A matrix of its own for each: one more axis for the rows of δA.
         second = second[..., np.newaxis, :, :]
-    return np.matmul(np.swapaxes(second, -1, -2), dense)
+    change_of_product: Array = np.matmul(np.swapaxes(second, -1, -2), dense)
+    return change_of_product
 
 
 def _transposed(slab: Slab) -> Slab:

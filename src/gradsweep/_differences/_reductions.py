@@ -164,7 +164,7 @@ def _place(x: Varying, axis: int | None, function: Callable[..., Any], *, keepdi
 
 
 def accumulate(ufunc: np.ufunc, x: Varying, axis: int, *, associative: bool = False) -> Varying:
-    """``ufunc.accumulate``: running sums at once; of an associative function runs of 2, 4, 8, … ; else one step after the other."""
+    """``ufunc.accumulate``: sums at once; of other associative functions runs of 2, 4, 8, …; else one step after the other."""
     axis = np.lib.array_utils.normalize_axis_index(axis, x.ndim)
     if ufunc is np.add:
         return varying(np.cumsum(x.base, axis=axis), np.cumsum(x.dense, axis=axis), x.lanes)

@@ -316,8 +316,8 @@ def _gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> A
     chosen_axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     axes = tuple(axis_of(each, x.ndim) for each in chosen_axes)
     distances = varargs * len(axes) if len(varargs) == 1 and len(axes) > 1 else varargs
-    values = np.gradient(x.base, *distances, axis=axes, edge_order=edge_order)
-    changes = np.gradient(x.dense, *distances, axis=axes, edge_order=edge_order)
+    slopes: Callable[..., Any] = functools.partial(np.gradient, axis=axes, edge_order=edge_order)
+    values, changes = slopes(x.base, *distances), slopes(x.dense, *distances)
     if len(axes) == 1:
         return linear(x, values, changes)
     return tuple(linear(x, value, change) for value, change in zip(values, changes, strict=True))

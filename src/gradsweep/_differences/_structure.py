@@ -1,7 +1,7 @@
 """Functions that move entries and compute nothing: indexing, reshaping, joining, padding.
 
-Most take their entries from one array: they are applied once to the places of the entries, and changes are gathered by the result.
-Those whose results NumPy makes views of their argument are written out, so that ours are views as well.
+Most take their entries from one array: they are applied once to the places of the entries, and changes are gathered by the
+result. Those whose results NumPy makes views of their argument are written out, so that ours are views as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +41,8 @@ def _take_of_slab(slab: Slab, index: Any) -> Slab | None:
         parts = (*parts, Ellipsis)
     place = parts.index(Ellipsis)
     parts = (*parts[:place], *([slice(None)] * (len(slab.shape) - used)), *parts[place + 1 :])
-    old, own, shape, fixed = 0, [], [], []
+    own: list[slice | None] = []
+    old, shape, fixed = 0, [], []
     for part in parts:
         if part is None:
             own.append(None)

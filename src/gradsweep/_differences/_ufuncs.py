@@ -16,9 +16,6 @@ from gradsweep._differences._varying import Operand, Varying, apply, base_of, va
 #: Those of which numbers may be combined in any order, so that it can be done for many at once. None of them has a kink.
 _ASSOCIATIVE = (np.add, np.multiply, np.logaddexp, np.logaddexp2, np.hypot)
 
-# The ufunc behind `ndarray.clip`, which has no public name.
-_CLIP = np._core.umath.clip
-
 
 def call_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Operand], options: Mapping[str, Any]) -> Any:
     """Call a ufunc, or one of its methods.
@@ -47,7 +44,7 @@ def call_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Operand], option
     if not any(isinstance(operand, Varying) for operand in operands):
         return getattr(ufunc, method)(*operands, **options)
     if method == "reduce":
-        return _reduce(ufunc, *operands, **options)
+        return _reduce(ufunc, operands[0], **options)
     if method == "accumulate":
         axis = options.get("axis", operands[1] if len(operands) > 1 else 0)
         return _reductions.accumulate(ufunc, _varying(operands[0]), axis, associative=ufunc in _ASSOCIATIVE)
@@ -67,7 +64,7 @@ def _call(ufunc: np.ufunc, operands: Sequence[Operand], options: Mapping[str, An
         raise Departure(f"np.{ufunc.__name__}(…, where=…) leaves entries undefined", "write np.where(condition, …, …)")
     if ufunc.signature is not None:
         return _contract(ufunc, operands, options)
-    if ufunc is _CLIP:
+    if ufunc.__name__ == "clip":  # behind `ndarray.clip`; it has no public name
         x, low, high = operands
         return elementwise(np.minimum, (_as_operand(elementwise(np.maximum, (x, low))), high))
     if ufunc.nout != 1:
@@ -170,7 +167,8 @@ def _reduce(
     axis = tuple(axis) if isinstance(axis, list) else axis
     first = None if initial is None or initial is np._NoValue else _as_operand(initial)
     if ufunc in (np.logical_and, np.logical_or, np.logical_xor):
-        return ufunc.reduce(elementwise(np.not_equal, (array, np.zeros(()))), axis=axis, keepdims=keepdims, where=where)
+        truth: Any = elementwise(np.not_equal, (array, np.zeros(())))
+        return ufunc.reduce(truth, axis=axis, keepdims=keepdims, where=where)
     x = _varying(array)
     if where is not True:
         x = choose(np.asarray(where), x, _neutral(ufunc, first))
