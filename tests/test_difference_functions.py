@@ -27,6 +27,8 @@ from gradsweep._differences._slab import one_hot
 from gradsweep._differences._varying import Varying
 
 LANES = 7
+VECDOT: Any = np.vecdot  # its type knows of no axis
+LINALG_VECDOT: Any = np.linalg.vecdot
 NAN = np.array([1.0, np.nan, 1.0, 1.0])  # a factor that makes some numbers none
 
 
@@ -51,16 +53,14 @@ def _close_together(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray
     return 0.04 * rng.permutation(int(np.prod(shape, dtype=int))).reshape(shape) - 0.27
 
 
-def _regular(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def _regular(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
     """Matrices that are far from singular."""
-    values: NDArray[np.float64] = rng.normal(size=shape) + 3.0 * np.eye(shape[-1])
-    return values
+    return _normal(rng, shape) + np.diag(np.full(shape[-1], 3.0))
 
 
-def _definite(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    half = rng.normal(size=shape)
-    values: NDArray[np.float64] = half @ np.swapaxes(half, -1, -2) + 2.0 * np.eye(shape[-1])
-    return values
+def _definite(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    half = _normal(rng, shape)
+    return half @ np.swapaxes(half, -1, -2) + np.diag(np.full(shape[-1], 2.0))
 
 
 def _ascending(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -583,7 +583,7 @@ CASES: dict[Any, list[Case]] = {
         case(lambda x: np.linalg.matrix_power(x, -3), (3, 3), make=_regular, exact=lambda x: _exact_power(x, -3)),
     ],
     np.linalg.cross: [case(lambda x, y: np.linalg.cross(x, y), (2, 3), (3,))],
-    np.linalg.vecdot: [case(lambda x, y: np.linalg.vecdot(x, y), M, M), case(lambda x, y: np.linalg.vecdot(x, y, axis=0), M, M)],
+    np.linalg.vecdot: [case(lambda x, y: np.linalg.vecdot(x, y), M, M), case(lambda x, y: LINALG_VECDOT(x, y, axis=0), M, M)],
     np.linalg.trace: [case(lambda x: np.linalg.trace(x, offset=1), C)],
     np.linalg.diagonal: [case(lambda x: np.linalg.diagonal(x, offset=-1), C)],
     np.linalg.matmul: [case(np.linalg.matmul, C, (4, 2))],
@@ -827,7 +827,7 @@ UFUNCS: dict[str, list[Case]] = {
         case(lambda x, y: x @ y, C, (4,)),
         case(lambda x, y: np.vecdot(x, y), M, (4,)),
         case(lambda x, y: np.vecdot(x, y), (4,), C),
-        case(lambda x, y: np.vecdot(x, y, axis=0), M, M),
+        case(lambda x, y: VECDOT(x, y, axis=0), M, M),
         case(lambda x, y: x + y, M, (4,)),
         case(lambda x, y: x * y, (3, 1), (2, 1, 4)),
         case(lambda x: x * np.arange(4), M),
@@ -1060,7 +1060,7 @@ def test_tiny_changes_keep_all_their_digits(each: Case) -> None:
 
 def _subtracted(after: NDArray[Any], before: NDArray[Any]) -> NDArray[Any]:
     if after.dtype.kind == "b":
-        return (after != before).astype(np.float64)
+        return np.asarray(after != before, dtype=np.float64)
     differences = [complex(one - other) for one, other in zip(after.ravel(), before.ravel(), strict=True)]
     return np.array(differences, dtype=np.complex128).reshape(after.shape)
 

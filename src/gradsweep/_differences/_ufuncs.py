@@ -167,8 +167,8 @@ def _reduce(
     axis = tuple(axis) if isinstance(axis, list) else axis
     first = None if initial is None or initial is np._NoValue else _as_operand(initial)
     if ufunc in (np.logical_and, np.logical_or, np.logical_xor):
-        truth: Any = elementwise(np.not_equal, (array, np.zeros(())))
-        return ufunc.reduce(truth, axis=axis, keepdims=keepdims, where=where)
+        combine: Any = ufunc.reduce
+        return combine(elementwise(np.not_equal, (array, np.zeros(()))), axis=axis, keepdims=keepdims, where=where)
     x = _varying(array)
     if where is not True:
         x = choose(np.asarray(where), x, _neutral(ufunc, first))
