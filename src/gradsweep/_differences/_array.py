@@ -437,7 +437,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
     @property
     def mT(self) -> Any:
         """The transpose of each matrix."""
-        return self.swapaxes(-1, -2)
+        return np.swapaxes(self, -1, -2)
 
     @property
     def real(self) -> Any:
@@ -508,6 +508,10 @@ class DifferenceArray(NDArrayOperatorsMixin):
     def partition(self, kth: Any, axis: int = -1, kind: str = "introselect", order: Any = None) -> None:
         """``ndarray.partition``, in place."""
         self.assign(np.partition(self, kth, axis=axis))
+
+    def compress(self, condition: Any, axis: int | None = None) -> Any:
+        """``ndarray.compress``."""
+        return np.compress(condition, self, axis=axis)
 
     def put(self, indices: Any, values: Any, mode: str = "raise") -> None:
         """``ndarray.put``."""

@@ -67,7 +67,7 @@ def _call(ufunc: np.ufunc, operands: Sequence[Operand], options: Mapping[str, An
         _check_options(ufunc, options)
     if ufunc.signature is not None:
         return _contract(ufunc, operands, options)
-    if ufunc is _CLIP:
+    if ufunc.__name__ == "clip":  # behind `ndarray.clip`; it has no public name
         x, low, high = operands
         return elementwise(np.minimum, (_as_operand(elementwise(np.maximum, (x, low))), high))
     if ufunc.nout != 1:
@@ -185,9 +185,17 @@ def _reduce(
     x = _varying(array)
     if where is not True:
         x = choose(np.asarray(where), x, _neutral(ufunc, first))
-    result = _reduced(ufunc, x, axis, keepdims=keepdims)
-    # The first number is that which the others are combined with.
-    return result if first is None else elementwise(ufunc, (first, result))
+    if first is None:
+        return _reduced(ufunc, x, axis, keepdims=keepdims)
+    if ufunc in (*_ASSOCIATIVE, np.maximum, np.minimum, np.fmax, np.fmin):
+        return elementwise(ufunc, (first, _reduced(ufunc, x, axis, keepdims=keepdims)))
+    # The first number is that from which the others are taken off, or by which they divide.
+    (along,) = _reductions.axes_of(axis, x.ndim)
+    shape = tuple(1 if place == along else size for place, size in enumerate(x.shape))
+    front = np.broadcast_to(base_of(first), shape)
+    if isinstance(first, Varying):
+        raise Departure(f"np.{ufunc.__name__}.reduce(…, initial=…) of a value that changes has no difference form")
+    return _reduced(ufunc, _structure.join(np.concatenate, (front, x), along), along, keepdims=keepdims)
 
 
 def _neutral(ufunc: np.ufunc, first: Operand | None) -> Operand:
