@@ -932,11 +932,11 @@ def _run(each: Case, values: list[Any], changes: list[Any], lanes: Lanes) -> lis
     with np.errstate(all="ignore"), intercepted(lanes) if each.fills else contextlib.nullcontext():
         result = each.call(*arguments)
     for argument, value in zip(arguments, values, strict=True):
-        assert type(argument) is not DifferenceArray or np.array_equal(argument.base, value), "an argument was written to"
+        assert type(argument) is not DifferenceArray or np.array_equal(argument.plain, value), "an argument was written to"
     pairs = []
     for leaf in _leaves(result):
         if type(leaf) is DifferenceArray:
-            pairs.append((leaf.base, leaf.change))
+            pairs.append((leaf.plain, leaf.change))
         else:
             plain = np.asarray(leaf)
             pairs.append((plain, np.zeros((*plain.shape, lanes.count))))
@@ -1163,7 +1163,7 @@ def test_an_ill_conditioned_or_singular_determinant_is_subtracted() -> None:
     sign, size = np.linalg.slogdet(DifferenceArray(Varying(np.diag([1.0, 1e-4, 2.0]), change, lanes)))
     for lane in range(5):
         own_sign, own = np.linalg.slogdet(np.diag([1.0, 1e-4, 2.0]) + change[..., lane])
-        np.testing.assert_allclose(size.base + size.change[..., lane], own, rtol=1e-12)
+        np.testing.assert_allclose(size.plain + size.change[..., lane], own, rtol=1e-12)
         assert (own_sign != sign) == (lanes.crossings[lane] > 0)
     assert lanes.crossings.any()
     assert not lanes.crossings.all()
@@ -1192,10 +1192,10 @@ def _assert_follows(call: Callable[..., Any], *values: NDArray[np.float64]) -> N
     lanes = Lanes(LANES)
     changes = [0.1 * np.random.default_rng(place).normal(size=(*value.shape, LANES)) for place, value in enumerate(values)]
     result = call(*(DifferenceArray(Varying(value, change, lanes)) for value, change in zip(values, changes, strict=True)))
-    np.testing.assert_allclose(result.base, call(*values), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(result.plain, call(*values), rtol=1e-12, atol=1e-12)
     for lane in range(LANES):
         expected = call(*(value + change[..., lane] for value, change in zip(values, changes, strict=True)))
-        np.testing.assert_allclose(result.base + result.change[..., lane], expected, rtol=1e-11, atol=1e-11)
+        np.testing.assert_allclose(result.plain + result.change[..., lane], expected, rtol=1e-11, atol=1e-11)
 
 
 @given(shapes=mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=3))

@@ -244,8 +244,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
         if place is not None and len(args) > place:
             args, options = (*args[:place], None, *args[place + 1 :]), {"out": args[place], **options}
         target = options.get("out")
+        options = {name: value for name, value in options.items() if name != "out"}
         if target is not None:
-            options = {name: value for name, value in options.items() if name != "out"}
             (target,) = target if type(target) is tuple else (target,)
         sources: list[DifferenceArray] = []
         plain, given = _unwrapped(args, sources), _unwrapped(options, sources)
@@ -563,7 +563,7 @@ def _method(name: str) -> Callable[..., Any]:
 
 
 for _name_of_method in (
-    "all any argmax argmin argpartition argsort choose clip compress conj conjugate cumprod cumsum diagonal dot max mean min "
+    "all any argmax argmin argpartition argsort choose clip conj conjugate cumprod cumsum diagonal dot max mean min "
     "nonzero prod ptp ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
 ).split():
     setattr(DifferenceArray, _name_of_method, _method(_name_of_method))

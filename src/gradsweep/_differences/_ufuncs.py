@@ -16,9 +16,6 @@ from gradsweep._differences._varying import Operand, Varying, apply, base_of, va
 #: Those of which numbers may be combined in any order, so that it can be done for many at once. None of them has a kink.
 _ASSOCIATIVE = (np.add, np.multiply, np.logaddexp, np.logaddexp2, np.hypot)
 
-# The ufunc behind `ndarray.clip`, which has no public name.
-_CLIP = np._core.umath.clip  # type: ignore[attr-defined]
-
 
 def call_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Operand], options: Mapping[str, Any]) -> Any:
     """Call a ufunc, or one of its methods.
