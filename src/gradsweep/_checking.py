@@ -3,9 +3,8 @@
 import time
 from typing import Any
 
-from gradsweep._costs._functions import Function
+from gradsweep._costs._kinds import as_function
 from gradsweep._costs._network import NetworkCost
-from gradsweep._errors import InputError
 from gradsweep._execution import one_blas_thread
 from gradsweep._function_checking import check_function
 from gradsweep._network_checking import check_network
@@ -93,12 +92,4 @@ def check(
     if isinstance(cost, NetworkCost):
         return check_network(cost, params, gradient, settings, begun)
     with one_blas_thread():
-        return check_function(_as_function(cost), params, gradient, settings, begun)
-
-
-def _as_function(cost: Any) -> Function:
-    if isinstance(cost, Function):
-        return cost
-    if not callable(cost):
-        raise InputError(f"cost is of type {type(cost).__name__}, but must be a function of params, or Network(...).cost(X, Y)")
-    return Function(cost)
+        return check_function(as_function(cost), params, gradient, settings, begun)

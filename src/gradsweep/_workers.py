@@ -208,14 +208,16 @@ class _Failed:
 
 def _portable(error: BaseException) -> bytes:
     """An error as it can be sent; one of its type and message in text, if it cannot."""
+    import cloudpickle
+
     if error.__traceback__ is not None:
         error.add_note("In a worker process:\n" + "".join(traceback.format_tb(error.__traceback__)).rstrip())
     try:
-        pickled = _pickler().dumps(error)
+        pickled: bytes = cloudpickle.dumps(error)
         pickle.loads(pickled)
     except Exception:  # whatever a foreign error raises when it is pickled, or made anew
         return pickle.dumps(RuntimeError(_LOST.format(type(error).__name__, error)))
-    return bytes(pickled)
+    return pickled
 
 
 def _chained(links: list[bytes]) -> _Failed:
@@ -225,15 +227,10 @@ def _chained(links: list[bytes]) -> _Failed:
     return _Failed(errors[0])
 
 
-def _pickler() -> Any:
-    """What pickles functions that no module holds, too: the one that joblib brings."""
-    from joblib.externals import cloudpickle
-
-    return cloudpickle
-
-
 def _send(function: Callable[..., Any]) -> _Sent:
-    return _Sent(uuid.uuid4().hex, np.frombuffer(_pickler().dumps(function), dtype=np.uint8))
+    import cloudpickle
+
+    return _Sent(uuid.uuid4().hex, np.frombuffer(cloudpickle.dumps(function), dtype=np.uint8))
 
 
 def _brief(error: BaseException) -> str:

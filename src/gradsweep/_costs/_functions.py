@@ -28,7 +28,7 @@ _JITTER = 64.0
 _AMPLIFIED, _DIGITS = 64.0, 0.5
 
 #: Makes what evaluates a cost: of the cost, the parameters and the number of workers.
-MakeEvaluator: TypeAlias = Callable[[Callable[[Any], Any], Tree, int | None], Evaluator]
+MakeEvaluator: TypeAlias = Callable[[Any, Tree, int | None], Evaluator]
 
 
 @dataclass(eq=False)
@@ -43,6 +43,8 @@ class Function:
         Whether difference arrays are tried.
     traced : callable, optional
         What is given difference arrays, if it is another function of the parameters.
+    objection : callable, optional
+        Says, of the parameters, why difference arrays cannot be tried; nothing if they can.
     evaluator : callable
         Makes what evaluates it where they are not, or cannot follow.
     reason : str
@@ -52,6 +54,7 @@ class Function:
     cost: Callable[[Any], Any]
     propagates: bool = True
     traced: Callable[[Any], Any] | None = None
+    objection: Callable[[Tree], str] | None = None
     evaluator: MakeEvaluator = PlainEvaluator
     reason: str = field(default="")
 
@@ -115,7 +118,7 @@ class Function:
         """The numeric side of a check: on difference arrays if the function can be followed, else by its values."""
         if settings.mode == "neurons":
             raise InputError("mode: 'neurons' is for dense networks, Network(...).cost(X, Y)")
-        if self.propagates and settings.scheme.name != "complex":
+        if self._may_propagate(tree, settings):
             try:
                 return propagated(
                     self.traced or self.cost,
@@ -137,6 +140,12 @@ class Function:
                 "gradsweep.batched(f) is one"
             )
         return ValueNumerics(evaluator, tree, base, settings.scheme, settings.step, settings.seed)
+
+    def _may_propagate(self, tree: Tree, settings: Settings) -> bool:
+        if not self.propagates or settings.scheme.name == "complex":
+            return False
+        self.reason = self.objection(tree) if self.objection else ""
+        return not self.reason
 
     def leave(self, tree: Tree, base: float) -> None:
         """Call the function once more, so that what it keeps is of the given parameters, and see that its value is the same."""

@@ -156,7 +156,8 @@ class ValueNumerics:
     @functools.cached_property
     def _neighbourhood(self) -> Neighbourhood:
         sizes = tuple(leaf.size for leaf in self.tree.blocks)
-        return Neighbourhood(self.tree.values, self.base, self.evaluator.values, self.evaluator.direction_values, sizes)
+        evaluator = self.evaluator
+        return Neighbourhood(self.tree.values, self.base, evaluator.values, evaluator.direction_values, sizes, evaluator.types)
 
     @functools.cached_property
     def _noise(self) -> Noise:
