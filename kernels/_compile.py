@@ -185,7 +185,7 @@ def calling(function: Function) -> Function:
 
     Once for each function, when it is first called; what it calls may allocate, and has options of its own.
     """
-    return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
+    return cast(Function, numba.njit(nogil=True)(function))
 
 
 def _array(dimensions: int, *, readonly: bool) -> numba.types.Array:

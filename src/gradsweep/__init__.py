@@ -1,7 +1,10 @@
 """Check hand-written gradients against differences that are propagated, not subtracted."""
 
+from gradsweep._checking import assert_gradient as assert_gradient
 from gradsweep._checking import check as check
+from gradsweep._checking import numerical_gradient as numerical_gradient
 from gradsweep._errors import DataError as DataError
+from gradsweep._errors import GradientError as GradientError
 from gradsweep._errors import GradsweepError as GradsweepError
 from gradsweep._errors import InputError as InputError
 from gradsweep._errors import OracleError as OracleError

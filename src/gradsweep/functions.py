@@ -44,19 +44,19 @@ def batched(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
     Parameters
     ----------
     f : callable
-        Of parameters that have one more axis each, the first: a lane for each set, in all arrays alike; a number becomes a vector.
-        It returns an array of shape (lanes,), a cost for each lane, which depends on this lane's parameters alone.
+        Of parameters that have one more axis each, the first: a lane for each set, as many in all arrays; a number becomes a
+        vector. It returns an array of shape (lanes,), a cost for each lane, which depends on this lane's parameters alone.
 
     Returns
     -------
     callable
-        The cost of a single set of parameters, for :func:`gradsweep.check`, which calls `f` with as many lanes as fit into 64 MB.
+        The cost of a single set of parameters, for :func:`gradsweep.check`, which gives `f` as many lanes as fit into 64 MB.
 
     Examples
     --------
     >>> import numpy as np
     >>> import gradsweep
-    >>> x = np.linspace(-1.0, 1.0, 5)
+    >>> x = np.linspace(0.0, 1.0, 5)
     >>> w = np.ones((2, 1))
     >>> cost = gradsweep.batched(lambda w: np.tanh(w * x).sum(axis=(1, 2)))
     >>> gradient = lambda w: ((1 - np.tanh(w * x) ** 2) * x).sum(axis=1, keepdims=True)
@@ -157,7 +157,7 @@ class _Part:
         self._function, self._place = function, place
 
     def __call__(self, params: Any) -> Any:
-        """This part of what the function returns."""
+        """What the function returns, this part of it."""
         result = self._function(params)
         if not isinstance(result, tuple | list) or len(result) < 2:
             raise InputError(

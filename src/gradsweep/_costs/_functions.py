@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gradsweep._costs._complex_function import ComplexNumerics
 from gradsweep._costs._evaluation import Evaluator
 from gradsweep._costs._numerics import Numerics
 from gradsweep._costs._numpy_function import propagated
@@ -16,6 +17,7 @@ from gradsweep._costs._reading import OUTSIDE, read_cost
 from gradsweep._costs._value_function import ValueNumerics
 from gradsweep._differences._departure import Departure
 from gradsweep._errors import InputError, OracleError
+from gradsweep._schemes import COMPLEX
 from gradsweep._settings import Settings
 from gradsweep._trees import Tree
 from gradsweep._types import Array
@@ -139,10 +141,21 @@ class Function:
                 f"mode: 'batched' needs a cost that takes many perturbations at once, and this one does not{because}; "
                 "gradsweep.batched(f) is one"
             )
+        if settings.scheme is COMPLEX:
+            return self._complex(ValueNumerics(evaluator, tree, base, COMPLEX, None, settings.seed), tree)
         return ValueNumerics(evaluator, tree, base, settings.scheme, settings.step, settings.seed)
 
+    def _complex(self, real: ValueNumerics, tree: Tree) -> ComplexNumerics:
+        """The numeric side by imaginary steps, which are put where difference arrays would be."""
+        if real.kind != "plain function":
+            raise InputError(f"scheme: 'complex' needs a plain function of the parameters, not a {real.kind}")
+        objection = self.objection(tree) if self.objection else ""
+        if objection:
+            raise InputError(f"scheme: 'complex' needs arrays of complex numbers in the place of the parameters ({objection})")
+        return ComplexNumerics(self.traced or self.cost, real)
+
     def _may_propagate(self, tree: Tree, settings: Settings) -> bool:
-        if not self.propagates or settings.scheme.name == "complex":
+        if not self.propagates or settings.scheme is COMPLEX:
             return False
         self.reason = self.objection(tree) if self.objection else ""
         return not self.reason
