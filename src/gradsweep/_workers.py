@@ -7,7 +7,8 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -26,9 +27,6 @@ _WORTH_PROCESSES = 1.0
 
 # Characters of an error that are shown in a note.
 _SHOWN = 120
-
-# What stands where an error cannot be sent from one process to another.
-_LOST = "{}: {}"
 
 
 class Workers(Generic[Item, Result]):
@@ -140,14 +138,27 @@ class Workers(Generic[Item, Result]):
             parallel = joblib.Parallel(n_jobs=self._jobs, prefer="processes", return_as="generator")
         except ValueError:  # some backends return everything at the end
             parallel = joblib.Parallel(n_jobs=self._jobs, prefer="processes")
-        with _deaths_reported():
-            for outcome in parallel(joblib.delayed(_evaluate)(self._sent, item) for item in items):
+        outcomes = iter(parallel(joblib.delayed(_evaluate)(self._sent, item) for item in items))
+        with _deaths_reported(), _closing(outcomes):
+            for outcome in outcomes:
                 if isinstance(outcome, _Failed):
                     raise outcome.error from outcome.error.__cause__
                 yield outcome.value
 
     def _stay(self, reason: str) -> None:
         self.notes.append(f"{reason}: one worker")
+
+
+@contextlib.contextmanager
+def _closing(outcomes: Iterator[Any]) -> Iterator[None]:
+    """Stop the workers when their results are not wanted any more, as after an error, without the warning that joblib has then."""
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            if isinstance(outcomes, Generator):
+                outcomes.close()
 
 
 @contextlib.contextmanager
@@ -216,7 +227,10 @@ def _portable(error: BaseException) -> bytes:
         pickled: bytes = cloudpickle.dumps(error)
         pickle.loads(pickled)
     except Exception:  # whatever a foreign error raises when it is pickled, or made anew
-        return pickle.dumps(RuntimeError(_LOST.format(type(error).__name__, error)))
+        substitute = RuntimeError(f"{type(error).__name__}: {error}")
+        for note in getattr(error, "__notes__", []):
+            substitute.add_note(note)
+        return pickle.dumps(substitute)
     return pickled
 
 
