@@ -8,7 +8,7 @@ import os
 import pathlib
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -49,7 +49,7 @@ class Target:
         is_file = where.endswith(".py") or "/" in where or os.sep in where
         module = _run_file(where) if is_file else _import_module(where)
         self.where, self.name = where, name
-        self.folder = _folder_of(module)
+        self._file, self._folder = os.path.abspath(getattr(module, "__file__", None) or ""), _folder_of(module)
         self._function = _function_of(module, where, name)
 
     def __call__(self) -> tuple[Any, Any, Any]:
@@ -68,7 +68,7 @@ class Target:
         try:
             result = self._function()
         except _ERRORS as error:
-            raise InputError(f"{_place_in(error, self.folder) or self.where}: {_brief(error)}") from error
+            raise InputError(_describe(error, self._file, self._folder) or f"{self.where}: {_brief(error)}") from error
         if not isinstance(result, tuple | list) or len(result) != 3:
             what = format_size(len(result), "thing") if isinstance(result, tuple | list) else _kind_of(result)
             raise InputError(f"{self.where}: {self.name} returns {what}, but cost, params and gradient are needed")
@@ -85,10 +85,10 @@ class Target:
         except GradsweepError:
             raise
         except _ERRORS as error:
-            place = _place_in(error, self.folder)
-            if place is None:
+            described = _describe(error, self._file, self._folder)
+            if described is None:
                 raise
-            raise InputError(f"{place}: {_brief(error)}") from error
+            raise InputError(described) from error
 
 
 def _run_file(path: str) -> ModuleType:
@@ -136,7 +136,7 @@ def _finds(name: str, path: list[str]) -> str | None:
 
 def _run_under_another_name(file: pathlib.Path) -> ModuleType:
     """Run a file as a module that cannot be imported by its name, and have it pickled as a whole."""
-    from joblib.externals import cloudpickle
+    import cloudpickle
 
     stem = "".join(letter if letter.isalnum() else "_" for letter in file.stem)
     names = itertools.chain([f"checked_{stem}"], (f"checked_{stem}_{number}" for number in itertools.count(2)))
@@ -174,21 +174,15 @@ def _import_errors(where: str, file: pathlib.Path | None) -> Iterator[None]:
             # Of the file itself there is no frame yet.
             raise InputError(f"{_shown(error.filename)}, line {error.lineno}: {_brief(error)}") from error
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
-        own = [frame for frame in frames if file is None or frame.filename == str(file)]
-        if not own:
+        if not frames:
             raise InputError(f"{where}: cannot be imported: {_brief(error)}") from error
-        # The module's own line, and where that led to if it is another file's.
-        first = own[0] if file is None else own[-1]
-        place = f"{where if file is not None else _shown(first.filename)}, line {first.lineno}"
-        last = frames[-1]
-        led_to = "" if last.filename == first.filename else f" (raised in {_shown(last.filename)}, line {last.lineno})"
-        raise InputError(f"{place}: {_brief(error)}{led_to}") from error
+        raise InputError(_line_of(error, frames, str(file or frames[0].filename))) from error
 
 
-def _function_of(module: ModuleType, where: str, name: str) -> Callable[[], Any]:
+def _function_of(module: ModuleType, where: str, name: str) -> Any:
     """The function of this name, if it can be called without arguments."""
     try:
-        function = getattr(module, name)
+        function: Any = getattr(module, name)
     except AttributeError as error:
         known = [
             each for each, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__
@@ -215,13 +209,25 @@ def _folder_of(module: ModuleType) -> str:
     return os.path.dirname(os.path.abspath(file)) + os.sep if file else ""
 
 
-def _place_in(error: BaseException, folder: str) -> str | None:
-    """File, line and function of the innermost line of a folder's code that raised an error; None if there is none."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        name = os.path.abspath(frame.filename)
-        if folder and name.startswith(folder) and _is_users(name) and "site-packages" not in name[len(folder) :]:
-            return f"{_shown(name)}, line {frame.lineno}, in {frame.name}"
-    return None
+def _describe(error: BaseException, file: str, folder: str) -> str | None:
+    """An error and where a user's code raised it, in one line; None if none of it has a part in it."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if folder and frame.filename.startswith(folder) and _is_users(frame.filename)
+    ]
+    # A folder may have packages in it that are installed there.
+    frames = [frame for frame in frames if "site-packages" not in frame.filename[len(folder) :]]
+    return _line_of(error, frames, file) if frames else None
+
+
+def _line_of(error: BaseException, frames: Sequence[traceback.FrameSummary], file: str) -> str:
+    """An error with the innermost line of a file, and that of another one if it was raised there."""
+    last = frames[-1]
+    first = next((frame for frame in reversed(frames) if frame.filename == file), last)
+    function = "" if first.name.startswith("<") else f", in {first.name}"
+    led_to = "" if last.filename == first.filename else f" (raised in {_shown(last.filename)}, line {last.lineno})"
+    return f"{_shown(first.filename)}, line {first.lineno}{function}: {_brief(error)}{led_to}"
 
 
 def _is_users(filename: str) -> bool:

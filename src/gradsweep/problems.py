@@ -316,10 +316,10 @@ class _Attributes:
             raise DataError(f"{self._place}: attribute {error}") from error
 
     def _hidden(self) -> str | list[str] | None:
-        """Names of activations, one or several."""
+        """Names of activations, one or several; None if there are none, as for a network without hidden layers."""
         names = self._texts("hidden")
         if len(names) == 1:
-            names = [name.strip() for name in names[0].split(",")]
+            names = [name.strip() for name in names[0].split(",")] if names[0] else []
         return names[0] if len(names) == 1 else names or None
 
     def _text(self, name: str) -> str | None:
@@ -393,7 +393,7 @@ class _Reader:
         count = min(max(numbers), len(numbers))
         wanted = [f"{letter}{number}" for number in range(1, count + 1) for letter in "Wb"]
         self._checked(lambda: require_names("parameters", [name for name in wanted if name not in self._names["parameters"]], []))
-        layers = []
+        layers: list[int] = []
         for number in range(1, count + 1):
             name = f"parameters/W{number}"
             units, inputs = self._matrix_shape(name)
@@ -457,9 +457,9 @@ class _Reader:
                 raise DataError(f"{self._place}: {name} cannot be read: {error}") from error
             with np.errstate(over="ignore"):  # what float64 cannot hold is infinite
                 target[part] = block
-            wrong = np.argwhere(~np.isfinite(target[part])) if finite else ()
-            if len(wrong):
-                index = tuple(int(i) + (each.start or 0) for i, each in zip(wrong[0], part, strict=True))
+            if finite and not np.isfinite(target[part]).all():
+                first = np.argwhere(~np.isfinite(target[part]))[0].tolist()
+                index = tuple(place + (axis.start or 0) for place, axis in zip(first, part, strict=True))
                 raise DataError(f"{self._place}: {format_entry(name, index)} is {target[index]}; all entries must be finite")
         return values
 
