@@ -885,8 +885,8 @@ def test_a_product_is_not_followed_where_the_interpreter_does_not_know_places() 
         "from gradsweep._differences._propagation import perturbed, propagate\n"
         "lanes = Lanes(2)\n"
         "try:\n"
-        "    w = perturbed(np.ones(3), np.ones((3, 2)), lanes)\n"
-        "    propagate(lambda w: np.ones((2, 3)).dot(w).sum(), w, lanes, fills=False)\n"
+        "    argument = perturbed(np.ones(3), np.ones((3, 2)), lanes)\n"
+        "    propagate(lambda w: np.ones((2, 3)).dot(w).sum(), argument, lanes, fills=False)\n"
         "except Departure as departure:\n"
         "    print('departure', departure)\n"
     )

@@ -167,7 +167,8 @@ class _Judge:
         scheme, finer = self.steps.scheme, self.steps.finer
         disputed = [entry for entry in tally.candidates if entry.score > 1.0]
         for count, entry in enumerate(disputed, start=1):
-            chunk = self.problem.chunk_of(sides.name, entry.index)
+            row, column = entry.index
+            chunk = self.problem.chunk_of(sides.name, (row, column))
             quotient = float(self.problem.quotients(chunk, scheme, finer).values[0, 0])
             noise = entry.noise + self._vanishing(entry.numeric, quotient)
             if replace(entry, numeric=quotient, noise=noise).differs(self.tolerance) and not self._may_be_right(entry):

@@ -53,7 +53,7 @@ class Numerics(Protocol):
 
     @property
     def kind(self) -> str:
-        """What evaluates the cost: ``"difference arrays"``, ``"plain function"``, …"""
+        """What evaluates the cost, as ``"difference arrays"`` or ``"plain function"``."""
 
     @property
     def step(self) -> float:
@@ -80,5 +80,8 @@ class Numerics(Protocol):
 def joined(parts: Iterable[Slopes]) -> Slopes:
     """Several as one, in their order."""
     given = list(parts)
-    arrays = [np.concatenate([getattr(part, name) for part in given]) for name in ("values", "low", "high", "noise")]
-    return Slopes(*arrays, crossed=sum(part.crossed for part in given), evaluations=sum(part.evaluations for part in given))
+    values, low, high, noise = (
+        np.concatenate([getattr(part, name) for part in given]) for name in ("values", "low", "high", "noise")
+    )
+    crossed, evaluations = sum(part.crossed for part in given), sum(part.evaluations for part in given)
+    return Slopes(values, low, high, noise, crossed, evaluations)

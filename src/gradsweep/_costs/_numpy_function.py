@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from gradsweep._costs._numerics import Indices, Slopes
 from gradsweep._differences._departure import Departure
-from gradsweep._differences._lanes import Lanes, Ties
-from gradsweep._differences._propagation import LOST, LOST_ADVICE, perturbed, perturbed_entry, propagate
+from gradsweep._differences._lanes import Lanes, Number, Ties
+from gradsweep._differences._propagation import loss, perturbed, perturbed_entry, propagate
 from gradsweep._errors import OracleError
 from gradsweep._parameters import Precision
 from gradsweep._schemes import BACKWARD, FORWARD, Scheme
@@ -20,8 +20,8 @@ from gradsweep._trees import Tree
 from gradsweep._types import Array
 from gradsweep._workers import Workers
 
-# Numbers in the largest array of changes: 2 MB, of which a processor's caches hold a few. And how many lanes there are at least and at
-# most: fewer are mostly overhead, more gain nothing.
+# Numbers in the largest array of changes: 2 MB, of which a processor's caches hold a few. And how many lanes there are at least
+# and at most: fewer are mostly overhead, more gain nothing.
 _ENTRIES, _FEWEST, _MOST = 2**18, 64, 4096
 
 # How much smaller the step is at which entries in dispute are looked at again, and at which crossed kinks are tried first.
@@ -107,7 +107,7 @@ class _Outcome:
     crossings: NDArray[np.int64]
     largest: int
     subtracts: bool
-    lost: str
+    lost: Number | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +144,7 @@ class _Propagation:
     def _run(self, leaves: Sequence[Any], lanes: Lanes) -> _Outcome:
         done = propagate(self.function, self.tree.build(leaves), lanes, fills=self.fills)
         # Numbers that were made on the way may be harmless, as in a record of costs; the guard tells.
-        lost = lanes.numbers[0][2] if lanes.numbers else ""
+        lost = lanes.numbers[0]._replace(value=None) if lanes.numbers else None
         return _Outcome(done.base, done.changes, lanes.crossings, lanes.largest, lanes.subtracts, lost)
 
 
@@ -449,11 +449,7 @@ def _same(one: _Outcome, other: _Outcome) -> bool:
 
 def _as_loss(outcome: _Outcome, error: OracleError) -> Exception:
     """Of a disagreement the reason, if plain numbers were made on the way."""
-    if not outcome.lost:
-        return error
-    departure = Departure(LOST, LOST_ADVICE)
-    departure.where = outcome.lost
-    return departure
+    return error if outcome.lost is None else loss(outcome.lost)
 
 
 @dataclass(frozen=True, eq=False)
@@ -530,6 +526,9 @@ class _Guard:
         usable = (outcome.crossings == 0) & np.isfinite(outcome.changes)
         for group, places in enumerate(usable.reshape(-1, len(_VISIBLE))):
             if not places.any():
+                if outcome.lost is not None:
+                    # Nothing shows here whether the number is harmless.
+                    raise loss(outcome.lost)
                 continue
             place = group * len(_VISIBLE) + int(np.argmax(places))
             own, other = float(outcome.changes[place]), self.plain(points[place]) - self.base

@@ -79,7 +79,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
         if memory is not None and memory.change is not None and self._of is not memory.change:
             self._held, self._of = Varying(self._base, memory.view(self._base), memory.lanes), memory.change
         held = self._held
-        return self._base if held is None or held.lanes.closed else held
+        return self._base if held is None or held.lanes.finished else held
 
     @property
     def is_written(self) -> bool:
@@ -120,22 +120,28 @@ class DifferenceArray(NDArrayOperatorsMixin):
     # ---- indexing
 
     def __getitem__(self, index: Any) -> Any:
-        index = _plain_index(index)
+        if type(index) is not int and type(index) is not slice:
+            index = _plain_index(index)
         part, held = self._base[index], self.operand
-        result = _structure.take(held, index) if isinstance(held, Varying) and self._of is None else None
-        if isinstance(part, np.ndarray) and np.may_share_memory(part, self._base):
+        result = None
+        if type(part) is np.ndarray and _is_view(part, self._base):
+            # If this array has been written to, the view gets its change from the memory when it is asked for.
+            if type(held) is Varying and self._of is None:
+                result = _structure.take(held, index, part)
             return self.linked(part, result)
-        if isinstance(held, Varying):
-            return DifferenceArray(self.apart(_structure.take(held, index)) if result is None else result)
-        return DifferenceArray.buffer(part, self.lanes) if isinstance(part, np.ndarray) else part
+        if type(held) is Varying:
+            return DifferenceArray(self.apart(_structure.take(held, index, np.asarray(part))))
+        return DifferenceArray.buffer(part, self.lanes) if type(part) is np.ndarray else part
 
-    def linked(self, view: NDArray[Any], result: Varying | None) -> "DifferenceArray":
+    def linked(self, view: NDArray[Any], result: Varying | None) -> Any:
         """A view of this array; `result` is what it holds as long as nothing is written, None for plain values."""
-        if self.is_number:
-            # It has no memory that could be seen elsewhere.
-            assert result is not None
-            return DifferenceArray(replace(result, base=view.copy()))
-        memory = self.shared_memory()
+        memory = self._memory
+        if memory is None:
+            if self.is_number:
+                # It has no memory that could be seen elsewhere.
+                own = view.copy()
+                return own if result is None else DifferenceArray(replace(result, base=own))
+            memory = self.shared_memory()
         return DifferenceArray(result if memory.change is None else None, memory, view)
 
     def apart(self, result: Varying) -> Varying:
@@ -160,8 +166,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
         memory = self.shared_memory()
         if isinstance(value, Varying):
             if memory.lanes is not value.lanes:
-                if not memory.lanes.closed:
-                    raise Departure("values of two runs meet")
+                if not memory.lanes.finished:
+                    raise Departure("values of two runs that are not finished meet")
                 memory.renew(value.lanes)
             if value.base.dtype.kind == "c" and self._base.dtype.kind != "c":
                 raise Departure("a complex value that changes is assigned into an array of real numbers")
@@ -189,15 +195,18 @@ class DifferenceArray(NDArrayOperatorsMixin):
     # ---- NumPy's protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        if not options and method == "__call__":
+        if "out" not in options and method == "__call__":
             operands = [operand_of(each) for each in inputs]
-            result: Any = linear(ufunc, operands) if len(operands) <= 2 else None
+            result: Any = linear(ufunc, operands) if not options and len(inputs) <= 2 else None
             if result is None or result.lanes.jitter:
                 result = call_ufunc(ufunc, method, operands, options)
+            if type(result) is not Varying:
+                return _wrapped(result)
             for each in inputs:
-                if type(each) is DifferenceArray and each._of is not None and isinstance(result, Varying):
+                # The change of a sum may be that of a term, which is written to later.
+                if type(each) is DifferenceArray and each._of is not None:
                     result = each.apart(result)
-            return _wrapped(result)
+            return DifferenceArray(result)
         shared = type(options.get("out", (None,))[0]) is np.ndarray and is_shared(options["out"])
         return self.answer(ufunc, method, inputs, options, shared=shared)
 
@@ -229,8 +238,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
             return function._implementation(*args, **options)  # type: ignore[attr-defined]
         if function in ASSIGNMENTS:
             return _assign_by(function, args, options)
-        if function in CALLERS:
-            return CALLERS[function](*args, **options)
+        if function in _ON_ARRAYS:
+            return _ON_ARRAYS[function](*args, **options)
         place = _place_of_out(function) if len(args) > 2 else None
         if place is not None and len(args) > place:
             args, options = (*args[:place], None, *args[place + 1 :]), {"out": args[place], **options}
@@ -296,7 +305,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
             if what.operation == "assignment":
                 raise Departure("a value that changes is assigned into a plain array", ADVICE_BUFFER)
             if what != ("operator", "%"):  # which writes it into a text
-                held.lanes.note_number(Number(number, self.apart(held), describe(frame), what.name or "float"))
+                held.lanes.note_number(Number(number, self.apart(held), what.name or "float", describe(frame)))
         return number
 
     def __complex__(self) -> complex:
@@ -428,7 +437,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
     @property
     def mT(self) -> Any:
         """The transpose of each matrix."""
-        return self.swapaxes(-1, -2)
+        return np.swapaxes(self, -1, -2)
 
     @property
     def real(self) -> Any:
@@ -466,7 +475,10 @@ class DifferenceArray(NDArrayOperatorsMixin):
         """``ndarray.transpose``."""
         order = None if not axes or axes == (None,) else axes[0] if isinstance(axes[0], tuple | list) else axes
         held = self.operand
-        return _result(_structure.transpose(held, order) if isinstance(held, Varying) else held.transpose(order), [self])
+        if not isinstance(held, Varying):
+            return self.linked(held.transpose(order), None)
+        result = _structure.transpose(held, order)
+        return self.linked(result.base, result)
 
     def astype(self, dtype: Any, *args: Any, **options: Any) -> Any:
         """The same for any floating type, since all is computed in float64; to others it is rounded by its value."""
@@ -496,6 +508,10 @@ class DifferenceArray(NDArrayOperatorsMixin):
     def partition(self, kth: Any, axis: int = -1, kind: str = "introselect", order: Any = None) -> None:
         """``ndarray.partition``, in place."""
         self.assign(np.partition(self, kth, axis=axis))
+
+    def compress(self, condition: Any, axis: int | None = None) -> Any:
+        """``ndarray.compress``."""
+        return np.compress(condition, self, axis=axis)
 
     def put(self, indices: Any, values: Any, mode: str = "raise") -> None:
         """``ndarray.put``."""
@@ -592,7 +608,9 @@ def operand_of(value: Any) -> Any:
     kind = type(value)
     if kind is DifferenceArray:
         return value.operand
-    if kind is np.ndarray or kind is float or kind is int:
+    if kind is np.ndarray:
+        return value
+    if kind is float or kind is int:
         return np.asarray(value)
     if kind is Factor:
         return value.resolve().operand
@@ -670,6 +688,12 @@ def _rebuilt(sequence: Any, parts: list[Any]) -> Any:
     return type(sequence)(*parts) if hasattr(sequence, "_fields") else type(sequence)(parts)
 
 
+def _is_view(part: NDArray[Any], whole: NDArray[Any]) -> bool:
+    """Whether what an index took of an array is a view of it: by the owner of the memory, else by the memory itself."""
+    owner = part.base
+    return owner is not None and (owner is whole or owner is whole.base or np.may_share_memory(part, whole))
+
+
 def _plain_index(index: Any) -> Any:
     """An index without difference arrays in it: those that are plain are taken as arrays, others cannot be followed."""
     kind = type(index)
@@ -698,15 +722,42 @@ def _at(ufunc: np.ufunc, target: Any, index: Any, *values: Any) -> None:
     ufunc.at(target.plain, index, operand)
 
 
-def _assign_by(function: Callable[..., Any], args: Sequence[Any], options: dict[str, Any]) -> Any:
-    """A function that writes into its first argument."""
-    target, *rest = args if args else (options.pop(next(iter(options))),)
-    target = target.resolve() if type(target) is Factor else target
+def _assign_by(function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    """A function of NumPy that writes into its first argument."""
+    rule = ASSIGNMENTS[function]
+    given = inspect.signature(rule).bind(*args, **options)
+    name = next(iter(given.signature.parameters))
+    target = given.arguments[name]
+    given.arguments[name] = target = target.resolve() if type(target) is Factor else target
     if type(target) is DifferenceArray:
-        return ASSIGNMENTS[function](target, *rest, **options)
-    if varies((rest, options)):
+        rule(*given.args, **given.kwargs)
+    elif varies((args, options)):
         raise Departure(f"{_name(function)} writes a value that changes into a plain array", ADVICE_BUFFER)
-    return function(target, *_unwrapped(rest, []), **_unwrapped(options, []))
+    else:
+        function(*_unwrapped(args, []), **_unwrapped(options, []))
+
+
+def _full_like(a: Any, fill_value: Any, dtype: Any = None, order: Any = "K", subok: bool = True, shape: Any = None) -> Any:
+    """``np.full_like``."""
+    plain = np.full_like(_as_plain(a), 0.0, dtype=dtype, order=order, shape=shape)
+    if plain.dtype.kind != "f":
+        if varies(fill_value):
+            raise Departure("np.full_like makes an array of whole numbers of a value that changes")
+        plain[...] = operand_of(fill_value)
+        return plain
+    lanes = next(each.lanes for each in (fill_value, a) if type(each) in (DifferenceArray, Factor))
+    buffer = DifferenceArray.buffer(plain, lanes)
+    buffer.assign(fill_value)
+    return buffer
+
+
+def _as_plain(value: Any) -> NDArray[Any]:
+    operand = operand_of(value)
+    return operand.base if isinstance(operand, Varying) else np.asarray(operand)
+
+
+#: Written in terms of indexing and of NumPy's functions, on arrays as the user's code sees them.
+_ON_ARRAYS: dict[Any, Callable[..., Any]] = {**CALLERS, np.full_like: _full_like}
 
 
 @functools.cache

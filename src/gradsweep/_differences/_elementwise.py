@@ -81,7 +81,7 @@ def elementwise(ufunc: np.ufunc, operands: Sequence[Operand]) -> "Varying | NDAr
     if ufunc in PREDICATES:
         return _decide(ufunc, operands)
     value = ufunc(*(base_of(operand) for operand in operands))
-    if ufunc in _KINKED and lanes_of(operands).ties is not None:
+    if lanes_of(operands).ties is not None and ufunc in _KINKED:
         # All lanes of an entry take one side, and those of a slab are of several.
         operands = [dense(operand) for operand in operands]
     forms = _complex.FORMS if _is_complex(value, operands) else _FORMS
@@ -108,11 +108,11 @@ def compare(ufunc: np.ufunc, operands: Sequence[Operand]) -> NDArray[Any]:
         return decided
     if isinstance(first, Varying) and isinstance(second, Varying) and first.change is second.change:
         return decided
-    values = difference.change.values if isinstance(difference.change, Slab) else difference.change
-    if reach(values) < float(np.abs(difference.base).min(initial=np.inf)):
+    own = difference.change
+    if reach(own.values if isinstance(own, Slab) else own) < float(np.abs(difference.base).min(initial=np.inf)):
         return decided
-    if isinstance(difference.change, Slab) and lanes.ties is None and not lanes.decide:
-        lead, change = difference.change.pattern.gather(difference.base, difference.ndim), values
+    if isinstance(own, Slab) and lanes.ties is None and not lanes.decide:
+        lead, change = own.pattern.gather(difference.base, difference.ndim), own.values
     else:
         lead, change = difference.base[..., np.newaxis], difference.dense
     flipped = _kinks.equality(lanes, lead, change) if ufunc in (np.equal, np.not_equal) else _kinks.order(lanes, lead, change)

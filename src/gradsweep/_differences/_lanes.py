@@ -20,16 +20,14 @@ class Number(NamedTuple):
         The number.
     value : Varying
         What it was made of.
-    where : str
-        The place.
-    what : str
-        By what, as ``"float"``.
+    what, where : str
+        By what, as ``"float"``, and the place.
     """
 
     number: float
     value: Any
-    where: str
     what: str
+    where: str
 
 
 class Lanes:
@@ -53,7 +51,8 @@ class Lanes:
     seed : int, default: 0
         Of that jitter.
     infinite : bool, default: False
-        Whether values may be infinite, as the logarithm of a mask is: their changes are then 0, which takes a look at every value.
+        Whether values may be infinite, as the logarithm of a mask is: their changes are then 0, which takes a look at every
+        value.
 
     Attributes
     ----------
@@ -63,10 +62,8 @@ class Lanes:
         Numbers that the largest change so far has in each lane.
     subtracts : bool
         Whether some change was computed by subtracting values, with the rounding that this has.
-    closed : bool
-        Whether the run is over.
-    halves : list
-        Products that a compiled method was given half of, and which must have been asked for again by the end.
+    finished : bool
+        Whether the function has been run. Arrays that it has kept somewhere are from then on what their values are.
 
     References
     ----------
@@ -89,9 +86,10 @@ class Lanes:
         self.count, self.decide, self.ties, self.jitter = count, decide, ties, jitter
         self.crossings: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
         self.infinite = infinite
-        self.largest, self.subtracts, self.closed = 0, False, False
+        self.largest, self.subtracts, self.finished = 0, False, False
         #: Plain numbers that were made of values that change, which whoever made them may return.
         self.numbers: list[Number] = []
+        #: Products that a compiled method was given half of, and which must have been asked for again by the end.
         self.halves: list[Any] = []
         self._exactness = exactness
         self._generator = np.random.default_rng(seed) if jitter else None

@@ -60,7 +60,7 @@ def _of_ties(change: Array, other: NDArray[np.bool_], tied: NDArray[np.bool_], t
     if ties == "first":
         return change
     result = change.copy()
-    swapped = (other[..., 1:, :] & other[..., :-1, :] | tied).any(axis=-1)
+    swapped = np.asarray(((other[..., 1:, :] & other[..., :-1, :]) | tied).any(axis=-1))
     for row in zip(*np.nonzero(swapped.any(axis=-1)), strict=True):
         # Runs of entries that are connected by neighbours of which some lane changes the order.
         group = np.concatenate([[0], np.cumsum(~swapped[row])])

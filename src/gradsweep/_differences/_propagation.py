@@ -13,14 +13,10 @@ from gradsweep._differences._array import DifferenceArray, operand_of
 from gradsweep._differences._creation import intercepted
 from gradsweep._differences._departure import Departure, describe, heard, is_users
 from gradsweep._differences._factor import Factor
-from gradsweep._differences._lanes import Lanes
+from gradsweep._differences._lanes import Lanes, Number
 from gradsweep._differences._slab import Slab, one_hot
 from gradsweep._differences._varying import Varying
 from gradsweep._types import Array
-
-#: What it means if plain numbers were made, none of which is the result.
-LOST = "float(...) makes a plain number of a value that changes"
-LOST_ADVICE = "take float(...) of what is returned alone"
 
 # Largest array whose memory is to be used again.
 _KEPT = 2**24
@@ -51,6 +47,18 @@ class Propagated:
 
     base: float
     changes: Array
+
+
+def loss(number: Number) -> Departure:
+    """What it means that a plain number was made which is not the result."""
+    what = f"{number.what}(...) makes a plain number of a value that changes"
+    return _departure_at(number.where, what, "take float(...) of what is returned alone, and NumPy's functions for the rest")
+
+
+def _departure_at(where: str, what: str, advice: str) -> Departure:
+    departure = Departure(what, advice)
+    departure.where = where
+    return departure
 
 
 def perturbed_entry(values: Any, entries: Any, steps: Array, lanes: Lanes) -> DifferenceArray:
@@ -100,14 +108,15 @@ def propagate(function: Callable[[Any], Any], argument: Any, lanes: Lanes, *, fi
     argument : object
         Arrays in any structure, some of them difference arrays.
     lanes : Lanes
-        Their perturbations, which are closed afterwards.
+        Their perturbations, which are finished afterwards.
     fills : bool
         Whether arrays that the function makes may have to take differences.
 
     Returns
     -------
     Propagated
-        Value and changes.
+        Value and changes. Where the function made plain numbers on the way, of which `lanes` has a record, changes may lack what
+        went through those: whoever calls this holds them against the function's plain values.
 
     Raises
     ------
@@ -126,7 +135,7 @@ def propagate(function: Callable[[Any], Any], argument: Any, lanes: Lanes, *, fi
         except Exception as error:
             raise departures[0] if departures else _as_departure(error) from error
         finally:
-            lanes.closed = True
+            lanes.finished = True
         if departures:
             raise departures[0]
         return propagated
@@ -155,8 +164,7 @@ def _read(result: Any, lanes: Lanes) -> Propagated:
         change = np.broadcast_to(held.dense, (*held.shape, lanes.count))
         return Propagated(float(held.base.reshape(())), np.array(change.reshape(-1), dtype=np.float64))
     if lanes.numbers:
-        number = lanes.numbers[0]
-        raise _departure_at(number.where, LOST.replace("float", number.what, 1), LOST_ADVICE)
+        raise loss(lanes.numbers[0])
     try:
         plain = np.asarray(result if held is None else held, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -164,9 +172,3 @@ def _read(result: Any, lanes: Lanes) -> Propagated:
     if plain.size != 1 or result is None:
         raise Departure(f"the function returns {'nothing' if result is None else f'an array of shape {plain.shape}'}")
     return Propagated(float(plain.reshape(())), np.zeros(lanes.count))
-
-
-def _departure_at(where: str, what: str, advice: str) -> Departure:
-    departure = Departure(what, advice)
-    departure.where = where
-    return departure

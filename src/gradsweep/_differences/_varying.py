@@ -12,7 +12,7 @@ from gradsweep._differences._slab import Slab, common
 from gradsweep._types import Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Varying:
     """A value, and how much it changes in each lane.
 
@@ -33,6 +33,11 @@ class Varying:
     lanes: Lanes
     exponential: bool = False
 
+    def __init__(self, base: NDArray[Any], change: Array | Slab, lanes: Lanes, exponential: bool = False) -> None:
+        # That of a frozen dataclass takes twice as long, which every operation would pay.
+        own = self.__dict__
+        own["base"], own["change"], own["lanes"], own["exponential"] = base, change, lanes, exponential
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the value."""
@@ -42,6 +47,11 @@ class Varying:
     def ndim(self) -> int:
         """Axes of the value."""
         return self.base.ndim
+
+    @property
+    def size(self) -> int:
+        """Entries of the value."""
+        return self.base.size
 
     @property
     def dense(self) -> Array:
