@@ -647,8 +647,8 @@ def _unwrapped(value: Any, sources: list[DifferenceArray]) -> Any:
     if kind is DifferenceArray:
         sources.append(value)
         return value.operand
-    if kind is tuple or kind is list:
-        return kind(_unwrapped(each, sources) for each in value)
+    if isinstance(value, list | tuple):
+        return _rebuilt(value, [_unwrapped(each, sources) for each in value])
     if kind is dict:
         return {key: _unwrapped(each, sources) for key, each in value.items()}
     if isinstance(value, np.ndarray):
@@ -669,9 +669,7 @@ def _wrapped(result: Any) -> Any:
 def _result(result: Any, sources: Sequence[DifferenceArray]) -> Any:
     """The result of a function, as a user's code gets it: a view of one of its arguments where NumPy makes one."""
     if isinstance(result, list | tuple):
-        parts = [_result(each, sources) for each in result]
-        # The linear algebra of NumPy returns tuples with names.
-        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
+        return _rebuilt(result, [_result(each, sources) for each in result])
     if isinstance(result, Varying):
         for source in sources:
             if np.may_share_memory(result.base, source.plain):
@@ -683,6 +681,11 @@ def _result(result: Any, sources: Sequence[DifferenceArray]) -> Any:
             if np.may_share_memory(result, source.plain):
                 return source.linked(result, None)
     return result
+
+
+def _rebuilt(sequence: Any, parts: list[Any]) -> Any:
+    """A list or a tuple of other parts; results of linear algebra are tuples with names."""
+    return type(sequence)(*parts) if hasattr(sequence, "_fields") else type(sequence)(parts)
 
 
 def _is_view(part: NDArray[Any], whole: NDArray[Any]) -> bool:
