@@ -14,7 +14,7 @@ from gradsweep._types import Array
 from gradsweep._verdict import KEPT, Block, Entry, Status, Tally, block_status, norm
 
 # Entries by which the noise of a block is known in which nothing is in dispute.
-_SAMPLED = 8
+_SAMPLED = 2
 
 # At a kink of several units at once a backward pass may give what is outside all that was tried, by so many times its width.
 _BESIDE_KINK = 4.0
@@ -77,14 +77,17 @@ class Judge:
     precision : Precision
         Of the gradient under test.
     replaces : bool
-        Whether what a closer look gives takes the place of the quotient that was found first. Not where the caller chose the step:
-        then it is said that the step is too large.
+        Whether what a closer look gives takes the place of the quotient that was found first. Not where the caller chose the
+        step: then it is said that the step is too large.
+    measures : bool
+        Whether the noise of blocks in which nothing is in dispute is measured, which is reported and decides nothing.
     """
 
     numerics: Numerics
     tolerance: float
     precision: Precision
     replaces: bool
+    measures: bool = True
 
     def examine(self, blocks: Sequence[BlockGradients]) -> tuple[list[Examined], int]:
         """Decide about blocks.
@@ -105,17 +108,20 @@ class Judge:
         return [self._examine(block, level) for block, level in zip(blocks, noise, strict=True)], evaluations
 
     def _compare(self, given: BlockGradients) -> "_Comparison":
-        return _Comparison(given.analytic, given.slopes, np.maximum(given.slopes.noise, self.precision.tiny), self.tolerance)
+        noise = np.maximum(given.slopes.noise, self.precision.tiny)
+        return _Comparison(given.analytic, given.slopes, noise, self.tolerance, given.slopes.at_kink)
 
     def _noise_of_agreeing(self, blocks: Sequence[BlockGradients]) -> tuple[list[float], int]:
-        """Noise of each block, if nothing in it is in dispute, by its largest entry and some that are spread over it.
+        """Noise of each block, if nothing in it is in dispute, by its largest entry, its first and its last.
 
-        It is reported, and decides nothing: an entry that agrees is verified, however small it is.
+        An entry that agrees is verified, however small it is.
         """
         samples = []
         for given in blocks:
             sizes = np.abs(given.slopes.values)
-            known = bool(given.slopes.noise.any()) or not sizes.any() or bool(self._compare(given).differs.any())
+            known = (
+                not self.measures or bool(given.slopes.noise.any()) or not sizes.any() or bool(self._compare(given).differs.any())
+            )
             places = np.empty(0, dtype=np.intp)
             if not known:
                 spread = np.linspace(0, len(sizes) - 1, min(_SAMPLED, len(sizes))).astype(np.intp)
@@ -154,7 +160,7 @@ class Judge:
             allowed[rest] = np.maximum(allowed[rest], np.max(known, initial=0.0, where=np.isfinite(known)))
             settled = replace(settled, noise=allowed)
         elif not self.replaces:
-            settled = replace(first, noise=settled.noise)
+            settled = replace(settled.at_kinks(first), noise=settled.noise)
         return self._finish(given, settled, confirmed=confirmed, evaluations=evaluations)
 
     def _look_again(
@@ -167,16 +173,19 @@ class Judge:
             array[chosen] = getattr(closer, name)
         noise = before.noise.copy()
         noise[chosen] = np.maximum(closer.noise, self.precision.tiny)
-        after = replace(before, slopes=replace(before.slopes, **arrays), noise=noise)
+        kinks = before.kinks.copy()
+        if closer.kinks is not None:
+            kinks[chosen] |= closer.kinks
+        after = replace(before, slopes=replace(before.slopes, **arrays), noise=noise, kinks=kinks)
         width = _BESIDE_KINK * (after.slopes.high - after.slopes.low)
         near = (after.analytic >= after.slopes.low - width) & (after.analytic <= after.slopes.high + width)
         known = np.isfinite(after.slopes.values) | ~np.isfinite(after.analytic)
-        wrong = after.differs & known & ~(given.slopes.at_kink & near)
+        wrong = after.differs & known & ~(kinks & near)
         return after, bool(wrong[chosen].any()), closer.evaluations
 
     def _finish(self, given: BlockGradients, done: "_Comparison", *, confirmed: bool, evaluations: int) -> Examined:
         tally = done.tally(given)
-        unclear = bool(tally.differing and (done.differs & given.slopes.at_kink).any())
+        unclear = bool(tally.differing and (done.differs & done.kinks).any())
         size = len(given.indices)
         status = block_status(tally, size, self.tolerance, confirmed=confirmed, at_kinks=unclear)
         if not confirmed and not np.isfinite(done.slopes.values).all():
@@ -210,6 +219,8 @@ class _Comparison:
         Rounding that the two may carry.
     tolerance : float
         Relative.
+    kinks : array of bool of shape (n,)
+        Which entries are known to be at a kink.
     shown_noise : array of shape (n,), optional
         What is reported in its place.
     """
@@ -218,6 +229,7 @@ class _Comparison:
     slopes: Slopes
     noise: Array
     tolerance: float
+    kinks: NDArray[np.bool_]
     shown_noise: Array | None = None
 
     @property
@@ -256,6 +268,12 @@ class _Comparison:
             score = np.where(gap == 0.0, 0.0, gap / allowed)
         return np.nan_to_num(score, nan=np.inf, posinf=np.inf)
 
+    def at_kinks(self, others: "_Comparison") -> "_Comparison":
+        """These slopes at kinks, and everywhere else those of another comparison."""
+        names = ("values", "low", "high")
+        arrays = {name: np.where(self.kinks, getattr(self.slopes, name), getattr(others.slopes, name)) for name in names}
+        return replace(others, slopes=replace(others.slopes, **arrays), kinks=self.kinks)
+
     def tally(self, given: BlockGradients) -> Tally:
         """Sums over all entries, and the worst of them."""
         gap, differs, score, nearest = self.gap, self.differs, self.score, self.nearest
@@ -268,7 +286,7 @@ class _Comparison:
             noise=norm(noise),
             differing=int(np.count_nonzero(differs)),
             vacuous=int(np.count_nonzero(sizes <= self.noise)),
-            kinks=int(np.count_nonzero(given.slopes.at_kink)),
+            kinks=int(np.count_nonzero(self.kinks)),
         )
         count = KEPT if tally.differing else 1
         for place in np.argsort(-score, kind="stable")[:count].tolist():
@@ -280,7 +298,7 @@ class _Comparison:
                     analytic=float(self.analytic[place]),
                     numeric=float(nearest[place]),
                     noise=float(noise[place]),
-                    kink=bool(given.slopes.at_kink[place]),
+                    kink=bool(self.kinks[place]),
                     score=float(score[place]),
                 )
             )

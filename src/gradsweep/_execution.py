@@ -94,8 +94,3 @@ def run(function: Callable[[Item], Result], items: Iterable[Item], jobs: int | N
         except ValueError:  # some backends return everything at the end
             parallel = joblib.Parallel(n_jobs=jobs, prefer="threads")
         yield from parallel(joblib.delayed(function)(item) for item in items)
-
-
-def run_apart(function: Callable[[Item], Result], items: Iterable[Item], jobs: int | None) -> Iterator[Result]:
-    """Results of a function that may keep state, for each item, in order."""
-    yield from map(function, items)

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradsweep._costs._functions import Function, read_cost
+from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import Indices, Numerics, Slopes
 from gradsweep._entries import BlockGradients, Examined, Judge
-from gradsweep._errors import InputError
 from gradsweep._parameters import Precision, precision
 from gradsweep._report import Displaced, Report
 from gradsweep._settings import Settings
@@ -28,9 +27,20 @@ _DISPLACEMENTS = (0.25, 0.03, 0.004)
 
 
 @dataclass(frozen=True)
+class _Given:
+    """A point, the gradient under test there, and which entries of each block are compared."""
+
+    tree: Tree
+    analytic: list[NDArray[Any]]
+    indices: list[Indices]
+
+
+@dataclass(frozen=True)
 class _Point:
     """What was found at one point."""
 
+    given: _Given
+    numerics: Numerics
     examined: list[Examined]
     evaluations: int
     crossed: int
@@ -71,8 +81,8 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     analytic = _gradient_at(function, gradient, tree)
     numerics = function.numerics(tree, base, settings)
     everything = [np.arange(leaf.start, leaf.stop, dtype=np.intp) for leaf in tree.blocks]
-    point = _examine(numerics, tree, analytic, everything, settings)
-    displaced = _second_point(function, gradient, tree, analytic, settings) if callable(gradient) else None
+    point = _examine(numerics, _Given(tree, analytic, everything), settings)
+    displaced = _second_point(function, gradient, point, settings) if callable(gradient) else None
     function.leave(tree, base)
     total = Tally()
     for examined in point.examined:
@@ -97,6 +107,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         kinks=sum(block.kinks for block in blocks),
         evaluated_by=numerics.kind,
         displaced=displaced,
+        notes=tuple(numerics.notes),
     )
 
 
@@ -134,14 +145,14 @@ def _own_arrays(tree: Tree) -> list[Any]:
     ]
 
 
-def _examine(numerics: Numerics, tree: Tree, analytic: list[NDArray[Any]], chosen: list[Indices], settings: Settings) -> _Point:
+def _examine(numerics: Numerics, given: _Given, settings: Settings, *, measures: bool = True) -> _Point:
     """Judge some entries of each block. The numeric side is complete before the gradient is looked at."""
-    slopes = numerics.quotients(np.concatenate(chosen))
-    exactness = precision(analytic).or_less(_of_types(tree))
+    slopes = numerics.quotients(np.concatenate(given.indices))
+    exactness = precision(given.analytic).or_less(_of_types(given.tree))
     tolerance = settings.tolerance_for(exactness)
-    judge = Judge(numerics, tolerance, exactness, replaces=settings.step is None)
+    judge = Judge(numerics, tolerance, exactness, replaces=settings.step is None, measures=measures)
     blocks, start = [], 0
-    for leaf, indices, block in zip(tree.blocks, chosen, analytic, strict=True):
+    for leaf, indices, block in zip(given.tree.blocks, given.indices, given.analytic, strict=True):
         part = slice(start, start + len(indices))
         own = Slopes(slopes.values[part], slopes.low[part], slopes.high[part], slopes.noise[part])
         with np.errstate(over="ignore"):
@@ -150,7 +161,7 @@ def _examine(numerics: Numerics, tree: Tree, analytic: list[NDArray[Any]], chose
         start = part.stop
     examined, extra = judge.examine(blocks)
     evaluations = slopes.evaluations + extra + sum(each.evaluations for each in examined)
-    return _Point(examined, evaluations, slopes.crossed, exactness, tolerance)
+    return _Point(given, numerics, examined, evaluations, slopes.crossed, exactness, tolerance)
 
 
 def _of_types(tree: Tree) -> Precision:
@@ -158,10 +169,9 @@ def _of_types(tree: Tree) -> Precision:
     return precision(np.empty(0, dtype=leaf.dtype) for leaf in tree.blocks)
 
 
-def _second_point(
-    function: Function, gradient: Callable[[Any], Any], tree: Tree, first: list[NDArray[Any]], settings: Settings
-) -> Displaced | None:
+def _second_point(function: Function, gradient: Callable[[Any], Any], first: _Point, settings: Settings) -> Displaced | None:
     """Entries of each block at another point; None if there is none, or the gradient does not depend on its argument."""
+    tree = first.given.tree
     generator = np.random.default_rng(settings.seed)
     for size in _DISPLACEMENTS:
         other = _displaced(tree, size, generator)
@@ -171,10 +181,11 @@ def _second_point(
     else:
         return None
     analytic = _gradient_at(function, gradient, other)
-    if all(np.array_equal(own, before, equal_nan=True) for own, before in zip(analytic, first, strict=True)):
+    if all(np.array_equal(own, before, equal_nan=True) for own, before in zip(analytic, first.given.analytic, strict=True)):
         return None
     chosen = [_sample(leaf.start, leaf.stop, generator) for leaf in tree.blocks]
-    point = _examine(function.numerics(other, base, settings), other, analytic, chosen, settings)
+    numerics = function.numerics(other, base, settings, like=first.numerics)
+    point = _examine(numerics, _Given(other, analytic, chosen), settings, measures=False)
     return Displaced(tuple(examined.block for examined in point.examined), size, point.evaluations)
 
 

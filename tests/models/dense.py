@@ -610,9 +610,9 @@ MODELS: tuple[Model, ...] = (
         _planted(
             gelu,
             {
-                "slope of the exact form": ("[0]", "[1]"),
-                "3 of the cube forgotten": ("[0]", "[1]"),
-                "dW2 from before the activation": ("[2]",),
+                "slope of the exact form": ("hidden", "hidden_bias"),
+                "3 of the cube forgotten": ("hidden", "hidden_bias"),
+                "dW2 from before the activation": ("output",),
             },
         ),
     ),

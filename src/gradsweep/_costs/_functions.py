@@ -1,22 +1,36 @@
 """A cost that is any function of the parameters: what is asked of it before it is differentiated."""
 
 import math
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from gradsweep._costs._complex_function import ComplexNumerics
+from gradsweep._costs._evaluation import Evaluator
 from gradsweep._costs._numerics import Numerics
-from gradsweep._costs._numpy_function import propagated
+from gradsweep._costs._numpy_function import NumPyFunction, propagated
+from gradsweep._costs._plain_function import PlainEvaluator
+from gradsweep._costs._reading import OUTSIDE, read_cost
+from gradsweep._costs._value_function import ValueNumerics
 from gradsweep._differences._departure import Departure
-from gradsweep._errors import InputError
+from gradsweep._errors import InputError, OracleError
+from gradsweep._schemes import COMPLEX
 from gradsweep._settings import Settings
 from gradsweep._trees import Tree
 from gradsweep._types import Array
 
 # Two values of a cost at the same parameters may differ by so many roundings, as sums over threads do.
 _JITTER = 64.0
+
+# The value at arrays of another type than float64 may be off by so many times what rounding the parameters to it changes, and by
+# this power of its machine epsilon: it is another cost if it is off by more.
+_AMPLIFIED, _DIGITS = 64.0, 0.5
+
+#: Makes what evaluates a cost: of the cost, the parameters and the number of workers.
+MakeEvaluator: TypeAlias = Callable[[Any, Tree, int | None], Evaluator]
 
 
 @dataclass(eq=False)
@@ -29,13 +43,22 @@ class Function:
         Of the parameters, in the structure in which they were given.
     propagates : bool
         Whether difference arrays are tried.
+    traced : callable, optional
+        What is given difference arrays, if it is another function of the parameters.
+    objection : callable, optional
+        Says, of the parameters, why difference arrays cannot be tried; nothing if they can.
+    evaluator : callable
+        Makes what evaluates it where they are not, or cannot follow.
     reason : str
         Why they were not taken, if so.
     """
 
     cost: Callable[[Any], Any]
     propagates: bool = True
-    reason: str = field(default="", init=False)
+    traced: Callable[[Any], Any] | None = None
+    objection: Callable[[Tree], str] | None = None
+    evaluator: MakeEvaluator = PlainEvaluator
+    reason: str = field(default="")
 
     def call(self, tree: Tree) -> float:
         """Its plain value."""
@@ -51,7 +74,7 @@ class Function:
         """Its plain value, NaN also where it raises an error: as far from the given parameters as that may be."""
         try:
             return self.call(tree)
-        except (ArithmeticError, ValueError, np.linalg.LinAlgError):
+        except OUTSIDE:
             return math.nan
 
     def settle_in(self, tree: Tree) -> float:
@@ -71,6 +94,8 @@ class Function:
         ------
         InputError
             It is no finite number, another one at each call, or the parameters are modified.
+        OracleError
+            It is another one for arrays of the type in which the parameters were given.
         """
         own = tree.values.copy()
         arrays = tree.arrays(own)
@@ -83,19 +108,48 @@ class Function:
         if not math.isfinite(base):
             raise InputError(f"cost is {base} at the given parameters")
         again = self.call(tree)
-        if not abs(again - base) <= _JITTER * float(np.finfo(np.float64).eps) * abs(base):
+        if not _alike(again, base):
             raise InputError(
                 f"cost gives two values for the same parameters, {base!r} and {again!r}: draw what is random once, outside of it "
-                "(dropout masks, noise, batches), or seed the generator at its beginning"
+                f"(dropout masks, noise, batches), or seed the generator at its beginning{self._advice(tree)}"
             )
+        self._compare_types(tree, base)
         return base
 
-    def numerics(self, tree: Tree, base: float, settings: Settings) -> Numerics:
-        """The numeric side of a check: on difference arrays if the function can be followed, else by its values."""
-        if self.propagates and settings.scheme.name != "complex":
+    def numerics(self, tree: Tree, base: float, settings: Settings, like: Numerics | None = None) -> Numerics:
+        """The numeric side of a check: on difference arrays if the function can be followed, else by its values.
+
+        Parameters
+        ----------
+        tree : Tree
+            The point.
+        base : float
+            The value there.
+        settings : Settings
+            How to check.
+        like : Numerics, optional
+            What it was at another point.
+
+        Returns
+        -------
+        Numerics
+            Ready.
+
+        Raises
+        ------
+        InputError
+            A mode or scheme that the function does not go with.
+        OracleError
+            Difference arrays disagree with the function itself.
+        """
+        if isinstance(like, NumPyFunction):
+            return like.moved(tree)
+        if settings.mode == "neurons":
+            raise InputError("mode: 'neurons' is for dense networks, Network(...).cost(X, Y)")
+        if self._may_propagate(tree, settings):
             try:
                 return propagated(
-                    self.cost,
+                    self.traced or self.cost,
                     tree,
                     base,
                     settings.scheme,
@@ -106,27 +160,79 @@ class Function:
                 )
             except Departure as departure:
                 self.reason = str(departure)
-        raise NotImplementedError(self.reason)
+        evaluator = self.evaluator(self.cost, tree, settings.jobs)
+        if settings.mode == "batched" and evaluator.kind == "plain function":
+            because = f": {self.reason}" if self.reason else ""
+            raise InputError(
+                f"mode: 'batched' needs a cost that takes many perturbations at once, and this one does not{because}; "
+                "gradsweep.batched(f) is one"
+            )
+        if settings.scheme is COMPLEX:
+            return self._complex(ValueNumerics(evaluator, tree, base, COMPLEX, None, settings.seed), tree)
+        return ValueNumerics(evaluator, tree, base, settings.scheme, settings.step, settings.seed)
+
+    def _complex(self, real: ValueNumerics, tree: Tree) -> ComplexNumerics:
+        """The numeric side by imaginary steps, which are put where difference arrays would be."""
+        if real.kind != "plain function":
+            raise InputError(f"scheme: 'complex' needs a plain function of the parameters, not a {real.kind}")
+        objection = self.objection(tree) if self.objection else ""
+        if objection:
+            raise InputError(f"scheme: 'complex' needs arrays of complex numbers in the place of the parameters ({objection})")
+        return ComplexNumerics(self.traced or self.cost, real)
+
+    def _may_propagate(self, tree: Tree, settings: Settings) -> bool:
+        if not self.propagates or settings.scheme is COMPLEX:
+            return False
+        self.reason = self.objection(tree) if self.objection else ""
+        return not self.reason
 
     def leave(self, tree: Tree, base: float) -> None:
         """Call the function once more, so that what it keeps is of the given parameters, and see that its value is the same."""
         again = self.call(tree)
-        if not abs(again - base) <= _JITTER * float(np.finfo(np.float64).eps) * abs(base):
+        if not _alike(again, base):
             raise InputError(
                 f"cost was {base!r} at the beginning of the check and is {again!r} at its end, for the same parameters"
             )
 
+    def _advice(self, tree: Tree) -> str:
+        """What would make the value repeatable, if seeding NumPy's and Python's global generators does."""
+        states: Any = np.random.get_state(), random.getstate()  # noqa: NPY002
+        try:
+            values = []
+            for _ in range(3):
+                np.random.seed(0)  # noqa: NPY002
+                random.seed(0)
+                values.append(self.call(tree))
+        finally:
+            np.random.set_state(states[0])  # noqa: NPY002
+            random.setstate(states[1])
+        if not all(_alike(value, values[0]) for value in values):
+            return ""
+        return "; np.random.seed(0) and random.seed(0) at its beginning are enough here"
 
-def read_cost(value: Any) -> float:
-    """The number that a cost returned, as a number or as an array of one entry; else InputError."""
-    if value is None:
-        raise InputError("cost returns None; it must return a number")
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"cost returns no number: {error}") from error
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"cost returns {type(value).__name__} of dtype {array.dtype}, but a cost is a real number")
-    if array.size != 1:
-        raise InputError(f"cost returns an array of shape {array.shape}, but a cost is a single number")
-    return float(array.reshape(()))
+    def _compare_types(self, tree: Tree, base: float) -> None:
+        """Raise OracleError if arrays of the type that was given lead to another value than arrays of float64 do."""
+        narrow = [leaf.dtype for leaf in tree.blocks if leaf.dtype.kind == "f" and leaf.dtype.itemsize < 8 and not leaf.is_scalar]
+        if not narrow:
+            return
+        epsilon = max(float(np.finfo(kind).eps) for kind in narrow)
+        given = [
+            array.astype(leaf.dtype) if isinstance(array, np.ndarray) and leaf.dtype.kind == "f" else array
+            for leaf, array in zip(tree.blocks, tree.arrays(tree.values.copy()), strict=True)
+        ]
+        with np.errstate(all="ignore"):
+            own = read_cost(self.cost(tree.build(given)))
+            signs = np.random.default_rng(0).choice([-1.0, 1.0], len(tree.values))
+            rounded = self.value_or_nan(Tree(tree.blocks, tree.values * (1.0 + epsilon * signs), tree.root))
+        allowed = epsilon**_DIGITS * max(abs(base), abs(own)) + _AMPLIFIED * abs(rounded - base)
+        if abs(own - base) > allowed:  # not where half precision overflows
+            kind = np.dtype(max(narrow, key=lambda each: float(np.finfo(each).eps)))
+            raise OracleError(
+                f"cost is {base!r} for arrays of float64 and {own!r} for the same arrays of {kind}, as they were given; checked "
+                "would be the first, which is another function"
+            )
+
+
+def _alike(one: float, other: float) -> bool:
+    """Whether two values are the same but for rounding."""
+    return abs(one - other) <= _JITTER * float(np.finfo(np.float64).eps) * abs(other)

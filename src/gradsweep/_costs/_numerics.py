@@ -1,6 +1,6 @@
 """What a function of parameters must offer to be checked: its difference quotients, and a closer look at some of them."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -30,6 +30,8 @@ class Slopes:
         Parameters whose step crossed a kink, and that were perturbed again, by less.
     evaluations : int
         Changes, or values, of the cost that were computed.
+    kinks : array of bool of shape (n,), optional
+        Where there are two slopes, if `low` and `high` may differ elsewhere, too, or only a closer look shows.
     """
 
     values: Array
@@ -38,6 +40,7 @@ class Slopes:
     noise: Array
     crossed: int = 0
     evaluations: int = 0
+    kinks: NDArray[np.bool_] | None = None
 
     @property
     def at_kink(self) -> NDArray[np.bool_]:
@@ -50,11 +53,15 @@ class Numerics(Protocol):
 
     @property
     def kind(self) -> str:
-        """What evaluates the cost: ``"difference arrays"``, ``"plain function"``, …"""
+        """What evaluates the cost, as ``"difference arrays"`` or ``"plain function"``."""
 
     @property
     def step(self) -> float:
         """ε, or the largest of all parameters' where each has its own."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the caller should know of how the cost was evaluated, a sentence for each thing."""
 
     @property
     def sample(self) -> int:
@@ -68,10 +75,3 @@ class Numerics(Protocol):
 
     def settle(self, indices: Indices, precision: Precision) -> Slopes:
         """A closer look at some parameters: quotients with less truncation, and the rounding of a gradient of this precision."""
-
-
-def joined(parts: Iterable[Slopes]) -> Slopes:
-    """Several as one, in their order."""
-    given = list(parts)
-    arrays = [np.concatenate([getattr(part, name) for part in given]) for name in ("values", "low", "high", "noise")]
-    return Slopes(*arrays, crossed=sum(part.crossed for part in given), evaluations=sum(part.evaluations for part in given))

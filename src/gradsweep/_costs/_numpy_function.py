@@ -1,7 +1,8 @@
 """A function written with NumPy, on difference arrays."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,17 +11,17 @@ from numpy.typing import NDArray
 
 from gradsweep._costs._numerics import Indices, Slopes
 from gradsweep._differences._departure import Departure
-from gradsweep._differences._lanes import Lanes, Ties
-from gradsweep._differences._propagation import LOST, LOST_ADVICE, perturbed, perturbed_entry, propagate
+from gradsweep._differences._lanes import Lanes, Number, Ties
+from gradsweep._differences._propagation import loss, perturbed, perturbed_entry, propagate
 from gradsweep._errors import OracleError
-from gradsweep._execution import run_apart
 from gradsweep._parameters import Precision
 from gradsweep._schemes import BACKWARD, FORWARD, Scheme
 from gradsweep._trees import Tree
 from gradsweep._types import Array
+from gradsweep._workers import Workers
 
-# Numbers in the largest array of changes: 2 MB, of which a processor's caches hold a few. And how many lanes there are at least and at
-# most: fewer are mostly overhead, more gain nothing.
+# Numbers in the largest array of changes: 2 MB, of which a processor's caches hold a few. And how many lanes there are at least
+# and at most: fewer are mostly overhead, more gain nothing.
 _ENTRIES, _FEWEST, _MOST = 2**18, 64, 4096
 
 # How much smaller the step is at which entries in dispute are looked at again, and at which crossed kinks are tried first.
@@ -35,7 +36,7 @@ _JITTER = 2.0**-40
 
 # Runs with jitter from whose spread rounding is estimated, and how much of that spread a gradient may be off by. Its backward
 # pass sums the same terms in another order, and by other formulas.
-_RUNS, _FEW_RUNS, _SAFETY = 6, 3, 64.0
+_RUNS, _FEW_RUNS, _SAFETY = 6, 2, 64.0
 
 # Directions and entries along which difference arrays are held against the plain function, and what the two may differ by.
 _DIRECTIONS, _GUARDED, _AGREEMENT = 2, 8, 1e-6
@@ -106,7 +107,7 @@ class _Outcome:
     crossings: NDArray[np.int64]
     largest: int
     subtracts: bool
-    lost: str
+    lost: Number | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +144,7 @@ class _Propagation:
     def _run(self, leaves: Sequence[Any], lanes: Lanes) -> _Outcome:
         done = propagate(self.function, self.tree.build(leaves), lanes, fills=self.fills)
         # Numbers that were made on the way may be harmless, as in a record of costs; the guard tells.
-        lost = lanes.numbers[0][2] if lanes.numbers else ""
+        lost = lanes.numbers[0]._replace(value=None) if lanes.numbers else None
         return _Outcome(done.base, done.changes, lanes.crossings, lanes.largest, lanes.subtracts, lost)
 
 
@@ -161,8 +162,8 @@ class NumPyFunction:
         How quotients are formed.
     step, usual : float
         ε, and what it is by default.
-    jobs : int or None
-        Workers.
+    workers : Workers
+        Who runs the function.
     outcome : _Outcome
         Of a first run, from which the size of chunks is known.
     """
@@ -171,10 +172,21 @@ class NumPyFunction:
     scheme: Scheme
     step: float
     usual: float
-    jobs: int | None
+    workers: Workers[_Task, _Outcome]
     outcome: _Outcome
     kind: str = field(default="difference arrays", init=False)
     sample: int = field(default=64, init=False)
+
+    @property
+    def notes(self) -> list[str]:
+        """Why there were fewer workers than was asked for."""
+        return list(self.workers.notes)
+
+    def moved(self, tree: Tree) -> "NumPyFunction":
+        """The same at another point; what was compared at this one is not compared again."""
+        propagation = replace(self.propagation, tree=tree)
+        workers = Workers(propagation, self.workers.jobs, _same)
+        return NumPyFunction(propagation, self.scheme, self.step, self.usual, workers, self.outcome)
 
     def quotients(self, indices: Indices) -> Slopes:
         """Difference quotients; where a step crosses a kink, with a smaller one; at a kink, what is accepted there.
@@ -285,32 +297,94 @@ class NumPyFunction:
         """Quotients, and how many kinks the steps of each parameter crossed."""
         values, crossings = np.empty(len(indices)), np.empty(len(indices), dtype=np.int64)
         offsets, coefficients = scheme.steps(step), scheme.coefficients(step)
-        start = 0
-        tasks = self._tasks(indices, offsets, conditions)
-        for outcome in run_apart(self.propagation, tasks, self.jobs):
-            # The smallest change times the coefficient may be too small for a number of its own.
-            changes = outcome.changes.reshape(len(offsets), -1)
-            part = slice(start, start + changes.shape[1])
-            values[part] = coefficients @ changes
-            crossings[part] = outcome.crossings.reshape(len(offsets), -1).sum(axis=0)
-            start = part.stop
+
+        def tasks(pieces: Iterable[slice]) -> Iterator[_Task]:
+            for piece in pieces:
+                own = indices[piece]
+                yield _Task(np.tile(own, len(offsets)), np.repeat(offsets, len(own)), conditions)
+
+        def take(piece: slice, outcome: _Outcome) -> None:
+            values[piece] = coefficients @ outcome.changes.reshape(len(offsets), -1)
+            crossings[piece] = outcome.crossings.reshape(len(offsets), -1).sum(axis=0)
+
+        mixed = 1 if conditions.decide else _entries_together(self.outcome.largest, len(offsets))
+        cut = _Cut(self.propagation.tree, indices, len(offsets), mixed)
+        # The first entries of each block show how many of it go together.
+        for piece, task in zip(cut.first, tasks(cut.first), strict=True):
+            outcome = self.propagation(task)
+            take(piece, outcome)
+            cut.learn(piece, outcome.largest)
+        rest = list(cut.rest())
+        for piece, outcome in zip(rest, self.workers.run(tasks(rest), len(rest)), strict=True):
+            take(piece, outcome)
         return values, crossings
 
-    def _tasks(self, indices: Indices, offsets: Array, conditions: Conditions) -> Iterator[_Task]:
-        """Perturbations in chunks: of one block where it has enough of them, since those before it are then computed once."""
-        lanes = min(max(_ENTRIES // max(self.outcome.largest, 1), _FEWEST), _MOST)
-        length = 1 if conditions.decide else max(lanes // len(offsets), 1)
-        starts = np.array([leaf.start for leaf in self.propagation.tree.blocks])
+
+class _Cut:
+    """How the entries to be perturbed are cut into chunks: the same chunks for any number of workers.
+
+    Chunks are of one block where it has enough entries: what comes before it in the function is then computed once for all of
+    them, and zeros are left out. Small blocks go together.
+
+    Parameters
+    ----------
+    tree : Tree
+        The parameters.
+    indices : array of int of shape (n,)
+        Which, ascending by blocks.
+    steps : int
+        Lanes that an entry takes.
+    mixed : int
+        How many entries of several blocks go together; 1 if each goes alone, be it of one block.
+
+    Attributes
+    ----------
+    first : list of slice
+        Pieces of `indices` that go first: the beginnings of large blocks.
+    """
+
+    def __init__(self, tree: Tree, indices: Indices, steps: int, mixed: int) -> None:
+        self._steps, self._mixed = steps, mixed
+        starts = np.array([leaf.start for leaf in tree.blocks])
         blocks = np.searchsorted(starts, indices, side="right")
-        begin = 0
-        while begin < len(indices):
-            end = min(begin + length, len(indices))
-            breaks = np.flatnonzero(np.diff(blocks[begin:end])) + begin + 1
-            if len(breaks) and breaks[-1] - begin >= length // 2:
-                end = int(breaks[-1])
-            own = indices[begin:end]
-            yield _Task(np.tile(own, len(offsets)), np.repeat(offsets, len(own)), conditions)
-            begin = end
+        edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(indices)]
+        self._runs = [slice(*pair) for pair in itertools.pairwise(edges) if pair[0] < pair[1]]
+        few = max(_FEWEST // steps, 1)
+        large = [run.start for run in self._runs if run.stop - run.start > 2 * few and mixed > 1]
+        self.first = [slice(start, start + few) for start in large]
+        self._lengths: dict[int, int] = {}
+
+    def learn(self, piece: slice, largest: int) -> None:
+        """Take in the size of the largest change that a piece met, in each of its lanes."""
+        self._lengths[piece.start] = _entries_together(largest, self._steps)
+
+    def rest(self) -> Iterator[slice]:
+        """What is left, in order."""
+        few = max(_FEWEST // self._steps, 1)
+        begin = end = 0  # of small blocks that go together
+        for run in self._runs:
+            if run.start in self._lengths:
+                yield from _pieces(begin, end, self._mixed)
+                length = self._lengths[run.start]
+                yield from _pieces(run.start + few, run.stop, length)
+                begin = end = run.stop
+            else:
+                end = run.stop
+        yield from _pieces(begin, end, self._mixed)
+
+
+def _entries_together(largest: int, steps: int) -> int:
+    """How many entries go together if the largest change has so many numbers in each lane."""
+    return max(min(max(_ENTRIES // max(largest, 1), _FEWEST), _MOST) // steps, 1)
+
+
+def _pieces(begin: int, end: int, length: int) -> Iterator[slice]:
+    """A stretch in pieces of nearly equal lengths, up to a length."""
+    if begin >= end:
+        return
+    count = -(-(end - begin) // length)
+    edges = np.linspace(begin, end, count + 1).astype(np.intp).tolist()
+    yield from (slice(*pair) for pair in itertools.pairwise(edges))
 
 
 def propagated(
@@ -364,16 +438,18 @@ def propagated(
         outcome = guard.entries(propagation)
     except OracleError as error:
         raise _as_loss(first, error) from error
-    return NumPyFunction(propagation, scheme, usual if step is None else step, usual, jobs, outcome)
+    workers = Workers(propagation, jobs, _same)
+    return NumPyFunction(propagation, scheme, usual if step is None else step, usual, workers, outcome)
+
+
+def _same(one: _Outcome, other: _Outcome) -> bool:
+    """Whether two outcomes are the same to the bit."""
+    return one.base == other.base and np.array_equal(one.changes, other.changes, equal_nan=True)
 
 
 def _as_loss(outcome: _Outcome, error: OracleError) -> Exception:
     """Of a disagreement the reason, if plain numbers were made on the way."""
-    if not outcome.lost:
-        return error
-    departure = Departure(LOST, LOST_ADVICE)
-    departure.where = outcome.lost
-    return departure
+    return error if outcome.lost is None else loss(outcome.lost)
 
 
 @dataclass(frozen=True, eq=False)
@@ -450,6 +526,9 @@ class _Guard:
         usable = (outcome.crossings == 0) & np.isfinite(outcome.changes)
         for group, places in enumerate(usable.reshape(-1, len(_VISIBLE))):
             if not places.any():
+                if outcome.lost is not None:
+                    # Nothing shows here whether the number is harmless.
+                    raise loss(outcome.lost)
                 continue
             place = group * len(_VISIBLE) + int(np.argmax(places))
             own, other = float(outcome.changes[place]), self.plain(points[place]) - self.base

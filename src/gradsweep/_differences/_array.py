@@ -3,7 +3,8 @@
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,47 +13,24 @@ from numpy.typing import NDArray
 
 from gradsweep._differences import _structure
 from gradsweep._differences._assignments import ASSIGNMENTS, CALLERS
-from gradsweep._differences._departure import Departure, describe, doing, users_frame
+from gradsweep._differences._departure import Departure, describe, doing, is_users, users_frame
+from gradsweep._differences._factor import Factor
 from gradsweep._differences._functions import BUFFERS, FUNCTIONS, PASSED_ON
-from gradsweep._differences._lanes import Lanes
+from gradsweep._differences._lanes import Lanes, Number
 from gradsweep._differences._linear import linear
+from gradsweep._differences._memory import Memory, is_shared
+from gradsweep._differences._slab import Slab
 from gradsweep._differences._ufuncs import call_ufunc
 from gradsweep._differences._varying import Varying
 from gradsweep._types import Array
 
-# The largest matrix that is given to `ndarray.dot` together with an identity of its height, by which the other factor comes back.
-_LARGEST_FACTOR = 2048
+# Bound here, since NumPy's own name may be stood in for while a function runs.
+_stack = FUNCTIONS[np.stack]
 
-# Bound here, since NumPy's own names may be stood in for while a function runs.
-_stack, _dot = FUNCTIONS[np.stack], FUNCTIONS[np.dot]
+# Their results are views in NumPy, while their rules gather entries.
+_VIEWS = (np.flip, np.fliplr, np.flipud, np.rot90, np.diagonal)
 
-_ADVICE_BUFFER = "make the array by np.zeros, np.empty or np.array, under these names, where the cost is computed"
-
-
-class _Memory:
-    """Memory that is written to: values, and their changes from the first one on that is assigned."""
-
-    def __init__(self, base: Array, lanes: Lanes, change: Array | None = None) -> None:
-        self.base, self.lanes, self.change = base, lanes, change
-
-    def touch(self) -> Array:
-        """The changes, zero at first."""
-        if self.change is None:
-            self.change = np.zeros((*self.base.shape, self.lanes.count), dtype=self.base.dtype)
-        return self.change
-
-    def view(self, base: Array) -> Array:
-        """The changes of a view of the values: laid out as the values are, each with its lanes behind it."""
-        change = self.touch()
-        count = self.lanes.count
-        offset = (_address(base) - _address(self.base)) // self.base.itemsize
-        start = change.reshape(-1)[offset * count :] if base.size else change.reshape(-1)[:0]
-        strides = (*(stride * count for stride in base.strides), change.itemsize)
-        return np.lib.stride_tricks.as_strided(start, (*base.shape, count), strides)
-
-
-def _address(array: Array) -> int:
-    return int(array.__array_interface__["data"][0])
+ADVICE_BUFFER = "make the array by np.zeros, np.empty or np.array, under these names, where the cost is computed"
 
 
 class DifferenceArray(NDArrayOperatorsMixin):
@@ -63,62 +41,63 @@ class DifferenceArray(NDArrayOperatorsMixin):
 
     Parameters
     ----------
-    value : Varying, optional
-        What it holds.
-    memory : tuple of (memory, array), optional
-        In the place of `value`: memory that can be written to, and the view of it that this array is.
-    parent : tuple of (DifferenceArray, index), optional
-        The array that this one is a part of, if it is to be written through to it.
+    held : Varying, optional
+        What it holds, at least until its memory is written to; None if that is plain.
+    memory : Memory, optional
+        What it is a view of. Without one it has memory of its own from the first time on that it is written to or viewed; if it
+        has no axes, it is a number, as NumPy's results are, and is never written to.
+    base : array, optional
+        The view of the memory's values.
     """
+
+    __slots__ = ("_base", "_held", "_memory", "_of")
 
     # Above that of arrays and matrices, which then leave operators to this class.
     __array_priority__ = 1000.0
 
-    def __init__(
-        self,
-        value: Varying | None = None,
-        memory: tuple[_Memory, Array] | None = None,
-        parent: "tuple[DifferenceArray, Any] | None" = None,
-    ) -> None:
-        self._value, self._memory, self._parent = value, memory, parent
+    def __init__(self, held: Varying | None = None, memory: Memory | None = None, base: NDArray[Any] | None = None) -> None:
+        self._held, self._memory = held, memory
+        if base is None:
+            assert held is not None
+            base = held.base
+        self._base: NDArray[Any] = base
+        # The changes that `_held` is a view of, if they have been written to.
+        self._of: Array | None = None
 
     # ---- what it holds
 
     @classmethod
     def buffer(cls, base: NDArray[Any], lanes: Lanes) -> "DifferenceArray":
-        """An array that is filled later; it counts as plain until a change is assigned."""
-        own = np.array(base, dtype=np.complex128 if base.dtype.kind == "c" else np.float64, order="C")
-        return cls(memory=(_Memory(own, lanes), own))
+        """An array that is filled later, and owns `base` if that is of float64; plain until a change is assigned."""
+        own = base if base.dtype in (np.float64, np.complex128) else np.array(base, dtype=np.float64)
+        return cls(None, Memory(own, lanes), own)
 
     @property
     def operand(self) -> Varying | NDArray[Any]:
-        """What functions compute with: value and change, or a plain array where nothing was assigned that changes.
+        """What functions compute with: value and change, or a plain array where nothing was assigned that changes."""
+        memory = self._memory
+        if memory is not None and memory.change is not None and self._of is not memory.change:
+            self._held, self._of = Varying(self._base, memory.view(self._base), memory.lanes), memory.change
+        held = self._held
+        return self._base if held is None or held.lanes.finished else held
 
-        An array of a run that is over, which code that keeps state may still hold, is plain.
-        """
-        if self._value is not None:
-            return self._value.base if self._value.lanes.closed else self._value
-        assert self._memory is not None
-        memory, base = self._memory
-        if memory.change is None or memory.lanes.closed:
-            return base
-        return Varying(base, memory.view(base), memory.lanes)
+    @property
+    def is_written(self) -> bool:
+        """Whether it has been written to since it was computed."""
+        return self._memory is not None and self._memory.change is not None
 
     @property
     def lanes(self) -> Lanes:
         """The perturbations."""
-        if self._value is not None:
-            return self._value.lanes
-        assert self._memory is not None
-        return self._memory[0].lanes
+        if self._memory is not None:
+            return self._memory.lanes
+        assert self._held is not None
+        return self._held.lanes
 
     @property
-    def base(self) -> NDArray[Any]:
-        """The value."""
-        if self._value is not None:
-            return self._value.base
-        assert self._memory is not None
-        return self._memory[1]
+    def plain(self) -> NDArray[Any]:
+        """The value where nothing is perturbed."""
+        return self._base
 
     @property
     def change(self) -> Array:
@@ -126,144 +105,188 @@ class DifferenceArray(NDArrayOperatorsMixin):
         held = self.operand
         return held.dense if isinstance(held, Varying) else np.zeros((*held.shape, self.lanes.count))
 
-    def _writable(self) -> tuple[_Memory, Array]:
-        """Memory of its own, which it has from the first time on that it is written to."""
+    @property
+    def is_number(self) -> bool:
+        """Whether it is what is a number in NumPy, and not an array without axes."""
+        return self._memory is None and not self._base.ndim
+
+    def shared_memory(self) -> Memory:
+        """Memory that can be viewed and written to."""
         if self._memory is None:
-            assert self._value is not None
-            kind = np.complex128 if self._value.base.dtype.kind == "c" else np.float64
-            base = np.array(self._value.base, dtype=kind, order="C")
-            change = np.array(self._value.dense, order="C")
-            self._memory = _Memory(base, self._value.lanes, change), base
-            self._value = None
+            assert self._held is not None
+            self._memory = Memory(self._base, self._held.lanes, self._held)
         return self._memory
 
     # ---- indexing
 
     def __getitem__(self, index: Any) -> Any:
-        index = _plain_index(index)
-        if self._memory is None:
-            assert self._value is not None
-            return DifferenceArray(_structure.take(self._value, index), parent=(self, index))
-        memory, base = self._memory
-        part = base[index]
-        if isinstance(part, np.ndarray) and np.may_share_memory(part, memory.base):
-            return DifferenceArray(memory=(memory, part))
-        if memory.change is None:
-            return part
-        return DifferenceArray(_structure.take(Varying(base, memory.view(base), memory.lanes), index))
+        if type(index) is not int and type(index) is not slice:
+            index = _plain_index(index)
+        part, held = self._base[index], self.operand
+        result = None
+        if type(part) is np.ndarray and _is_view(part, self._base):
+            # If this array has been written to, the view gets its change from the memory when it is asked for.
+            if type(held) is Varying and self._of is None:
+                result = _structure.take(held, index, part)
+            return self.linked(part, result)
+        if type(held) is Varying:
+            return DifferenceArray(self.apart(_structure.take(held, index, np.asarray(part))))
+        return DifferenceArray.buffer(part, self.lanes) if type(part) is np.ndarray else part
+
+    def linked(self, view: NDArray[Any], result: Varying | None) -> Any:
+        """A view of this array; `result` is what it holds as long as nothing is written, None for plain values."""
+        memory = self._memory
+        if memory is None:
+            if self.is_number:
+                # It has no memory that could be seen elsewhere.
+                own = view.copy()
+                return own if result is None else DifferenceArray(replace(result, base=own))
+            memory = self.shared_memory()
+        return DifferenceArray(result if memory.change is None else None, memory, view)
+
+    def apart(self, result: Varying) -> Varying:
+        """A result whose change does not follow what is written to this array later."""
+        if self._of is None or isinstance(result.change, Slab) or not np.may_share_memory(result.change, self._of):
+            return result
+        return replace(result, change=result.change.copy())
 
     def __setitem__(self, index: Any, value: Any) -> None:
         index = _plain_index(index)
+        if self.is_number:
+            raise TypeError("'numpy.float64' object does not support item assignment")
         value = operand_of(value)
-        memory, base = self._writable()
+        memory = self.opened(value)
+        self._base[index] = value.base if isinstance(value, Varying) else value
+        if memory.change is not None:
+            change = value.dense if isinstance(value, Varying) else 0.0
+            memory.view(self._base)[_structure.index_with_lanes(index)] = change
+
+    def opened(self, value: Varying | NDArray[Any]) -> Memory:
+        """Its memory, such that a value can be written to it."""
+        memory = self.shared_memory()
         if isinstance(value, Varying):
-            base[index] = value.base
-            memory.view(base)[_structure.index_with_lanes(index)] = value.dense
-        else:
-            base[index] = value
-            if memory.change is not None:
-                memory.view(base)[_structure.index_with_lanes(index)] = 0.0
-        if self._parent is not None:
-            # A part of an array that had no memory of its own yet.
-            whole, place = self._parent
-            whole[place] = self
+            if memory.lanes is not value.lanes:
+                if not memory.lanes.finished:
+                    raise Departure("values of two runs that are not finished meet")
+                memory.renew(value.lanes)
+            if value.base.dtype.kind == "c" and self._base.dtype.kind != "c":
+                raise Departure("a complex value that changes is assigned into an array of real numbers")
+            memory.touch()
+        elif isinstance(self.operand, Varying):
+            # Part of it becomes plain, and the rest stays as it is.
+            memory.touch()
+        return memory
 
     def assign(self, value: Any) -> None:
         """Write a value over the whole array, as an operator in place does."""
         self[...] = value
 
     def __len__(self) -> int:
-        return len(self.base)
+        return len(self._base)
 
     def __iter__(self) -> Iterator[Any]:
-        if not self.ndim:
+        if not self._base.ndim:
             raise TypeError("iteration over a 0-d array")
-        return (self[place] for place in range(len(self)))
+        return (self[place] for place in range(len(self._base)))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(np.any(self == value))
 
     # ---- NumPy's protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        if not options and method == "__call__" and len(inputs) <= 2:
-            simple = linear(ufunc, [operand_of(each) for each in inputs])
-            if simple is not None and not simple.lanes.jitter:
-                return DifferenceArray(simple)
-        outputs = options.pop("out", None)
+        if "out" not in options and method == "__call__":
+            operands = [operand_of(each) for each in inputs]
+            result: Any = linear(ufunc, operands) if not options and len(inputs) <= 2 else None
+            if result is None or result.lanes.jitter:
+                result = call_ufunc(ufunc, method, operands, options)
+            if type(result) is not Varying:
+                return _wrapped(result)
+            for each in inputs:
+                # The change of a sum may be that of a term, which is written to later.
+                if type(each) is DifferenceArray and each._of is not None:
+                    result = each.apart(result)
+            return DifferenceArray(result)
+        shared = type(options.get("out", (None,))[0]) is np.ndarray and is_shared(options["out"])
+        return self.answer(ufunc, method, inputs, options, shared=shared)
+
+    def answer(self, ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: dict[str, Any], *, shared: bool) -> Any:
+        """Answer to a ufunc; `shared` tells whether a plain array that it is to write into is seen by others, too."""
+        (target,) = options.pop("out", (None,))
+        target = target.resolve() if type(target) is Factor else target
         if method == "at":
-            target, index, *values = inputs
-            if type(target) is not DifferenceArray:
-                raise Departure(f"np.{ufunc.__name__}.at adds to a plain array", _ADVICE_BUFFER)
-            return _at(ufunc, target, _plain_index(index), values)
-        if options.get("where", True) is not True and method == "__call__":
-            options, kept = {**options}, outputs[0] if outputs else None
-            return self._write_where(ufunc, inputs, options, kept)
-        result = _wrap(call_ufunc(ufunc, method, [operand_of(each) for each in inputs], options))
-        if outputs is None or outputs[0] is None:
+            return _at(ufunc, *inputs)
+        operands = [operand_of(each) for each in inputs]
+        if target is not None and type(target) is not DifferenceArray and not varies((inputs, options)):
+            return getattr(ufunc, method)(*operands, out=target, **options)
+        where = options.pop("where", True) if method == "__call__" and target is not None else True
+        result = _result(call_ufunc(ufunc, method, operands, options), [each for each in inputs if type(each) is DifferenceArray])
+        if target is None:
             return result
-        (target,) = outputs
-        if type(target) is DifferenceArray:
+        if where is not True:
+            result = np.where(operand_of(where), result, target)
+        if type(target) is DifferenceArray and not target.is_number:
             target.assign(result)
             return target
-        caller = sys._getframe(1)
-        if doing(caller).operation == "operator":
-            # `a += x` binds a to what is returned here, so that a plain array becomes one of these.
+        if doing(users_frame()).operation == "operator" and not shared:
+            # `a += x` binds a to what is returned here, so that a plain array becomes one of these, and a number another one.
             return result
-        raise Departure(f"np.{ufunc.__name__} writes into a plain array by out=", _ADVICE_BUFFER)
-
-    def _write_where(self, ufunc: np.ufunc, inputs: Any, options: dict[str, Any], target: Any) -> Any:
-        """A function of elements that leaves what is in its output where a condition is false."""
-        name = ufunc.__name__
-        if target is None:
-            raise Departure(
-                f"np.{name}(…, where=…) leaves entries undefined", "give it out=…, or write np.where(condition, …, …)"
-            )
-        if type(target) is not DifferenceArray:
-            raise Departure(f"np.{name} writes into a plain array by out=", _ADVICE_BUFFER)
-        condition = operand_of(options.pop("where"))
-        with np.errstate(all="ignore"):  # of entries that are not taken
-            result = _wrap(call_ufunc(ufunc, "__call__", [operand_of(each) for each in inputs], options))
-        target.assign(np.where(condition, result, target))
-        return target
+        raise Departure(f"np.{ufunc.__name__} writes a value that changes into a plain array", ADVICE_BUFFER)
 
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, options: Any) -> Any:
         if function in PASSED_ON:
             return function._implementation(*args, **options)  # type: ignore[attr-defined]
         if function in ASSIGNMENTS:
-            target = args[0] if args else next(iter(options.values()))
-            if type(target) is not DifferenceArray:
-                raise Departure(f"{_name(function)} writes into a plain array", _ADVICE_BUFFER)
-            return ASSIGNMENTS[function](*args, **options)
-        if function in CALLERS:
-            return CALLERS[function](*args, **options)
-        rule = FUNCTIONS.get(function)
-        if rule is None:
-            if not _varies((args, options)):
-                return function(*_unwrapped(args), **_unwrapped(options))
-            raise Departure(f"{_name(function)} has no difference form", "")
+            return _assign_by(function, args, options)
+        if function in _ON_ARRAYS:
+            return _ON_ARRAYS[function](*args, **options)
         place = _place_of_out(function) if len(args) > 2 else None
         if place is not None and len(args) > place:
             args, options = (*args[:place], None, *args[place + 1 :]), {"out": args[place], **options}
         target = options.get("out")
-        plain = _unwrapped(args), {name: _unwrapped(value) for name, value in options.items() if name != "out"}
-        result = (rule if _varies((args, options)) else function)(*plain[0], **plain[1])
-        if function in BUFFERS and type(result) is np.ndarray and result.dtype.kind == "f":
+        options = {name: value for name, value in options.items() if name != "out"}
+        if target is not None:
+            (target,) = target if type(target) is tuple else (target,)
+        sources: list[DifferenceArray] = []
+        plain, given = _unwrapped(args, sources), _unwrapped(options, sources)
+        varies = any(isinstance(source.operand, Varying) for source in sources)
+        rule = FUNCTIONS.get(function)
+        if rule is None and varies:
+            raise Departure(f"{_name(function)} has no difference form")
+        result = (rule if rule is not None and varies else function)(*plain, **given)
+        if function in BUFFERS and type(result) is np.ndarray and result.dtype.kind in "fc":
             return DifferenceArray.buffer(result, self.lanes)
+        if function in _VIEWS and varies:
+            view = function(sources[0].plain, *plain[1:], **given)
+            return sources[0].linked(view, replace(result, base=view))
+        result = _result(result, sources)
         if target is None:
-            return _wrap(result)
+            return result
+        target = target.resolve() if type(target) is Factor else target
         if type(target) is DifferenceArray:
-            target.assign(_wrap(result))
-            return target
-        raise Departure(f"{_name(function)} writes into a plain array by out=", _ADVICE_BUFFER)
+            target.assign(result)
+        elif varies:
+            raise Departure(f"{_name(function)} writes a value that changes into a plain array", ADVICE_BUFFER)
+        else:
+            np.copyto(target, operand_of(result))
+        return target
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         held = self.operand
         if not isinstance(held, Varying):
-            return np.array(held, dtype=dtype)
-        what = doing(sys._getframe(1))
-        if what == ("call", "dot") and self.ndim in (1, 2):
-            return _Factor.of(held)
+            if copy is False:
+                raise ValueError("a plain array cannot be made without a copy")
+            plain = np.array(held, dtype=dtype)
+            # Whoever does not ask for a copy may write, and expect to find it here.
+            plain.flags.writeable = bool(copy)
+            return plain
+        caller = sys._getframe(1)
+        if self.ndim in (1, 2) and dtype in (None, np.float64) and is_users(caller.f_code) and doing(caller) == ("call", "dot"):
+            return Factor.of(held, DifferenceArray)
+        what = doing(users_frame())
         if what.operation == "assignment":
-            raise Departure("a value that changes is assigned into a plain array", _ADVICE_BUFFER)
-        name = f"{what.name}(...)" if what.name else "a function"
+            raise Departure("a value that changes is assigned into a plain array", ADVICE_BUFFER)
+        name = f"{what.name}(...)" if what.operation == "call" and what.name else "a function"
         raise Departure(
             f"{name} makes a plain array of a value that changes", "use functions of NumPy that take arrays as they are"
         )
@@ -271,91 +294,140 @@ class DifferenceArray(NDArrayOperatorsMixin):
     # ---- numbers
 
     def __bool__(self) -> bool:
-        return bool(operand_of(self != 0.0)) if self.size == 1 else bool(self.base)
+        return bool(operand_of(self != 0.0)) if self.size == 1 else bool(self._base)
 
     def __float__(self) -> float:
         held = self.operand
-        number = float(self.base)
+        number = float(self._base)
         if isinstance(held, Varying):
-            if doing(sys._getframe(1)).operation == "assignment":
-                raise Departure("a value that changes is assigned into a plain array", _ADVICE_BUFFER)
-            held.lanes.note_number(number, held, describe(users_frame()))
+            frame = users_frame()
+            what = doing(frame)
+            if what.operation == "assignment":
+                raise Departure("a value that changes is assigned into a plain array", ADVICE_BUFFER)
+            if what != ("operator", "%"):  # which writes it into a text
+                held.lanes.note_number(Number(number, self.apart(held), what.name or "float", describe(frame)))
         return number
 
     def __complex__(self) -> complex:
-        raise Departure("complex(...) makes a plain number of a value that changes")
+        if isinstance(self.operand, Varying):
+            raise Departure("complex(...) makes a plain number of a value that changes")
+        return complex(self._base)
 
     def __int__(self) -> int:
-        return int(operand_of(np.trunc(self)).base) if isinstance(self.operand, Varying) else int(self.base)
+        return int(self._whole(np.trunc))
+
+    def __trunc__(self) -> int:
+        return int(self._whole(np.trunc))
+
+    def __floor__(self) -> int:
+        return int(self._whole(np.floor))
+
+    def __ceil__(self) -> int:
+        return int(self._whole(np.ceil))
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return int(self._whole(np.rint)) if digits is None else np.round(self, digits)
+
+    def _whole(self, step: np.ufunc) -> NDArray[Any]:
+        """Whole numbers by a function that is constant but for jumps, so that they are plain; lanes that jump are counted."""
+        held = operand_of(step(self))
+        if not isinstance(held, Varying):
+            return np.asarray(held)
+        return np.asarray(held.base + held.dense[..., 0]) if held.lanes.decide else held.base
 
     def __index__(self) -> int:
         raise TypeError("only integer arrays can be used as an index")
 
     def item(self, *index: Any) -> Any:
         """The number itself, which is an array here, too: else its change were lost."""
-        flat = self.reshape(-1)
-        return (
-            flat[index[0]]
-            if len(index) == 1 and not isinstance(index[0], tuple)
-            else self[index]
-            if index
-            else flat[0].reshape(())
-        )
+        if not index:
+            if self.size != 1:
+                raise ValueError("can only convert an array of size 1 to a Python scalar")
+            return self[(0,) * self.ndim]
+        place = index[0] if len(index) == 1 else index
+        return self[place if isinstance(place, tuple) else tuple(np.unravel_index(place, self.shape))]
 
     def tolist(self) -> Any:
         """Nested lists of the numbers, each of them an array here."""
-        return [each.tolist() if each.ndim else each for each in self] if self.ndim else self.item()
+        return [each.tolist() for each in self] if self.ndim else self.item()
+
+    def __eq__(self, other: Any) -> Any:
+        return self._base == other if other is None or isinstance(other, str) else np.equal(self, other)
+
+    def __ne__(self, other: Any) -> Any:
+        return self._base != other if other is None or isinstance(other, str) else np.not_equal(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
 
     # ---- attributes
 
     @property
     def __class__(self) -> Any:
-        """What ``isinstance(x, np.ndarray)`` asks for: code that checks its arguments takes this for an array."""
-        return np.ndarray
+        """What ``isinstance(x, np.ndarray)`` asks for: code that checks its arguments takes this for what NumPy has."""
+        return self._base.dtype.type if self.is_number else np.ndarray
 
     @__class__.setter
     def __class__(self, value: Any) -> None:
         raise TypeError("the class of a difference array cannot be changed")
 
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and (hasattr(np.ndarray, name) or hasattr(np.float64, name)):
+            raise Departure(f".{name} of a value that changes cannot be followed")
+        raise AttributeError(f"'numpy.ndarray' object has no attribute {name!r}")
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the value."""
-        return self.base.shape
+        return self._base.shape
 
     @shape.setter
     def shape(self, value: Any) -> None:
         reshaped = self.reshape(value)
-        self._value, self._memory = reshaped._value, reshaped._memory
+        if not np.may_share_memory(reshaped.plain, self._base):
+            raise AttributeError("incompatible shape for in-place modification")
+        self._held, self._memory, self._base, self._of = reshaped._held, reshaped._memory, reshaped._base, reshaped._of
+
+    @property
+    def base(self) -> Any:
+        """None for an array that is no view."""
+        if self._memory is None or self._base is self._memory.base:
+            return None
+        raise Departure(".base of a view of a value that changes cannot be followed")
 
     @property
     def ndim(self) -> int:
         """Axes of the value."""
-        return self.base.ndim
+        return self._base.ndim
 
     @property
     def size(self) -> int:
         """Entries of the value."""
-        return self.base.size
+        return self._base.size
 
     @property
     def dtype(self) -> Any:
         """Type of the value."""
-        return self.base.dtype
+        return self._base.dtype
 
     @property
     def itemsize(self) -> int:
         """Bytes of an entry of the value."""
-        return self.base.itemsize
+        return self._base.itemsize
 
     @property
     def nbytes(self) -> int:
         """Bytes of the value."""
-        return self.base.nbytes
+        return self._base.nbytes
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of the value."""
+        return self._base.strides
 
     @property
     def flags(self) -> Any:
         """Flags of the value."""
-        return self.base.flags
+        return self._base.flags
 
     @property
     def T(self) -> Any:
@@ -365,7 +437,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
     @property
     def mT(self) -> Any:
         """The transpose of each matrix."""
-        return self.swapaxes(-1, -2)
+        return np.swapaxes(self, -1, -2)
 
     @property
     def real(self) -> Any:
@@ -378,50 +450,56 @@ class DifferenceArray(NDArrayOperatorsMixin):
         return np.imag(self)
 
     @property
-    def flat(self) -> Iterator[Any]:
+    def flat(self) -> "FlatEntries":
         """The entries, one after the other."""
-        return iter(self.reshape(-1))
+        return FlatEntries(self)
+
+    @flat.setter
+    def flat(self, value: Any) -> None:
+        FlatEntries(self)[:] = value
 
     # ---- methods
 
-    def _shaped(self, make: Callable[[Any], Any], rule: Callable[[Varying], Varying]) -> "DifferenceArray":
-        """Another view of the same entries."""
-        if self._memory is None:
-            assert self._value is not None
-            return DifferenceArray(rule(self._value))
-        memory, base = self._memory
-        view = make(base)
-        if np.may_share_memory(view, base) or not view.size:
-            return DifferenceArray(memory=(memory, view))
-        held = self.operand
-        return DifferenceArray(rule(held)) if isinstance(held, Varying) else DifferenceArray.buffer(view, memory.lanes)
-
-    def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> "DifferenceArray":
+    def reshape(self, *shape: Any, order: Any = "C", copy: bool | None = None) -> Any:
         """``ndarray.reshape``."""
         new = shape[0] if len(shape) == 1 else shape
-        return self._shaped(lambda base: np.reshape(base, new, order), lambda x: _structure.reshape(x, new, order))
+        held = self.operand
+        view = np.reshape(self._base, new, order=order)
+        if not isinstance(held, Varying):
+            result = _result(view, [self])
+        else:
+            result = _result(replace(_structure.reshape(held, new, order), base=view), [self])
+        return result.copy() if copy else result
 
-    def transpose(self, *axes: Any) -> "DifferenceArray":
+    def transpose(self, *axes: Any) -> Any:
         """``ndarray.transpose``."""
         order = None if not axes or axes == (None,) else axes[0] if isinstance(axes[0], tuple | list) else axes
-        return self._shaped(lambda base: base.transpose(order), lambda x: _structure.transpose(x, order))
+        held = self.operand
+        if not isinstance(held, Varying):
+            return self.linked(held.transpose(order), None)
+        result = _structure.transpose(held, order)
+        return self.linked(result.base, result)
 
     def astype(self, dtype: Any, *args: Any, **options: Any) -> Any:
-        """The same for any floating type, since all is computed in float64; what it rounds to otherwise is decided by the value."""
+        """The same for any floating type, since all is computed in float64; to others it is rounded by its value."""
         kind = np.dtype(dtype)
         if kind.kind == "f":
             return self.copy()
         if kind.kind == "b":
             return self != 0.0
         if kind.kind in "iu":
-            return operand_of(np.trunc(self)).base.astype(kind)
-        raise Departure(f"astype({kind}) of a value that changes")
+            return self._whole(np.trunc).astype(kind)
+        raise Departure(f"astype({kind}) of a value that changes cannot be followed")
 
-    def view(self, *args: Any) -> "DifferenceArray":
+    def view(self, *args: Any) -> Any:
         """The array itself; other types have no differences."""
         if args and args[0] not in (np.ndarray, np.float64):
-            raise Departure("view(...) of a value that changes")
-        return self[...]  # type: ignore[no-any-return]
+            raise Departure("view(...) of a value that changes as another type cannot be followed")
+        return self[...]
+
+    def fill(self, value: Any) -> None:
+        """``ndarray.fill``."""
+        self.assign(value)
 
     def sort(self, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> None:
         """``ndarray.sort``, in place."""
@@ -431,24 +509,27 @@ class DifferenceArray(NDArrayOperatorsMixin):
         """``ndarray.partition``, in place."""
         self.assign(np.partition(self, kth, axis=axis))
 
+    def compress(self, condition: Any, axis: int | None = None) -> Any:
+        """``ndarray.compress``."""
+        return np.compress(condition, self, axis=axis)
+
     def put(self, indices: Any, values: Any, mode: str = "raise") -> None:
         """``ndarray.put``."""
         ASSIGNMENTS[np.put](self, indices, values, mode)
 
-    def fill(self, value: Any) -> None:
-        """``ndarray.fill``."""
-        self.assign(value)
-
-    def flatten(self, order: str = "C") -> "DifferenceArray":
+    def flatten(self, order: str = "C") -> Any:
         """``ndarray.flatten``."""
-        return self.reshape(-1, order=order).copy()  # type: ignore[no-any-return]
+        return self.reshape(-1, order=order).copy()
 
     def copy(self, order: str = "C") -> Any:
         """``ndarray.copy``: memory of its own."""
         held = self.operand
         if not isinstance(held, Varying):
-            return DifferenceArray.buffer(held, self.lanes)
-        return DifferenceArray(Varying(held.base.copy(), held.change, held.lanes))
+            return DifferenceArray.buffer(held.copy(), self.lanes)
+        made = DifferenceArray(replace(self.apart(held), base=held.base.copy()))
+        if not self.is_number:
+            made.shared_memory()
+        return made
 
     def __copy__(self) -> Any:
         return self.copy()
@@ -456,10 +537,17 @@ class DifferenceArray(NDArrayOperatorsMixin):
     def __deepcopy__(self, memo: Any) -> Any:
         return self.copy()
 
-    def __repr__(self) -> str:
-        return f"DifferenceArray({self.base!r}, lanes={self.lanes.count})"
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise Departure("a value that changes is pickled")
 
-    __hash__ = None  # type: ignore[assignment]
+    def __repr__(self) -> str:
+        return f"DifferenceArray({self._base!r}, lanes={self.lanes.count})"
+
+    def __str__(self) -> str:
+        return str(self._base)
+
+    def __format__(self, specification: str) -> str:
+        return format(self._base, specification)
 
 
 def _method(name: str) -> Callable[..., Any]:
@@ -475,139 +563,143 @@ def _method(name: str) -> Callable[..., Any]:
 
 
 for _name_of_method in (
-    "all any argmax argmin argpartition argsort choose clip compress cumprod cumsum diagonal dot max mean min nonzero prod ravel repeat round searchsorted "
-    "squeeze std sum swapaxes take trace var"
+    "all any argmax argmin argpartition argsort choose clip conj conjugate cumprod cumsum diagonal dot max mean min "
+    "nonzero prod ptp ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
 ).split():
     setattr(DifferenceArray, _name_of_method, _method(_name_of_method))
 
 
-class _Factor(np.ndarray[Any, np.dtype[np.float64]]):
-    """What ``x.dot(w)`` gets for a w that changes, where x is a plain array; and what it returns.
+class FlatEntries:
+    """The entries of an array one after the other, as ``ndarray.flat`` has them."""
 
-    The method is compiled and asks nobody. It is given w with an identity matrix beside it, so that its result holds x·w and, with it,
-    x itself. From these the product is formed once more, with its change, when anything is asked of the result.
-    """
+    def __init__(self, array: DifferenceArray) -> None:
+        self._array = array
 
-    __array_priority__ = 2000.0
-    _right: Varying | None = None
-    _product: DifferenceArray | None = None
+    def __len__(self) -> int:
+        return self._array.size
 
-    @classmethod
-    def of(cls, right: Varying) -> "_Factor":
-        """W with the identity beside it."""
-        height = right.shape[0]
-        if height > _LARGEST_FACTOR:
-            raise Departure(f"x.dot(w) with {height} rows of w, which change", "write np.dot(x, w) or x @ w")
-        matrix = right.base.reshape(height, -1)
-        factor = np.hstack([matrix, np.eye(height)]).view(cls)
-        factor._right = right
-        return factor
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._array.reshape(-1))
 
-    def __array_finalize__(self, given: Any) -> None:
-        if given is not None:
-            self._right = getattr(given, "_right", None)
+    def __getitem__(self, index: Any) -> Any:
+        part = self._array.reshape(-1)[_plain_index(index)]
+        return part.copy() if isinstance(part, np.ndarray) else part
 
-    def resolve(self) -> DifferenceArray:
-        """The product, as a difference array."""
-        if self._product is None:
-            assert self._right is not None
-            height = self._right.shape[0]
-            whole = self.view(np.ndarray)
-            left = whole[..., whole.shape[-1] - height :]
-            product = _dot(np.ascontiguousarray(left), self._right)
-            self._product = DifferenceArray(product)
-        return self._product
+    def __setitem__(self, index: Any, value: Any) -> None:
+        places = np.arange(self._array.size)[_plain_index(index)]
+        entries = _wrapped(operand_of(value))
+        if np.size(entries) not in (1, places.size):
+            raise Departure("entries of .flat are set to values that are not as many")
+        self._array[np.unravel_index(places, self._array.shape)] = np.reshape(entries, -1 if np.size(entries) > 1 else ())
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        resolved = [each.resolve() if type(each) is _Factor else each for each in inputs]
-        return self.resolve().__array_ufunc__(ufunc, method, *resolved, **options)
+    def copy(self) -> Any:
+        """All of them as a new array."""
+        return self._array.flatten()
 
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return self.resolve().__array_function__(function, types, args, kwargs)
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return self._array.reshape(-1).__array__(dtype, copy)
 
 
-def _forwarded(name: str) -> Callable[..., Any]:
-    def method(self: _Factor, *args: Any, **options: Any) -> Any:
-        return getattr(self.resolve(), name)(*args, **options)
-
-    return method
-
-
-def _forwarded_attribute(name: str) -> Any:
-    return property(lambda self: getattr(self.resolve(), name))
-
-
-_ATTRIBUTES = [name for name, value in vars(DifferenceArray).items() if isinstance(value, property) and name != "__class__"]
-_METHODS = [name for name, value in vars(DifferenceArray).items() if callable(value) and not name.startswith("_")]
-for _each in (
-    *_METHODS,
-    "__getitem__",
-    "__setitem__",
-    "__len__",
-    "__iter__",
-    "__bool__",
-    "__float__",
-    "__int__",
-    "__complex__",
-    "__array__",
-):
-    if _each not in ("buffer", "view"):
-        setattr(_Factor, _each, _forwarded(_each))
-for _each in _ATTRIBUTES:
-    setattr(_Factor, _each, _forwarded_attribute(_each))
-
-DifferenceArray.conj = DifferenceArray.conjugate = lambda self: np.conjugate(self)  # type: ignore[attr-defined]
+# ---- to and from what functions compute with -----------------------------------------------------------------------------
 
 
 def operand_of(value: Any) -> Any:
     """What functions compute with: a `Varying` for what changes, else the value as NumPy has it."""
-    if type(value) is np.ndarray:
-        return value
-    if type(value) is DifferenceArray:
+    kind = type(value)
+    if kind is DifferenceArray:
         return value.operand
-    if type(value) is _Factor:
+    if kind is np.ndarray:
+        return value
+    if kind is float or kind is int:
+        return np.asarray(value)
+    if kind is Factor:
         return value.resolve().operand
-    if isinstance(value, list | tuple) and _varies(value):
+    if isinstance(value, list | tuple) and varies(value):
         return _stack([operand_of(each) for each in value])
+    _refuse(value)
     return np.asarray(value)
 
 
-def _varies(value: Any) -> bool:
+def _refuse(value: Any) -> None:
+    """Arrays whose class gives operators another meaning cannot be followed."""
+    if isinstance(value, np.matrix | np.ma.MaskedArray):
+        raise Departure(f"an array of class {type(value).__name__} meets a value that changes", "use plain arrays")
+
+
+def varies(value: Any) -> bool:
     """Whether there is anything in it that changes."""
-    if type(value) is DifferenceArray:
+    kind = type(value)
+    if kind is DifferenceArray:
         return isinstance(value.operand, Varying)
     if isinstance(value, list | tuple):
-        return any(_varies(each) for each in value)
+        return any(varies(each) for each in value)
     if isinstance(value, dict):
-        return any(_varies(each) for each in value.values())
-    return type(value) is _Factor
+        return any(varies(each) for each in value.values())
+    return kind is Factor
 
 
-def _unwrapped(value: Any) -> Any:
-    """The arguments of a function, with `Varying` in the place of difference arrays."""
-    if type(value) in (DifferenceArray, _Factor):
-        return operand_of(value)
-    if type(value) in (list, tuple):
-        return type(value)(_unwrapped(each) for each in value)
-    if type(value) is dict:
-        return {key: _unwrapped(each) for key, each in value.items()}
+def _unwrapped(value: Any, sources: list[DifferenceArray]) -> Any:
+    """The arguments of a function, with `Varying` in the place of difference arrays, which are collected."""
+    kind = type(value)
+    if kind is Factor:
+        value = value.resolve()
+        kind = type(value)
+    if kind is DifferenceArray:
+        sources.append(value)
+        return value.operand
+    if isinstance(value, list | tuple):
+        return _rebuilt(value, [_unwrapped(each, sources) for each in value])
+    if kind is dict:
+        return {key: _unwrapped(each, sources) for key, each in value.items()}
+    if isinstance(value, np.ndarray):
+        _refuse(value)
     return value
 
 
-def _wrap(result: Any) -> Any:
-    """The result of a rule, as a user's code gets it."""
+def _wrapped(result: Any) -> Any:
+    """The result of a ufunc, as a user's code gets it."""
     if isinstance(result, Varying):
         return DifferenceArray(result)
-    if type(result) in (list, tuple):
-        return type(result)(_wrap(each) for each in result)
+    if type(result) is tuple:
+        return tuple(_wrapped(each) for each in result)
+    # Without axes it is a number.
+    return result[()] if type(result) is np.ndarray and not result.ndim else result
+
+
+def _result(result: Any, sources: Sequence[DifferenceArray]) -> Any:
+    """The result of a function, as a user's code gets it: a view of one of its arguments where NumPy makes one."""
+    if isinstance(result, list | tuple):
+        return _rebuilt(result, [_result(each, sources) for each in result])
+    if isinstance(result, Varying):
+        for source in sources:
+            if np.may_share_memory(result.base, source.plain):
+                return source.linked(result.base, result)
+            result = source.apart(result)
+        return DifferenceArray(result)
+    if type(result) is np.ndarray and result.dtype.kind in "fc":
+        for source in sources:
+            if np.may_share_memory(result, source.plain):
+                return source.linked(result, None)
     return result
+
+
+def _rebuilt(sequence: Any, parts: list[Any]) -> Any:
+    """A list or a tuple of other parts; results of linear algebra are tuples with names."""
+    return type(sequence)(*parts) if hasattr(sequence, "_fields") else type(sequence)(parts)
+
+
+def _is_view(part: NDArray[Any], whole: NDArray[Any]) -> bool:
+    """Whether what an index took of an array is a view of it: by the owner of the memory, else by the memory itself."""
+    owner = part.base
+    return owner is not None and (owner is whole or owner is whole.base or np.may_share_memory(part, whole))
 
 
 def _plain_index(index: Any) -> Any:
     """An index without difference arrays in it: those that are plain are taken as arrays, others cannot be followed."""
-    if type(index) is tuple:
+    kind = type(index)
+    if kind is tuple:
         return tuple(_plain_index(each) for each in index)
-    if type(index) in (DifferenceArray, _Factor):
+    if kind is DifferenceArray or kind is Factor:
         held = operand_of(index)
         if isinstance(held, Varying):
             raise TypeError("only integer arrays can be used as an index")
@@ -615,18 +707,57 @@ def _plain_index(index: Any) -> Any:
     return index
 
 
-def _at(ufunc: np.ufunc, target: DifferenceArray, index: Any, values: list[Any]) -> None:
+def _at(ufunc: np.ufunc, target: Any, index: Any, *values: Any) -> None:
     """``ufunc.at``: entries that occur several times are treated one after the other."""
-    memory, base = target._writable()
-    operands = [operand_of(each) for each in values]
-    if ufunc in (np.add, np.subtract) and len(operands) == 1:
-        (operand,) = operands
-        if isinstance(operand, Varying):
-            ufunc.at(memory.view(base), _structure.index_with_lanes(index), operand.dense)
-            operand = operand.base
-        ufunc.at(base, index, operand)
-        return
-    raise Departure(f"np.{ufunc.__name__}.at has no difference form", "np.add.at and np.subtract.at have one")
+    target = target.resolve() if type(target) is Factor else target
+    if type(target) is not DifferenceArray:
+        raise Departure(f"np.{ufunc.__name__}.at writes a value that changes into a plain array", ADVICE_BUFFER)
+    if ufunc not in (np.add, np.subtract):
+        raise Departure(f"np.{ufunc.__name__}.at has no difference form", "np.add.at and np.subtract.at have one")
+    index, operand = _plain_index(index), operand_of(values[0])
+    memory = target.opened(operand)
+    if isinstance(operand, Varying):
+        ufunc.at(memory.view(target.plain), _structure.index_with_lanes(index), operand.dense)
+        operand = operand.base
+    ufunc.at(target.plain, index, operand)
+
+
+def _assign_by(function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    """A function of NumPy that writes into its first argument."""
+    rule = ASSIGNMENTS[function]
+    given = inspect.signature(rule).bind(*args, **options)
+    name = next(iter(given.signature.parameters))
+    target = given.arguments[name]
+    given.arguments[name] = target = target.resolve() if type(target) is Factor else target
+    if type(target) is DifferenceArray:
+        rule(*given.args, **given.kwargs)
+    elif varies((args, options)):
+        raise Departure(f"{_name(function)} writes a value that changes into a plain array", ADVICE_BUFFER)
+    else:
+        function(*_unwrapped(args, []), **_unwrapped(options, []))
+
+
+def _full_like(a: Any, fill_value: Any, dtype: Any = None, order: Any = "K", subok: bool = True, shape: Any = None) -> Any:
+    """``np.full_like``."""
+    plain = np.full_like(_as_plain(a), 0.0, dtype=dtype, order=order, shape=shape)
+    if plain.dtype.kind != "f":
+        if varies(fill_value):
+            raise Departure("np.full_like makes an array of whole numbers of a value that changes")
+        plain[...] = operand_of(fill_value)
+        return plain
+    lanes = next(each.lanes for each in (fill_value, a) if type(each) in (DifferenceArray, Factor))
+    buffer = DifferenceArray.buffer(plain, lanes)
+    buffer.assign(fill_value)
+    return buffer
+
+
+def _as_plain(value: Any) -> NDArray[Any]:
+    operand = operand_of(value)
+    return operand.base if isinstance(operand, Varying) else np.asarray(operand)
+
+
+#: Written in terms of indexing and of NumPy's functions, on arrays as the user's code sees them.
+_ON_ARRAYS: dict[Any, Callable[..., Any]] = {**CALLERS, np.full_like: _full_like}
 
 
 @functools.cache

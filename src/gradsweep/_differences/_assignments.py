@@ -20,12 +20,13 @@ def _put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
 
 def _place(arr: Any, mask: Any, vals: Any) -> None:
     chosen = np.asarray(mask, dtype=bool)
-    arr[chosen] = _repeated(vals, np.count_nonzero(chosen))
+    arr[chosen] = _repeated(vals, int(np.count_nonzero(chosen)))
 
 
 def _putmask(a: Any, /, mask: Any, values: Any) -> None:
     chosen = np.asarray(mask, dtype=bool)
-    a[chosen] = np.reshape(_repeated(values, a.size), a.shape)[chosen]
+    # By place in the whole array, whichever of them are taken.
+    a[chosen] = values if np.ndim(values) == 0 else np.reshape(_repeated(values, a.size), a.shape)[chosen]
 
 
 def _put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = -1) -> None:
@@ -39,7 +40,7 @@ def _put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = -1) 
 def _fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
     diagonal = np.zeros(a.shape, dtype=bool)
     np.fill_diagonal(diagonal, True, wrap)
-    a[diagonal] = _repeated(val, np.count_nonzero(diagonal))
+    a[diagonal] = _repeated(val, int(np.count_nonzero(diagonal)))
 
 
 def _repeated(values: Any, count: int) -> Any:
@@ -68,7 +69,7 @@ def _apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
 
 
 def _piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
-    if isinstance(condlist, np.ndarray) and np.ndim(condlist) == np.ndim(x) or isinstance(condlist, bool):
+    if (isinstance(condlist, np.ndarray) and np.ndim(condlist) == np.ndim(x)) or isinstance(condlist, bool):
         condlist = [condlist]
     conditions = [np.broadcast_to(np.asarray(each, dtype=bool), np.shape(x)) for each in condlist]
     if len(funclist) == len(conditions) + 1:

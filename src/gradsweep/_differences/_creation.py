@@ -1,8 +1,8 @@
 """Arrays that a user's code makes and then fills: NumPy's functions that make them, seen by that code, make difference arrays.
 
-``h = np.zeros(n)`` has no argument by which NumPy could ask this package, and a plain array cannot take a difference array as an
-entry. So, while a function runs that was seen to fill plain arrays, these functions of the module `numpy` are stood in for. In all
-other threads, and in code that is not part of that run, they do what they always do.
+``h = np.zeros(n)`` has no argument by which NumPy could ask this package, and a plain array cannot take a difference array as
+an entry. So, while a function runs that was seen to fill plain arrays, these functions of the module `numpy` are stood in for.
+In all other threads, and in code that is not part of that run, they do what they always do.
 """
 
 import contextlib
@@ -14,14 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from gradsweep._differences._array import DifferenceArray, _Factor, _varies, operand_of
+from gradsweep._differences._array import DifferenceArray, operand_of, varies
+from gradsweep._differences._factor import Factor
 from gradsweep._differences._lanes import Lanes
 
 # Those that make an array of nothing, and those that make one of what they are given.
-_NEW = ("zeros", "ones", "empty", "full", "zeros_like", "ones_like", "empty_like", "full_like", "copy")
+_NEW = (
+    "zeros", "ones", "empty", "full", "zeros_like", "ones_like", "empty_like", "full_like", "copy", "eye", "identity", "linspace"
+)  # fmt: skip
 _CONVERTED = ("array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray")
 # Given a list of numbers, they make an array of it without asking anybody.
 _REDUCTIONS = ("sum", "mean", "max", "min", "prod", "std", "var", "stack", "concatenate", "hstack", "vstack")
+
+# Packages whose compiled code takes no difference arrays for buffers.
+_NOT_USERS = {"gradsweep", "numpy", "scipy", "numba", "pandas", "sklearn", "joblib", "h5py", "matplotlib"}
 
 _active = threading.local()
 
@@ -41,18 +47,19 @@ _standing = _Standing()
 @contextlib.contextmanager
 def intercepted(lanes: Lanes) -> Iterator[None]:
     """Let the arrays that this thread makes take differences."""
-    with _standing.lock:
-        _standing.runs += 1
-        if _standing.runs == 1:
-            _stand_in()
     before = getattr(_active, "lanes", None)
-    _active.lanes = lanes
+    counted = False
     try:
+        with _standing.lock:
+            _standing.runs, counted = _standing.runs + 1, True
+            if _standing.runs == 1:
+                _stand_in()
+        _active.lanes = lanes
         yield
     finally:
         _active.lanes = before
         with _standing.lock:
-            _standing.runs -= 1
+            _standing.runs -= counted
             if not _standing.runs:
                 for name, original in _standing.originals.items():
                     setattr(np, name, original)
@@ -64,22 +71,31 @@ def _stand_in() -> None:
         for name in names:
             original = getattr(np, name)
             _standing.originals[name] = original
-            setattr(np, name, functools.wraps(original)(functools.partial(make, original)))
+            setattr(np, name, functools.wraps(original)(functools.partial(make, name, original)))
 
 
 def _users_lanes() -> Lanes | None:
-    """The lanes of the run that this call is part of; None if there is none, or it is our own or NumPy's code that calls."""
+    """The lanes of the run that this call is part of; None if there is none, or it is not the user's code that calls."""
     lanes: Lanes | None = getattr(_active, "lanes", None)
     if lanes is None:
         return None
     module = sys._getframe(2).f_globals.get("__name__", "")
-    return None if module.partition(".")[0] in ("gradsweep", "numpy") else lanes
+    return None if module.partition(".")[0] in _NOT_USERS else lanes
 
 
-def _made(original: Callable[..., Any], *args: Any, **options: Any) -> Any:
+def _made(name: str, original: Callable[..., Any], *args: Any, **options: Any) -> Any:
     lanes = _users_lanes()
+    if lanes is not None and name in ("full", "full_like") and varies((args[1:], options)):
+        return _filled(original, *args, **options)
     result = original(*args, **options)
     return result if lanes is None else _buffer(result, lanes)
+
+
+def _filled(original: Callable[..., Any], like: Any, fill_value: Any, *args: Any, **options: Any) -> Any:
+    """``np.full`` or ``np.full_like`` with a value that changes: they ask nobody about the value that they fill with."""
+    buffer = DifferenceArray.buffer(np.zeros(original(like, 0.0, *args, **options).shape), operand_of(fill_value).lanes)
+    buffer.assign(fill_value)
+    return buffer
 
 
 def _buffer(result: Any, lanes: Lanes) -> Any:
@@ -88,24 +104,42 @@ def _buffer(result: Any, lanes: Lanes) -> Any:
     return DifferenceArray.buffer(result, lanes)
 
 
-def _converted(original: Callable[..., Any], value: Any, *args: Any, **options: Any) -> Any:
+def _converted(name: str, original: Callable[..., Any], value: Any, *args: Any, **options: Any) -> Any:
     lanes = _users_lanes()
     if lanes is None:
         return original(value, *args, **options)
-    if type(value) in (DifferenceArray, _Factor) or _varies(value):
-        dtype = options.get("dtype", args[0] if args else None)
-        array = value if type(value) in (DifferenceArray, _Factor) else DifferenceArray(operand_of(value))
-        if dtype is not None and np.dtype(dtype).kind != "f":
-            return array.astype(dtype)
-        fresh = original is _standing.originals["array"] and options.get("copy", True)
-        return array.copy() if fresh else array
+    value = value.resolve() if type(value) is Factor else value
+    if type(value) is DifferenceArray or varies(value):
+        return _as_array(name, value, *args, **options)
     result = original(value, *args, **options)
     # What is only looked at stays as it is; a new array may be filled.
-    return result if result is value else _buffer(result, lanes)
+    is_new = not (isinstance(value, np.ndarray) and np.may_share_memory(result, value))
+    return _buffer(result, lanes) if is_new else result
 
 
-def _reduced(original: Callable[..., Any], value: Any, *args: Any, **options: Any) -> Any:
-    if _users_lanes() is not None and isinstance(value, list | tuple) and _varies(value):
-        if original.__name__ not in ("stack", "concatenate", "hstack", "vstack"):
+def _as_array(name: str, value: Any, dtype: Any = None, *, copy: Any = True, ndmin: int = 0, **options: Any) -> Any:
+    """``np.array`` or one of its kin, of a difference array or a list of them."""
+    array = value if type(value) is DifferenceArray else DifferenceArray(operand_of(value))
+    if dtype is not None and np.dtype(dtype).kind != "f":
+        return array.astype(dtype)
+    if name == "array" and copy:
+        array = array.copy()
+    least = max(ndmin, 1 if name.startswith("ascontiguous") or name.startswith("asfortran") else 0)
+    if array.ndim < least:
+        array = array.reshape((1,) * (least - array.ndim) + array.shape)
+    if array.is_number:
+        # Of a number, NumPy makes an array that can be written to.
+        array = array.copy()
+        array.shared_memory()
+    return array
+
+
+def _reduced(name: str, original: Callable[..., Any], value: Any, *args: Any, **options: Any) -> Any:
+    if _users_lanes() is not None and isinstance(value, list | tuple) and varies(value):
+        if name in ("stack", "concatenate", "hstack", "vstack"):
+            value = [
+                DifferenceArray(operand_of(each)) if isinstance(each, list | tuple) and varies(each) else each for each in value
+            ]
+        else:
             value = DifferenceArray(operand_of(value))
     return original(value, *args, **options)

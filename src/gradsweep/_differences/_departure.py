@@ -1,15 +1,22 @@
 """Where a user's code leaves NumPy, so that differences cannot follow; and what it was doing at that point."""
 
+import contextlib
 import dis
 import functools
 import linecache
 import os
 import sys
+import threading
+from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import NamedTuple
 
-_OURS = os.path.dirname(__file__)
-_PACKAGES = (_OURS + os.sep, os.sep + "numpy" + os.sep)
+import numpy as np
+
+# Files of this package and of NumPy: what happens in them was asked for by somebody further out.
+_NOT_USERS = tuple(os.path.dirname(name) + os.sep for name in (__file__, np.__file__))
+
+_heard = threading.local()
 
 
 class Departure(Exception):
@@ -34,16 +41,36 @@ class Departure(Exception):
         self.what, self.advice = what, advice
         self.where = describe(users_frame())
         super().__init__(what)
+        departures: list[Departure] | None = getattr(_heard, "departures", None)
+        if departures is not None:
+            departures.append(self)
 
     def __str__(self) -> str:
         """One sentence: what, where, and what to do about it."""
         return f"{self.what} ({self.where})" + (f"; {self.advice}" if self.advice else "")
 
 
+@contextlib.contextmanager
+def heard() -> Iterator[list[Departure]]:
+    """All departures of this thread from here on, in their order: also those that a user's code catches and says nothing of."""
+    before = getattr(_heard, "departures", None)
+    departures: list[Departure] = []
+    _heard.departures = departures
+    try:
+        yield departures
+    finally:
+        _heard.departures = before
+
+
+def is_users(code: CodeType) -> bool:
+    """Whether code is neither ours nor NumPy's."""
+    return not code.co_filename.startswith(_NOT_USERS)
+
+
 def users_frame() -> FrameType | None:
     """The innermost frame that is neither ours nor NumPy's."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and any(package in frame.f_code.co_filename for package in _PACKAGES):
+    while frame is not None and not is_users(frame.f_code):
         frame = frame.f_back
     return frame
 
@@ -56,7 +83,9 @@ def describe(frame: FrameType | None, line: int | None = None) -> str:
     name = frame.f_code.co_filename
     text = linecache.getline(name, number, frame.f_globals).strip()
     shown = name if name.startswith("<") else os.path.basename(name)
-    return f"{shown}, line {number}, in {frame.f_code.co_name}" + (f": {text}" if text else "")
+    # Of a method its class is named, of a function in a function not the one around it.
+    function = frame.f_code.co_qualname.rpartition("<locals>.")[2]
+    return f"{shown}, line {number}, in {function}" + (f": {text}" if text else "")
 
 
 class Doing(NamedTuple):
@@ -67,16 +96,17 @@ class Doing(NamedTuple):
     operation : str
         ``"call"``, ``"assignment"``, ``"operator"`` or ``""``.
     name : str
-        Of a call of a method or of an attribute of a module: its name.
+        Of a call of a method or of an attribute of a module: its name. Of an operator: its sign.
     """
 
     operation: str
     name: str
 
 
-def doing(frame: FrameType) -> Doing:
+def doing(frame: FrameType | None) -> Doing:
     """What a frame is doing at this moment: of Python's bytecode, so that no source is needed."""
-    return _instructions(frame.f_code).get(frame.f_lasti, Doing("", ""))
+    nothing = Doing("", "")
+    return nothing if frame is None else _instructions(frame.f_code).get(frame.f_lasti, nothing)
 
 
 @functools.lru_cache(maxsize=256)
@@ -88,7 +118,7 @@ def _instructions(code: CodeType) -> dict[int, Doing]:
         if instruction.opname in ("STORE_SUBSCR", "STORE_SLICE"):
             result[instruction.offset] = Doing("assignment", "")
         elif instruction.opname == "BINARY_OP":
-            result[instruction.offset] = Doing("operator", "")
+            result[instruction.offset] = Doing("operator", instruction.argrepr)
         elif instruction.opname.startswith(("CALL", "PRECALL")):
             result[instruction.offset] = Doing("call", _called(instruction, loads))
     return result
@@ -97,7 +127,7 @@ def _instructions(code: CodeType) -> dict[int, Doing]:
 def _called(call: dis.Instruction, loads: list[dis.Instruction]) -> str:
     """Name of the attribute that is called: the last one that is loaded from where the call's text begins."""
     place = call.positions
-    if place is None or place.lineno is None or place.end_lineno is None:
+    if place is None or place.lineno is None or place.end_lineno is None or place.col_offset is None:
         return ""
     end = (place.end_lineno, place.end_col_offset or 0)
     candidates = [

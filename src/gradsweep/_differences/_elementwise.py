@@ -13,14 +13,16 @@ from gradsweep._differences._elementary import BINARY, UNARY
 from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._linear import linear
 from gradsweep._differences._slab import Slab, reach
-from gradsweep._differences._varying import ElementForm, Operand, Varying, apply, base_of, lanes_of, real
+from gradsweep._differences._varying import ElementForm, Operand, Varying, apply, base_of, dense, lanes_of, real
 from gradsweep._types import Array
 
 #: Decided by the base values. A lane that would have decided otherwise is counted.
-COMPARISONS = (np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal)
+COMPARISONS = frozenset({np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal})
 
 #: Facts about a value that no small change alters, unless it is there already.
-PREDICATES = (np.isnan, np.isfinite, np.isinf, np.signbit, np.logical_not)
+PREDICATES = frozenset({
+    np.isnan, np.isfinite, np.isinf, np.signbit, np.logical_not, np.logical_and, np.logical_or, np.logical_xor
+})  # fmt: skip
 
 
 def _unary(form: Callable[[Array, Array, Array], Array]) -> ElementForm:
@@ -52,6 +54,9 @@ _FORMS: dict[Any, ElementForm] = {
     np.heaviside: _kinks.heaviside,
 }
 
+#: Whose lanes are looked at together where `Lanes.ties` is set.
+_KINKED = (np.absolute, np.fabs, np.maximum, np.minimum, np.fmax, np.fmin)
+
 
 def elementwise(ufunc: np.ufunc, operands: Sequence[Operand]) -> "Varying | NDArray[Any]":
     """Apply a NumPy function of elements.
@@ -73,9 +78,12 @@ def elementwise(ufunc: np.ufunc, operands: Sequence[Operand]) -> "Varying | NDAr
         return _with_slack(ufunc, operands, simple) if simple.lanes.jitter else simple
     if ufunc in COMPARISONS:
         return compare(ufunc, operands)
-    if ufunc in PREDICATES or ufunc in (np.logical_and, np.logical_or, np.logical_xor):
+    if ufunc in PREDICATES:
         return _decide(ufunc, operands)
     value = ufunc(*(base_of(operand) for operand in operands))
+    if lanes_of(operands).ties is not None and ufunc in _KINKED:
+        # All lanes of an entry take one side, and those of a slab are of several.
+        operands = [dense(operand) for operand in operands]
     forms = _complex.FORMS if _is_complex(value, operands) else _FORMS
     form = forms.get(ufunc) or functools.partial(general, ufunc)
     result = apply(form, value, operands)
@@ -100,14 +108,16 @@ def compare(ufunc: np.ufunc, operands: Sequence[Operand]) -> NDArray[Any]:
         return decided
     if isinstance(first, Varying) and isinstance(second, Varying) and first.change is second.change:
         return decided
-    values = difference.change.values if isinstance(difference.change, Slab) else difference.change
-    if reach(values) < float(np.abs(difference.base).min(initial=np.inf)):
+    own = difference.change
+    if reach(own.values if isinstance(own, Slab) else own) < float(np.abs(difference.base).min(initial=np.inf)):
         return decided
-    lead, change = difference.base[..., np.newaxis], difference.dense
-    flipped = _kinks.order(lanes, lead, change)
+    if isinstance(own, Slab) and lanes.ties is None and not lanes.decide:
+        lead, change = own.pattern.gather(difference.base, difference.ndim), own.values
+    else:
+        lead, change = difference.base[..., np.newaxis], difference.dense
+    flipped = _kinks.equality(lanes, lead, change) if ufunc in (np.equal, np.not_equal) else _kinks.order(lanes, lead, change)
     if lanes.decide:
-        with np.errstate(all="ignore"):
-            return np.asarray(ufunc((lead + change)[..., 0], 0.0))
+        return np.asarray(ufunc((lead + change)[..., 0], 0.0))
     if lanes.ties == "second":
         # Of equal values the other side: what is true of them becomes false, and the reverse.
         return np.where(flipped.any(axis=-1), ~decided, decided)
@@ -140,8 +150,8 @@ def general(
 def _with_slack(ufunc: np.ufunc, operands: Sequence[Operand], result: Varying) -> Varying:
     """Jitter for what backward passes compute from rounded results, where the exact slope is smaller than their rounding.
 
-    tanh: 1 − t², with an error of the rounding of t². 1 + e with e = exp(−z), as in the logistic function s: s·(1 − s), where the sum
-    has lost the digits of e.
+    tanh: 1 − t², with an error of the rounding of t². 1 + e with e = exp(−z), as in the logistic function s: s·(1 − s), where the
+    sum has lost the digits of e.
     """
     if ufunc is np.exp:
         return replace(result, exponential=True)

@@ -41,7 +41,7 @@ PASSED_ON: set[Callable[..., Any]] = {
 }  # fmt: skip
 
 #: Arrays that are commonly filled afterwards.
-BUFFERS: set[Callable[..., Any]] = {np.zeros_like, np.ones_like, np.empty_like, np.full_like}
+BUFFERS: set[Callable[..., Any]] = {np.zeros_like, np.ones_like, np.empty_like}
 
 
 # ---- reductions ----------------------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def _average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fal
 
 
 def _cumulative(ufunc: np.ufunc) -> Callable[..., Any]:
-    def rule(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> Varying:
+    def rule(a: Any, axis: Any = None, dtype: Any = None, out: None = None) -> Any:
         x = as_varying(a)
         return call_ufunc(ufunc, "accumulate", [_structure.reshape(x, -1) if axis is None else x], {"axis": axis or 0})
 
@@ -335,16 +335,6 @@ def _copy(a: Any, order: Any = "K", subok: bool = False) -> Varying:
     return Varying(x.base.copy(order), x.change, x.lanes)
 
 
-def _full_like(
-    a: Any, fill_value: Any, dtype: Any = None, order: Any = "K", subok: bool = True, shape: Any = None, **options: Any
-) -> Operand:
-    like = base_of(as_operand(a))
-    value = as_operand(fill_value)
-    if not isinstance(value, Varying):
-        return np.full_like(like, value, dtype=dtype, order=order, shape=shape)
-    return broadcast(value, like.shape if shape is None else tuple(np.atleast_1d(shape)))
-
-
 # ---- products ------------------------------------------------------------------------------------------------------------
 
 
@@ -490,19 +480,6 @@ def _count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.sum(compare(np.not_equal, (as_operand(a), np.zeros(()))), axis=axis, keepdims=keepdims)
 
 
-def _close(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> NDArray[np.bool_]:
-    first, second = as_operand(a), as_operand(b)
-    limit = elements(np.add, atol, elements(np.multiply, rtol, elements(np.absolute, second)))
-    near = elements(np.less_equal, elements(np.absolute, elements(np.subtract, first, second)), limit)
-    one, other = base_of(first), base_of(second)
-    both = np.isnan(one) & np.isnan(other) if equal_nan else np.False_
-    return np.asarray(base_of(near) & np.isfinite(other) | (one == other) | both)
-
-
-def _all_close(*args: Any, **options: Any) -> bool:
-    return bool(_close(*args, **options).all())
-
-
 # Not in every NumPy that is supported.
 _NEWER: dict[str, Callable[..., Any]] = {
     "cumulative_sum": _cumulative_of_standard(np.add),
@@ -549,7 +526,6 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.stack: _stack,
     np.append: _append,
     np.column_stack: _column_stack,
-    np.full_like: _full_like,
     np.pad: _pad,
     np.lib.stride_tricks.sliding_window_view: _windows,
     **{function: _moved(function) for function in (
@@ -576,8 +552,6 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.real: _real,
     np.imag: _imag,
     np.angle: _angle,
-    np.isclose: _close,
-    np.allclose: _all_close,
     np.array_equal: _array_equal,
     np.nonzero: _nonzero,
     np.flatnonzero: lambda a: _nonzero(flat(as_operand(a)))[0],

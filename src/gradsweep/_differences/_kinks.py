@@ -72,7 +72,7 @@ def _pick(first_wins: NDArray[np.bool_], first: Array | None, second: Array | No
     """The change of the winner."""
     if first is not None and second is not None:
         return np.where(first_wins, first, second)
-    return second * ~first_wins if first is None else first * first_wins  # type: ignore[operator,no-any-return]
+    return second * ~first_wins if first is None else first * first_wins  # type: ignore[operator]
 
 
 def _share(lanes: Lanes, first: float, second: float) -> float:
@@ -82,7 +82,7 @@ def _share(lanes: Lanes, first: float, second: float) -> float:
 
 def _any_lane(crossing: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Where any lane crosses, for all lanes."""
-    return crossing.any(axis=-1, keepdims=True)
+    return np.asarray(crossing.any(axis=-1, keepdims=True))
 
 
 def steps(function: Callable[..., Array]) -> ElementForm:
@@ -131,5 +131,12 @@ def order(lanes: Lanes, lead: Array, change: Array) -> NDArray[np.bool_]:
         Where a decision by the order of a and b would be another one.
     """
     changed: NDArray[np.bool_] = np.where(lead == 0.0, change != 0.0, (lead + change) * np.sign(lead) <= 0.0)
+    lanes.cross(changed)
+    return changed
+
+
+def equality(lanes: Lanes, lead: Array, change: Array) -> NDArray[np.bool_]:
+    """Where a = b would be decided otherwise after the step; counted as crossings. Arguments and result as of `order`."""
+    changed: NDArray[np.bool_] = (lead == 0.0) != (lead + change == 0.0)
     lanes.cross(changed)
     return changed

@@ -1,6 +1,6 @@
 """What perturbations that go through a function together share: how many they are, and what they met on the way."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,25 @@ from gradsweep._types import Array
 
 #: Whose side is taken where two values are equal: both branches of a kink, and the mean of their slopes.
 Ties = Literal["first", "second", "mean"]
+
+
+class Number(NamedTuple):
+    """A plain number that was made of a value that changes.
+
+    Attributes
+    ----------
+    number : float
+        The number.
+    value : Varying
+        What it was made of.
+    what, where : str
+        By what, as ``"float"``, and the place.
+    """
+
+    number: float
+    value: Any
+    what: str
+    where: str
 
 
 class Lanes:
@@ -32,7 +51,8 @@ class Lanes:
     seed : int, default: 0
         Of that jitter.
     infinite : bool, default: False
-        Whether values may be infinite, as the logarithm of a mask is: their changes are then 0, which takes a look at every value.
+        Whether values may be infinite, as the logarithm of a mask is: their changes are then 0, which takes a look at every
+        value.
 
     Attributes
     ----------
@@ -42,8 +62,8 @@ class Lanes:
         Numbers that the largest change so far has in each lane.
     subtracts : bool
         Whether some change was computed by subtracting values, with the rounding that this has.
-    closed : bool
-        Whether the run is over.
+    finished : bool
+        Whether the function has been run. Arrays that it has kept somewhere are from then on what their values are.
 
     References
     ----------
@@ -66,9 +86,11 @@ class Lanes:
         self.count, self.decide, self.ties, self.jitter = count, decide, ties, jitter
         self.crossings: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
         self.infinite = infinite
-        self.largest, self.subtracts, self.closed = 0, False, False
-        #: Plain numbers that were made of values that change, which whoever made them may return: (number, value, where).
-        self.numbers: list[tuple[float, Any, str]] = []
+        self.largest, self.subtracts, self.finished = 0, False, False
+        #: Plain numbers that were made of values that change, which whoever made them may return.
+        self.numbers: list[Number] = []
+        #: Products that a compiled method was given half of, and which must have been asked for again by the end.
+        self.halves: list[Any] = []
         self._exactness = exactness
         self._generator = np.random.default_rng(seed) if jitter else None
 
@@ -77,12 +99,12 @@ class Lanes:
         if self.ties is None and not self.decide:
             self.crossings += np.count_nonzero(where.reshape(-1, self.count), axis=0)
 
-    def note_number(self, number: float, value: Any, where: str) -> None:
+    def note_number(self, number: "Number") -> None:
         """Remember a plain number that was made of a value that changes.
 
         A function may end with ``return float(cost)``. If what it returns is this very object, its change is known all the same.
         """
-        self.numbers.append((number, value, where))
+        self.numbers.append(number)
 
     def blur(self, values: Any) -> Any:
         """Values with the jitter on them; themselves if there is none."""

@@ -14,22 +14,22 @@ from gradsweep._types import Array
 
 
 def _same(change: Array, other: Array) -> Array:
-    """x + c, c + x and x − c: the change itself, which is never written to."""
+    """The change itself, which is never written to: x + c, c + x and x − c."""
     return change
 
 
 def _negative(change: Array, other: Array) -> Array:
-    """c − x and −x."""
+    """Of c − x and −x."""
     return -change
 
 
 def _times(change: Array, other: Array) -> Array:
-    """x·c and c·x."""
+    """Of x·c and c·x."""
     return change * other
 
 
 def _over(change: Array, other: Array) -> Array:
-    """x / c."""
+    """Of x / c."""
     return change / other
 
 
@@ -62,15 +62,17 @@ def linear(ufunc: np.ufunc, operands: Sequence[Operand]) -> Varying | None:
     Returns
     -------
     Varying or None
-        None if it is none of these, if both operands vary, or numbers are complex.
+        None if it is none of these, if none or both of the operands vary, or numbers are complex.
     """
-    first = operands[0]
+    first, last = operands[0], operands[-1]
     if isinstance(first, Varying):
-        place, x, other = 0, first, operands[1] if len(operands) == 2 else _NONE
+        place, x, other = 0, first, last if len(operands) == 2 else _NONE
+    elif isinstance(last, Varying):
+        place, x, other = 1, last, first
     else:
-        place, x, other = 1, operands[1], first
+        return None
     rule = _RULES.get((ufunc, place))
-    if rule is None or isinstance(other, Varying) or not isinstance(x, Varying):
+    if rule is None or isinstance(other, Varying):
         return None
     if other.dtype.kind not in "fiub" or x.base.dtype.kind == "c":
         return None

@@ -1,7 +1,7 @@
 """Linear algebra and Fourier transforms of values that change.
 
-What solves an equation has a change that solves another one: of X = A⁻¹B, (A + δA)·δX = δB − δA·X. Determinants change by the factor
-det(I + A⁻¹·δA), of whose elimination the pivots are kept less one. What is a composition of other rules is written as one.
+What solves an equation has a change that solves another one: of X = A⁻¹B, (A + δA)·δX = δB − δA·X. Determinants change by the
+factor det(I + A⁻¹·δA), of whose elimination the pivots are kept less one. What is a composition of other rules is written as one.
 """
 
 import functools
@@ -30,7 +30,6 @@ from gradsweep._differences._departure import Departure
 from gradsweep._differences._elementwise import compare
 from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._varying import Operand, Varying, base_of, lanes_of, varying
-from gradsweep._types import Array
 
 #: Pivots of I + A⁻¹·δA that are off 1 by more than this belong to changes that may as well be computed by subtraction.
 _LARGEST_PIVOT = 0.5
@@ -113,7 +112,7 @@ def _perturbed(a: Varying) -> NDArray[Any]:
     return matrices
 
 
-def _solve_change(a: Operand, b: Operand, x: NDArray[Any], lanes: Lanes) -> Array:
+def _solve_change(a: Operand, b: Operand, x: NDArray[Any], lanes: Lanes) -> NDArray[Any]:
     """(A + δA)⁻¹(δB − δA·X) for matrices B and X."""
     residual = elements(np.subtract, b, product(a, x)) if isinstance(a, Varying) else b
     assert isinstance(residual, Varying)
@@ -122,10 +121,11 @@ def _solve_change(a: Operand, b: Operand, x: NDArray[Any], lanes: Lanes) -> Arra
         stacked = _in_front(right).reshape(lanes.count, *(1,) * (a.ndim - right.ndim + 1), *right.shape[:-1])
         matrices = _perturbed(a)
         matrices = matrices.reshape(lanes.count, *(1,) * (stacked.ndim - matrices.ndim), *matrices.shape[1:])
-        return np.moveaxis(np.linalg.solve(matrices, stacked), 0, -1)
+        solved: Array = np.linalg.solve(matrices, stacked)
+        return np.moveaxis(solved, 0, -1)
     # All columns of all lanes at once.
     columns = residual.dense.shape[-2]
-    change = np.linalg.solve(a, residual.dense.reshape(*residual.shape[:-1], columns * lanes.count))
+    change: NDArray[Any] = np.linalg.solve(a, residual.dense.reshape(*residual.shape[:-1], columns * lanes.count))
     return change.reshape(*change.shape[:-1], columns, lanes.count)
 
 

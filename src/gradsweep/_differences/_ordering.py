@@ -33,7 +33,7 @@ def _at_places(x: Varying, places: NDArray[np.intp]) -> Varying:
     base = np.take_along_axis(x.base, order, axis=-1)
     change = np.take_along_axis(x.dense, order[..., np.newaxis], axis=-2)
     value = base[..., places]
-    if not x.size:
+    if not x.base.size:
         return varying(value, change[..., places, :], lanes)
     # Equal values stand in the order of their changes: a sum with the values may have lost those.
     moved = np.lexsort((change, base[..., np.newaxis] + change), axis=-2)
@@ -60,8 +60,10 @@ def _of_ties(change: Array, other: NDArray[np.bool_], tied: NDArray[np.bool_], t
     if ties == "first":
         return change
     result = change.copy()
-    swapped = (other[..., 1:, :] & other[..., :-1, :] | tied).any(axis=-1)
-    for row in zip(*np.nonzero(swapped.any(axis=-1)), strict=True):
+    swapped = np.asarray(((other[..., 1:, :] & other[..., :-1, :]) | tied).any(axis=-1))
+    for row in np.ndindex(swapped.shape[:-1]):
+        if not swapped[row].any():
+            continue
         # Runs of entries that are connected by neighbours of which some lane changes the order.
         group = np.concatenate([[0], np.cumsum(~swapped[row])])
         for each in np.unique(group):

@@ -13,7 +13,6 @@ from gradsweep._differences._slab import Pattern, Slab
 from gradsweep._differences._varying import Operand, Varying, base_of, lanes_of, real, varying
 from gradsweep._types import Array
 
-
 # Up to so many terms a product for each lane is computed term by term.
 _FEW_TERMS = 64
 
@@ -103,8 +102,7 @@ def _product_change(first: Operand, second: Operand) -> "Array | Slab":
 def _changing(x: Varying) -> NDArray[np.bool_]:
     """In which lanes there is a change: array of shape (lanes,)."""
     values = x.change.values if isinstance(x.change, Slab) else x.change
-    result: NDArray[np.bool_] = values.reshape(-1, x.lanes.count).any(axis=0)
-    return result
+    return np.asarray(values.reshape(-1, x.lanes.count).any(axis=0))
 
 
 def _sum(first: "Array | Slab", second: "Array | Slab") -> "Array | Slab":
@@ -124,7 +122,7 @@ def _right_changes(first: Array, second: Varying) -> "Array | Slab":
         return _slab_product(first, change)
     # All columns of all lanes at once.
     columns, lanes = second.dense.shape[-2:]
-    product = np.matmul(first, second.dense.reshape(*second.dense.shape[:-2], columns * lanes))
+    product: Array = np.matmul(first, second.dense.reshape(*second.dense.shape[:-2], columns * lanes))
     return product.reshape(*product.shape[:-1], columns, lanes)
 
 
@@ -138,7 +136,8 @@ def _left_changes(first: Varying, second: Array) -> "Array | Slab":
     if second.ndim > 2:
         # A matrix of its own for each: one more axis for the rows of δA.
         second = second[..., np.newaxis, :, :]
-    return np.matmul(np.swapaxes(second, -1, -2), dense)
+    product_of_rows: Array = np.matmul(np.swapaxes(second, -1, -2), dense)
+    return product_of_rows
 
 
 def _transposed(slab: Slab) -> Slab:

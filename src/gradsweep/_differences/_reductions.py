@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gradsweep._differences._departure import Departure
 from gradsweep._differences._elementwise import elementwise
-from gradsweep._differences._slab import Pattern, Slab
+from gradsweep._differences._slab import Pattern, Slab, reach
 from gradsweep._differences._structure import choose
 from gradsweep._differences._varying import Varying, varying
 from gradsweep._types import Array
@@ -134,9 +134,8 @@ def _is_safe(lead: Array, change: Array) -> bool:
     """Whether in no group and no lane another entry can win than does: by the largest change of all."""
     if lead.shape[-1] < 2 or not change.size:
         return True
-    reach = max(float(change.max()), -float(change.min()))
     second = np.partition(lead, -2, axis=-1)[..., -2]
-    return bool((second < -2.0 * reach).all())
+    return bool((second < -2.0 * reach(change)).all())
 
 
 def _of_tied(change: Array, own: Array, equal: NDArray[np.bool_], ties: str) -> Array:
@@ -144,9 +143,10 @@ def _of_tied(change: Array, own: Array, equal: NDArray[np.bool_], ties: str) -> 
     if ties == "first":
         return own
     if ties == "mean":
-        count = np.maximum(equal.sum(axis=-2, keepdims=True), 1)
-        several = equal.any(axis=-2, keepdims=True)
-        return np.where(several, (change * equal).sum(axis=-2, keepdims=True) / count, own)
+        # The winner itself is not among those that are equal to it.
+        count = 1.0 + equal.sum(axis=-2, keepdims=True)
+        mean: Array = (own + (change * equal).sum(axis=-2, keepdims=True)) / count
+        return mean
     last = change.shape[-2] - 1 - np.argmax(equal[..., ::-1, :], axis=-2, keepdims=True)
     return np.where(equal.any(axis=-2, keepdims=True), np.take_along_axis(change, np.broadcast_to(last, own.shape), axis=-2), own)
 
@@ -176,7 +176,7 @@ def _place(x: Varying, axis: int | None, function: Callable[..., Any], *, keepdi
 
 
 def accumulate(ufunc: np.ufunc, x: Varying, axis: int, *, associative: bool = False) -> Varying:
-    """``ufunc.accumulate``: running sums at once; of an associative function runs of 2, 4, 8, … ; else one step after the other."""
+    """``ufunc.accumulate``: running sums at once, of associative functions runs of 2, 4, 8, …, else one step after another."""
     axis = np.lib.array_utils.normalize_axis_index(axis, x.ndim)
     if ufunc is np.add:
         return varying(np.cumsum(x.base, axis=axis), np.cumsum(x.dense, axis=axis), x.lanes)

@@ -66,12 +66,15 @@ class Pattern:
         array of shape (free axes…, lanes), or (free axes…, 1) where all lanes have the same
             Broadcasts to the slab's values.
         """
+        if array.size == 1:
+            return array.reshape((1,) * (ndim - len(self.axes) + 1))
         array = array.reshape((1,) * (ndim - array.ndim) + array.shape)
         front = array.transpose(self.axes + self.free(ndim))
         if all(front.shape[place] == 1 for place in range(len(self.axes))):
-            return front.reshape(front.shape[len(self.axes) :] + (1,))
+            return front.reshape((*front.shape[len(self.axes) :], 1))
         index = tuple(where if front.shape[place] > 1 else np.zeros_like(where) for place, where in enumerate(self.index))
-        return np.ascontiguousarray(np.moveaxis(front[index], 0, -1))
+        taken = front[index]
+        return np.ascontiguousarray(taken.transpose((*range(1, taken.ndim), 0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +156,7 @@ def common(shape: tuple[int, ...], changes: Sequence["Array | Slab"]) -> list[Sl
 
     A pattern of no fixed axis is none.
     """
-    slabs = []
+    slabs: list[Slab] = []
     for change in changes:
         if not isinstance(change, Slab):
             return None

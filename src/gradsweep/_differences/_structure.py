@@ -1,7 +1,7 @@
 """Functions that move entries and compute nothing: indexing, reshaping, joining, padding.
 
-Most take their entries from one array: they are applied once to the places of the entries, and changes are gathered by the result.
-Those whose results NumPy makes views of their argument are written out, so that ours are views as well.
+Most take their entries from one array: they are applied once to the places of the entries, and changes are gathered by the
+result. Those whose results NumPy makes views of their argument are written out, so that ours are views as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,13 +17,14 @@ from gradsweep._types import Array
 
 def index_with_lanes(index: Any) -> Any:
     """An index of the value as one of its change, whose last axis, the lanes, is left alone."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return (*parts, slice(None)) if any(part is Ellipsis for part in parts) else index
+    if type(index) is not tuple:
+        return (..., slice(None)) if index is Ellipsis else index
+    return (*index, slice(None)) if any(part is Ellipsis for part in index) else index
 
 
-def take(x: Varying, index: Any) -> Varying:
-    """``x[index]``, by any index that NumPy has."""
-    base = np.asarray(x.base[index])
+def take(x: Varying, index: Any, part: NDArray[Any] | None = None) -> Varying:
+    """``x[index]``, by any index that NumPy has; `part` is what it takes of the value, if that is known."""
+    base = np.asarray(x.base[index]) if part is None else part
     if isinstance(x.change, Slab):
         slab = _take_of_slab(x.change, index)
         if slab is not None:
@@ -39,7 +40,8 @@ def _take_of_slab(slab: Slab, index: Any) -> "Array | Slab | None":
     arrays = [part for part in parts if isinstance(part, np.ndarray)]
     if len(arrays) > 1 or (arrays and (parts[0] is not arrays[0] or 0 not in slab.pattern.axes)):
         return None
-    axes, places, own, shape, kept = [], [], [], [], np.True_
+    own: list[Any] = []
+    axes, places, shape, kept = [], [], [], np.True_
     values, old = slab.values, 0
     for part in parts:
         if part is None:
@@ -198,7 +200,8 @@ def choose(condition: NDArray[Any], first: Operand, second: Operand) -> Varying:
         return varying(value, np.where(taken[..., np.newaxis], own.dense, 0.0), lanes)
     slabs = common(value.shape, [operand.change for operand in (first, second) if isinstance(operand, Varying)])
     if slabs is not None:
-        kept = slabs[0].pattern.gather(np.broadcast_to(np.asarray(condition, dtype=bool), value.shape), value.ndim)
-        return varying(value, Slab(value.shape, slabs[0].pattern, np.where(kept, *(slab.values for slab in slabs))), lanes)
+        pattern = slabs[0].pattern
+        kept = pattern.gather(np.broadcast_to(np.asarray(condition, dtype=bool), value.shape), value.ndim)
+        return varying(value, Slab(value.shape, pattern, np.where(kept, slabs[0].values, slabs[1].values)), lanes)
     changes = [change_of(operand, lanes.count) for operand in (first, second)]
     return varying(value, np.where(np.asarray(condition)[..., np.newaxis], *changes), lanes)

@@ -16,9 +16,6 @@ from gradsweep._differences._varying import Operand, Varying, apply, base_of, va
 #: Those of which numbers may be combined in any order, so that it can be done for many at once. None of them has a kink.
 _ASSOCIATIVE = (np.add, np.multiply, np.logaddexp, np.logaddexp2, np.hypot)
 
-# The ufunc behind `ndarray.clip`, which has no public name.
-_CLIP = np._core.umath.clip
-
 
 def call_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Operand], options: Mapping[str, Any]) -> Any:
     """Call a ufunc, or one of its methods.
@@ -47,7 +44,8 @@ def call_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Operand], option
     if not any(isinstance(operand, Varying) for operand in operands):
         return getattr(ufunc, method)(*operands, **options)
     if method == "reduce":
-        return _reduce(ufunc, *operands, **options)
+        (array,) = operands
+        return _reduce(ufunc, array, **options)
     if method == "accumulate":
         axis = options.get("axis", operands[1] if len(operands) > 1 else 0)
         return _reductions.accumulate(ufunc, _varying(operands[0]), axis, associative=ufunc in _ASSOCIATIVE)
@@ -62,12 +60,11 @@ def call_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Operand], option
 
 
 def _call(ufunc: np.ufunc, operands: Sequence[Operand], options: Mapping[str, Any]) -> Any:
-    condition = options.get("where", True)
-    if condition is not True:
-        raise Departure(f"np.{ufunc.__name__}(…, where=…) leaves entries undefined", "write np.where(condition, …, …)")
+    if options:
+        _check_options(ufunc, options)
     if ufunc.signature is not None:
         return _contract(ufunc, operands, options)
-    if ufunc is _CLIP:
+    if ufunc.__name__ == "clip":  # behind `ndarray.clip`; it has no public name
         x, low, high = operands
         return elementwise(np.minimum, (_as_operand(elementwise(np.maximum, (x, low))), high))
     if ufunc.nout != 1:
@@ -84,10 +81,20 @@ def _call(ufunc: np.ufunc, operands: Sequence[Operand], options: Mapping[str, An
     return elementwise(ufunc, operands)
 
 
+def _check_options(ufunc: np.ufunc, options: Mapping[str, Any]) -> None:
+    """Raise a departure for options by which the result would be another one."""
+    known = {"where", "dtype", "casting", "order", "subok"} | ({"axis"} if ufunc.__name__ == "vecdot" else set())
+    unknown = [name for name, value in options.items() if name not in known and value not in (None, False)]
+    if unknown:
+        raise Departure(f"np.{ufunc.__name__}(…, {unknown[0]}=…) has no difference form")
+    if options.get("where", True) is not True:
+        raise Departure(
+            f"np.{ufunc.__name__}(…, where=…) leaves entries undefined", "give it out=…, or write np.where(condition, …, …)"
+        )
+
+
 def _contract(ufunc: np.ufunc, operands: Sequence[Operand], options: Mapping[str, Any]) -> Operand:
     """Ufuncs with core dimensions: matmul, vecdot, matvec, vecmat."""
-    if any(options.get(name) not in (None, False, np._NoValue) for name in ("axes", "keepdims")):
-        raise Departure(f"np.{ufunc.__name__}(…, axes=… or keepdims=…) has no difference form", "move the axes first")
     first, second = operands
     if ufunc is np.matmul:
         return _products.matmul(first, second)
@@ -170,13 +177,22 @@ def _reduce(
     axis = tuple(axis) if isinstance(axis, list) else axis
     first = None if initial is None or initial is np._NoValue else _as_operand(initial)
     if ufunc in (np.logical_and, np.logical_or, np.logical_xor):
-        return ufunc.reduce(elementwise(np.not_equal, (array, np.zeros(()))), axis=axis, keepdims=keepdims, where=where)
+        truth: Any = ufunc
+        return truth.reduce(base_of(elementwise(np.not_equal, (array, np.zeros(())))), axis=axis, keepdims=keepdims, where=where)
     x = _varying(array)
     if where is not True:
         x = choose(np.asarray(where), x, _neutral(ufunc, first))
-    result = _reduced(ufunc, x, axis, keepdims=keepdims)
-    # The first number is that which the others are combined with.
-    return result if first is None else elementwise(ufunc, (first, result))
+    if first is None:
+        return _reduced(ufunc, x, axis, keepdims=keepdims)
+    if ufunc in (*_ASSOCIATIVE, np.maximum, np.minimum, np.fmax, np.fmin):
+        return elementwise(ufunc, (first, _reduced(ufunc, x, axis, keepdims=keepdims)))
+    # The first number is that from which the others are taken off, or by which they divide.
+    (along,) = _reductions.axes_of(axis, x.ndim)
+    shape = tuple(1 if place == along else size for place, size in enumerate(x.shape))
+    front = np.broadcast_to(base_of(first), shape)
+    if isinstance(first, Varying):
+        raise Departure(f"np.{ufunc.__name__}.reduce(…, initial=…) of a value that changes has no difference form")
+    return _reduced(ufunc, _structure.join(np.concatenate, (front, x), along), along, keepdims=keepdims)
 
 
 def _neutral(ufunc: np.ufunc, first: Operand | None) -> Operand:

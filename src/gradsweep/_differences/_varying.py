@@ -1,7 +1,7 @@
 """A value and its changes, and how a function of elements is applied to such values."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +12,7 @@ from gradsweep._differences._slab import Slab, common
 from gradsweep._types import Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Varying:
     """A value, and how much it changes in each lane.
 
@@ -33,6 +33,11 @@ class Varying:
     lanes: Lanes
     exponential: bool = False
 
+    def __init__(self, base: NDArray[Any], change: Array | Slab, lanes: Lanes, exponential: bool = False) -> None:
+        # That of a frozen dataclass takes twice as long, which every operation would pay.
+        own = self.__dict__
+        own["base"], own["change"], own["lanes"], own["exponential"] = base, change, lanes, exponential
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the value."""
@@ -42,6 +47,11 @@ class Varying:
     def ndim(self) -> int:
         """Axes of the value."""
         return self.base.ndim
+
+    @property
+    def size(self) -> int:
+        """Entries of the value."""
+        return self.base.size
 
     @property
     def dense(self) -> Array:
@@ -60,6 +70,11 @@ ElementForm: TypeAlias = Callable[[Lanes, Sequence[Array], Array, Sequence[Array
 def base_of(operand: Operand) -> NDArray[Any]:
     """The value where nothing is perturbed."""
     return operand.base if isinstance(operand, Varying) else operand
+
+
+def dense(operand: Operand) -> Operand:
+    """The same with its change as one array."""
+    return replace(operand, change=operand.dense) if isinstance(operand, Varying) else operand
 
 
 def lanes_of(operands: Sequence[Any]) -> Lanes:
@@ -141,8 +156,10 @@ def apply(form: ElementForm, value: Any, operands: Sequence[Operand]) -> Varying
         given = iter(slabs)
         changes = [next(given).values if isinstance(operand, Varying) else None for operand in operands]
         values = form(lanes, bases, real(pattern.gather(value, ndim)), changes)
-        free = tuple(value.shape[axis] for axis in pattern.free(ndim))
-        return varying(value, Slab(value.shape, pattern, np.broadcast_to(values, (*free, lanes.count))), lanes)
+        shape = (*(value.shape[axis] for axis in pattern.free(ndim)), lanes.count)
+        if values.shape != shape:
+            values = np.broadcast_to(values, shape)
+        return varying(value, Slab(value.shape, pattern, values), lanes)
     bases = [real(base_of(operand))[..., np.newaxis] for operand in operands]
     changes = [operand.dense if isinstance(operand, Varying) else None for operand in operands]
     return varying(value, form(lanes, bases, real(value)[..., np.newaxis], changes), lanes)

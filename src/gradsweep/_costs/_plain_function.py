@@ -1,0 +1,196 @@
+"""A cost of which nothing is known but its values: a call for each perturbation."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradsweep._costs._evaluation import Points
+from gradsweep._costs._numerics import Indices
+from gradsweep._costs._reading import OUTSIDE, read_cost
+from gradsweep._errors import InputError
+from gradsweep._trees import Tree
+from gradsweep._types import Array
+from gradsweep._workers import Workers
+
+# Seconds that a chunk takes, roughly, and calls in it at most: so long that sending it to a worker is nothing beside it.
+_CHUNK, _MOST_CALLS = 0.05, 4096
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """Costs at some points.
+
+    Attributes
+    ----------
+    costs : array of shape (n,)
+        NaN where the cost raised an error that says that it is not defined there.
+    refused : int
+        How often it did.
+    error : str
+        The first such error.
+    """
+
+    costs: Array
+    refused: int
+    error: str
+
+
+class _Calls:
+    """Function and parameters, with a working copy of these that is perturbed in place: all that a worker needs.
+
+    Parameters
+    ----------
+    function : callable
+        The user's.
+    tree : Tree
+        Its parameters.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], tree: Tree) -> None:
+        self._function, self._tree = function, tree
+        self._copy()
+
+    def __getstate__(self) -> tuple[Callable[[Any], Any], Tree]:
+        """Without the working copy: each process makes its own."""
+        return self._function, self._tree
+
+    def __setstate__(self, state: tuple[Callable[[Any], Any], Tree]) -> None:
+        self._function, self._tree = state
+        self._copy()
+
+    def __call__(self, points: Points) -> _Outcome:
+        """Evaluate the function at some points, one after the other."""
+        costs, refused, first = np.empty(len(points)), 0, ""
+        with np.errstate(all="ignore"):
+            for place in range(len(points)):
+                try:
+                    costs[place] = self._evaluate(points, place)
+                except OUTSIDE as error:
+                    if isinstance(error, InputError):
+                        raise
+                    costs[place] = np.nan
+                    refused, first = refused + 1, first or f"{type(error).__name__}: {error}"
+        if not np.array_equal(self._working, self._tree.values):
+            self._copy()
+            raise InputError("cost modifies its parameters")
+        return _Outcome(costs, refused, first)
+
+    def explain(self, points: Points) -> None:
+        """Raise what the function raises at a point, if it does."""
+        try:
+            with np.errstate(all="ignore"):
+                self._evaluate(points, 0)
+        except OUTSIDE as error:
+            if isinstance(error, InputError):
+                raise
+            raise self._refusal(points, 0, error) from error
+
+    def _copy(self) -> None:
+        self._working = self._tree.values.copy()
+        self._arrays = self._tree.arrays(self._working)
+        self._numbers = [(place, leaf) for place, leaf in enumerate(self._tree.blocks) if leaf.scalar is not None]
+
+    def _evaluate(self, points: Points, place: int) -> float:
+        """Value at a point. The working copy is restored by assignment, since what was added cannot be subtracted exactly."""
+        theta, working, step = self._tree.values, self._working, float(points.steps[place])
+        where: Any = slice(None) if points.indices is None else int(points.indices[place])
+        added: Any = step if points.direction is None else step * points.direction
+        try:
+            working[where] = theta[where] + added
+            return self._call(points, place)
+        finally:
+            working[where] = theta[where]
+
+    def _call(self, points: Points, place: int) -> float:
+        leaves = self._arrays
+        if self._numbers:
+            leaves = leaves.copy()
+            for number, leaf in self._numbers:
+                leaves[number] = leaf.scalar(self._working[leaf.start]) if leaf.scalar else None
+        # Containers are made anew for each call, which takes a microsecond: a function may put things into those it is given.
+        argument = self._tree.build(leaves)
+        try:
+            result = self._function(argument)
+        except OUTSIDE:
+            raise
+        except Exception as error:
+            raise self._refusal(points, place, error) from error
+        try:
+            return read_cost(result)
+        except InputError as error:
+            raise InputError(f"{error} ({points.describe(place, self._tree)})") from error
+
+    def _refusal(self, points: Points, place: int, error: Exception) -> InputError:
+        return InputError(f"cost raises {type(error).__name__} {points.describe(place, self._tree)}: {error}")
+
+
+class PlainEvaluator:
+    """A function that is called for each perturbation, in worker processes where that is worth it.
+
+    Parameters
+    ----------
+    function : callable
+        Of the parameters.
+    tree : Tree
+        The point.
+    jobs : int or None
+        Workers.
+
+    Attributes
+    ----------
+    types : tuple of dtype
+        Floating type in which the function keeps each block; empty where all are float64.
+    """
+
+    kind = "plain function"
+
+    def __init__(self, function: Callable[[Any], Any], tree: Tree, jobs: int | None) -> None:
+        self.types: tuple[np.dtype[Any], ...] = ()
+        self._calls = _Calls(function, tree)
+        self._workers = Workers(self._calls, jobs, _same)
+        self._refused, self._error = 0, ""
+        begun = time.perf_counter()
+        self._calls(Points(np.zeros(1), np.zeros(1, dtype=np.intp)))
+        self._length = int(np.clip(_CHUNK / max(time.perf_counter() - begun, 1e-9), 1, _MOST_CALLS))
+
+    @property
+    def notes(self) -> list[str]:
+        """Why there was one worker, and what the function raised that counts as not finite."""
+        notes = list(self._workers.notes)
+        if self._refused:
+            times = "once" if self._refused == 1 else f"{self._refused:,} times"
+            notes.append(f"the cost raised an error beside the parameters {times}, which counts as not finite ({self._error})")
+        return notes
+
+    def values(self, indices: Indices, steps: Array) -> Array:
+        """J(θ + steps[k]·e_indices[k]) for each k: array of shape (n,)."""
+        return self._evaluate(Points(steps, indices))
+
+    def direction_values(self, direction: Array, steps: Array) -> Array:
+        """J(θ + steps[k]·direction) for each k: array of shape (n,)."""
+        return self._evaluate(Points(steps, direction=direction))
+
+    def explain(self, index: int, step: float) -> None:
+        """Raise what the cost raises where this parameter has taken this step, if it does."""
+        self._calls.explain(Points(np.array([step]), np.array([index], dtype=np.intp)))
+
+    def _evaluate(self, points: Points) -> Array:
+        costs = np.empty(len(points))
+        start = 0
+        for outcome in self._workers.run(self._chunks(points), -(-len(points) // self._length)):
+            costs[start : start + len(outcome.costs)] = outcome.costs
+            start += len(outcome.costs)
+            self._refused += outcome.refused
+            self._error = self._error or outcome.error
+        return costs
+
+    def _chunks(self, points: Points) -> Iterator[Points]:
+        for start in range(0, len(points), self._length):
+            yield points.part(slice(start, start + self._length))
+
+
+def _same(one: _Outcome, other: _Outcome) -> bool:
+    return np.array_equal(one.costs, other.costs, equal_nan=True)
