@@ -357,6 +357,13 @@ class TestCheck:
         assert "FAIL: the gradient of w is wrong; b agrees" in printed
         assert "sweep on difference arrays, forward differences" in printed
 
+    @pytest.mark.parametrize(
+        ("scheme", "words"), [("five-point", "five-point differences"), ("complex", "complex step, plain function")]
+    )
+    def test_schemes(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scheme: str, words: str) -> None:
+        assert run(monkeypatch, ["check", "train.py:coarse", "--scheme", scheme]) == 0
+        assert words in capsys.readouterr().out
+
     def test_inconclusive(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(monkeypatch, ["check", "train.py:coarse", "--step", "0.5"]) == 3
         assert "is too large" in capsys.readouterr().out

@@ -147,6 +147,14 @@ class TestMethod:
     def test_other_functions(self, evaluated_by: str, scheme: str, words: str) -> None:
         assert method(str(report(block("W1"), evaluated_by=evaluated_by, scheme=scheme)))[0].startswith(f"  {words}, ")
 
+    def test_complex_step(self) -> None:
+        """Nothing is subtracted, and so nothing is said of noise."""
+        made = report(block("W1"), scheme="complex", step=2.0**-66, reason="")
+        assert method(str(made)) == [
+            "  complex step, plain function, step 1.36e-20 of a parameter's size, tolerance 1.0e-07",
+            "    1,234 evaluations in 2.5 s",
+        ]
+
     @pytest.mark.parametrize(
         ("reason", "advice"),
         [

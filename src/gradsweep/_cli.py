@@ -46,6 +46,8 @@ class SchemeName(enum.StrEnum):
 
     central = "central"
     forward = "forward"
+    five_point = "five-point"
+    complex = "complex"
 
 
 class ModeName(enum.StrEnum):
@@ -58,8 +60,8 @@ class ModeName(enum.StrEnum):
 
 
 Mode = Annotated[ModeName, typer.Option(help="What is perturbed: parameters one by one, in batches, or neurons.")]
-Scheme = Annotated[SchemeName, typer.Option(help="Two-sided or right-hand differences.")]
-Step = Annotated[float | None, typer.Option(help="ε, absolute.", show_default="1e-07 (central), 1e-13 (forward)")]
+Scheme = Annotated[SchemeName, typer.Option(help="Which difference quotient; complex takes an imaginary step.")]
+Step = Annotated[float | None, typer.Option(help="ε, absolute.", show_default="by the scheme, and by the noise of the cost")]
 Tolerance = Annotated[float | None, typer.Option(help="Relative tolerance.", show_default="1e-07")]
 Jobs = Annotated[int | None, typer.Option(help="Workers, as joblib's n_jobs.", show_default="1")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit status tells.")]

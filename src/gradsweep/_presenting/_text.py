@@ -25,7 +25,7 @@ _NOTEWORTHY = 1.0
 _COARSE = 1e-15
 
 # How a check is called that subtracts values of the cost.
-_SIDES = {"central": "two-sided", "forward": "one-sided", "five-point": "two-sided", "complex": "complex-step"}
+_SIDES = {"central": "two-sided", "forward": "one-sided", "five-point": "two-sided"}
 
 _PLAIN = "plain function"
 
@@ -264,7 +264,10 @@ def _block_notes(block: Block, report: Report) -> list[str]:
     if describe is None:
         return []
     what, advice = describe(block, report)
-    return [*_wrapped(f"{shorten(block.name, _NAMES)}{what}"), *textwrap.wrap(advice, _WIDTH - 4, initial_indent="    ")]
+    return [
+        *_wrapped(f"{shorten(block.name, _NAMES)}{what}"),
+        *textwrap.wrap(advice, _WIDTH, initial_indent="    ", subsequent_indent="    "),
+    ]
 
 
 def _vacuous(block: Block, report: Report) -> tuple[str, str]:
@@ -334,7 +337,7 @@ _NOTES = {
 
 def _subtracts(report: Report) -> bool:
     """Whether quotients are differences of values of the cost."""
-    return report.evaluated_by not in ("kernels", "difference arrays")
+    return report.evaluated_by not in ("kernels", "difference arrays") and report.scheme != "complex"
 
 
 def _notes(report: Report) -> list[str]:
@@ -367,7 +370,9 @@ def _method(report: Report) -> list[str]:
     tolerance = f"tolerance {report.tolerance:.1e}"
     if report.evaluated_by == "kernels":
         return [f"  {report.mode}, {differences}, step {report.step:g}, {tolerance}: {done}", *_prediction(report)]
-    if not _subtracts(report):
+    if report.scheme == "complex":
+        first = f"complex step, {report.evaluated_by}, step {report.step:.3g} of a parameter's size, {tolerance}"
+    elif not _subtracts(report):
         first = f"{report.mode} on {report.evaluated_by}, {differences}, step {report.step:g}, {tolerance}"
     else:
         sides = _SIDES.get(report.scheme, report.scheme)
