@@ -242,7 +242,8 @@ def _label(entry: Entry) -> str:
 
 
 def _entry_line(label: str, entry: Entry, width: int) -> str:
-    ratio = f"{entry.analytic / entry.numeric:.4g}" if entry.numeric else "-"
+    # A quotient of -0 is one of 0.
+    ratio = f"{entry.analytic / entry.numeric + 0.0:.4g}" if entry.numeric else "-"
     return f"  {label:<{width}}  {entry.analytic:>23.16e}  {entry.numeric:>23.16e}  {ratio:>10}"
 
 
