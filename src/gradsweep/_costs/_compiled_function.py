@@ -85,7 +85,6 @@ class CompiledEvaluator:
         self._function, self._tree, self._jobs = cost.function, tree, jobs
         # Compiled here, before there are threads.
         self._chunk(Points(np.zeros(1), np.zeros(1, dtype=np.intp)))
-        self._chunk(Points(np.zeros(1), direction=np.zeros(len(tree.values))))
 
     def values(self, indices: Indices, steps: Array) -> Array:
         """J(θ + steps[k]·e_indices[k]) for each k: array of shape (n,)."""
@@ -126,7 +125,7 @@ class CompiledEvaluator:
         return np.concatenate([self._chunk(points.part(slice(0, half))), self._chunk(points.part(slice(half, None)))])
 
     def _loop(self, points: Points) -> Array:
-        """Costs at some points, by the compiled loop."""
+        """Costs at some points; of single parameters by the compiled loop."""
         from gradsweep.kernels import evaluation
 
         theta = self._tree.values.copy()  # writable as the working copy, so that both have one type
@@ -134,7 +133,9 @@ class CompiledEvaluator:
         if points.indices is not None:
             _compiling(evaluation.at_entries, self._function, theta, points.indices, points.steps, work, costs)
         else:
-            _compiling(evaluation.along, self._function, theta, points.direction, points.steps, work, costs)
+            # There are few, so that compiling a loop for them would take longer than they do.
+            for place, step in enumerate(points.steps):
+                costs[place] = self._function(theta + step * points.direction)
         if not np.array_equal(work, theta):
             raise InputError("cost modifies its parameters")
         return costs

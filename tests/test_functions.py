@@ -1,0 +1,888 @@
+"""Costs that are functions: by their values, in stacks, compiled, inside objects; and what is wrong with some of them."""
+
+import itertools
+import math
+import random
+from collections import OrderedDict, namedtuple
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from models import attention, classical, convolution, dense, embedding, generative, normalisation, recurrent, sequence
+from models._model import Model
+
+import gradsweep
+from gradsweep._costs import _value_function
+from gradsweep.compat.scipy import approx_fprime, check_grad
+
+MODELS: list[Model] = [
+    model
+    for module in (attention, classical, convolution, dense, embedding, generative, normalisation, recurrent, sequence)
+    for model in module.MODELS
+    if model.leaves_numpy
+]
+
+
+def cubes(params: Any) -> float:
+    """A cost of Python's own floats, which no difference array can follow."""
+    return float(sum(math.exp(float(x)) * float(x) ** 2 for x in np.ravel(params)))
+
+
+def slopes_of_cubes(params: Any) -> Any:
+    return np.exp(params) * (params**2 + 2.0 * params)
+
+
+X = np.linspace(-1.0, 2.0, 7)
+
+
+def check_plain(cost: Callable[[Any], Any], params: Any, gradient: Any, **options: Any) -> gradsweep.Report:
+    return gradsweep.check(gradsweep.plain(cost), params, gradient, **options)
+
+
+# ---- plain functions -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_models_that_leave_numpy(model: Model, seed: int) -> None:
+    case = model.build(seed)
+    report = gradsweep.check(case.cost, case.params, case.gradient)
+    assert report.verdict == "pass"
+    assert report.evaluated_by == "plain function"
+    assert report.reason
+    for name, bug in model.bugs(seed).items():
+        found = gradsweep.check(case.cost, case.params, bug.gradient)
+        assert found.verdict == "fail", name
+        every = (*found.blocks, *(found.displaced.blocks if found.displaced else ()))
+        assert {block.name for block in every if block.status.value == "wrong"} == set(bug.blocks), name
+
+
+@pytest.mark.parametrize("scheme", ["forward", "central", "five-point"])
+def test_schemes_on_values(scheme: str) -> None:
+    report = check_plain(cubes, X, slopes_of_cubes, scheme=scheme)
+    assert report.ok
+    assert report.scheme == scheme
+    assert report.difference < {"forward": 1e-7, "central": 1e-9, "five-point": 1e-11}[scheme]
+    wrong = slopes_of_cubes(X)
+    wrong[3] *= 1.0 + 1e-5
+    found = check_plain(cubes, X, wrong, scheme=scheme)
+    assert found.verdict == "fail"
+    assert [entry.index for entry in found.worst() if entry.score > 1.0] == [(3,)]
+
+
+def test_one_wrong_entry_of_many_is_found() -> None:
+    generator = np.random.default_rng(0)
+    w, x = generator.standard_normal((40, 25)), generator.standard_normal((25, 6))
+
+    def gradient(w: Any) -> Any:
+        return (1.0 - np.tanh(w @ x) ** 2) @ x.T
+
+    def cost(w: Any) -> float:
+        return float(np.tanh(w @ x).sum())
+
+    assert check_plain(cost, w, gradient).ok
+    for row, column in generator.integers((40, 25), size=(5, 2)).tolist():
+        wrong = gradient(w)
+        wrong[row, column] *= 1.01
+        report = check_plain(cost, w, wrong)
+        assert report.verdict == "fail"
+        assert report.blocks[0].differing == 1
+        assert report.worst(1)[0].index == (row, column)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6, 1e9, -1e9])
+@pytest.mark.parametrize("size", [1.0, 1e-12])
+def test_noise_neither_fails_nor_passes_anything(offset: float, size: float) -> None:
+    """With most digits lost to an offset, a right gradient never fails, and one that is twice too large never passes."""
+
+    def cost(w: Any) -> float:
+        return offset + size * cubes(w)
+
+    right, doubled = size * slopes_of_cubes(X), 2.0 * size * slopes_of_cubes(X)
+    for seed in range(5):
+        assert check_plain(cost, X, right, seed=seed).verdict in ("pass", "inconclusive")
+        assert check_plain(cost, X, doubled, seed=seed).verdict in ("fail", "inconclusive")
+    if offset * size == 0.0:
+        assert check_plain(cost, X, right).verdict == "pass"
+    if size == 1.0:
+        assert check_plain(cost, X, doubled).verdict == "fail"
+
+
+def test_more_points_where_two_are_too_noisy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An offset of 1e5 leaves two points some digits of the gradient, and four points more of them."""
+
+    def cost(w: Any) -> float:
+        return 1e5 + cubes(w)
+
+    four = check_plain(cost, X / 8.0, slopes_of_cubes(X / 8.0))
+    monkeypatch.setattr(_value_function, "_NOISY", math.inf)
+    two = check_plain(cost, X / 8.0, slopes_of_cubes(X / 8.0))
+    assert four.verdict == "pass"
+    assert four.difference < 0.1 * two.difference
+
+
+def test_kinks_of_values() -> None:
+    """Exactly at a kink, any slope between the one-sided ones will do, and none outside."""
+    x = np.array([0.0, 1.0, -2.0])
+
+    def cost(x: Any) -> float:
+        return float(sum(max(float(each), 0.0) + 0.1 * float(each) ** 2 for each in x))
+
+    for slope, verdict in ((0.0, "pass"), (0.5, "pass"), (1.0, "pass"), (8.0, "fail"), (-5.0, "fail")):
+        report = check_plain(cost, x, np.array([slope, 1.2, -0.4]))
+        assert report.verdict == verdict, slope
+    assert check_plain(cost, x, np.array([0.0, 1.2, -0.4])).kinks == 1
+
+
+def test_at_the_edge_of_a_domain() -> None:
+    """A cost that raises a math error, or is infinite, on one side has a slope on the other."""
+
+    def raises(x: Any) -> float:
+        return float(x[0]) * math.sqrt(1.0 - float(x[1])) ** 3 if x[1] <= 1.0 else math.sqrt(-1.0)
+
+    report = check_plain(raises, np.array([2.0, 1.0]), np.array([0.0, 0.0]))
+    assert report.verdict != "fail"
+    assert any("math domain error" in note for note in report.notes)
+
+    def infinite(x: Any) -> float:
+        return float(x[0] ** 2 + x[1] ** 2) if x[1] >= 0.0 else math.inf
+
+    assert check_plain(infinite, np.array([2.0, 0.0]), np.array([4.0, 0.0])).verdict in ("pass", "inconclusive")
+    assert check_plain(infinite, np.array([2.0, 0.0]), np.array([4.0, 1.0])).verdict == "fail"
+
+
+def test_not_finite_beside_the_parameters() -> None:
+    def cost(x: Any) -> float:
+        return float(x @ x) if x[1] == 0.5 else math.nan
+
+    report = check_plain(cost, np.array([1.0, 0.5]), np.array([2.0, 1.0]))
+    assert report.verdict == "inconclusive"
+    assert "cost not finite" in str(report)
+
+
+def test_what_a_function_does_to_its_containers_is_forgotten() -> None:
+    """Caches beside the parameters, popped entries, arrays bound anew: each call has containers of its own."""
+
+    def cost(params: dict[str, Any]) -> float:
+        scale = params.pop("scale")
+        params["W"] = params["W"] * scale
+        params["Z"] = params["W"] ** 2
+        return float(np.sum(params["Z"]))
+
+    params: dict[str, Any] = {"W": np.array([1.0, -2.0]), "scale": 3.0}
+    report = check_plain(cost, params, {"W": 18.0 * params["W"], "scale": 30.0})
+    assert report.ok
+    assert list(params) == ["W", "scale"]
+
+
+def test_structures_and_types() -> None:
+    """Numbers arrive as floats, containers as they were, arrays of any type as float64."""
+    seen = []
+    Layer = namedtuple("Layer", ["W", "b"])
+
+    def cost(params: Any) -> float:
+        seen.append((type(params), type(params["layer"]), params["layer"].W.dtype, type(params["rate"]), type(params["count"])))
+        return float(np.sum(params["layer"].W ** 2) * params["rate"] + params["layer"].b[0] * params["count"])
+
+    w = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    params = OrderedDict(layer=Layer(w, [1, 2]), rate=2.0, count=np.float64(3.0))
+    gradient = {"layer": {"W": 4.0 * w, "b": [3.0, 0.0]}, "rate": 55.0, "count": 1.0}
+    assert check_plain(cost, params, gradient).ok
+    assert set(seen) == {(OrderedDict, Layer, np.dtype(np.float64), float, np.float64)}
+
+
+def test_nothing_given_is_modified() -> None:
+    w: Any = np.linspace(1.0, 2.0, 5)
+    w.flags.writeable = False
+    gradient = slopes_of_cubes(w)
+    gradient.flags.writeable = False
+    before = w.tobytes(), gradient.tobytes()
+    assert check_plain(cubes, w, gradient).ok
+    assert (w.tobytes(), gradient.tobytes()) == before
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_less_precise_parameters(kind: type) -> None:
+    w: Any = X.astype(kind)
+
+    def gradient(w: Any) -> Any:
+        return slopes_of_cubes(w.astype(np.float64)).astype(kind)
+
+    report = check_plain(cubes, w, gradient)
+    assert report.verdict == "pass"
+    assert check_plain(cubes, w, 2.0 * gradient(w)).verdict == "fail"
+
+
+def test_another_function_of_less_precise_parameters() -> None:
+    def cost(w: Any) -> float:
+        return cubes(w) if w.dtype == np.float64 else 2.0 * cubes(w)
+
+    with pytest.raises(gradsweep.OracleError, match="float32"):
+        check_plain(cost, X.astype(np.float32), slopes_of_cubes(X))
+
+
+def test_the_callers_step() -> None:
+    """A step of the caller's is taken as it is: too large, and too small for the noise of values."""
+    too_large = check_plain(cubes, X, slopes_of_cubes(X), step=1e-2)
+    assert too_large.step == 1e-2
+    assert too_large.verdict == "inconclusive"
+    assert "step" in str(too_large)
+    too_small = check_plain(cubes, X, slopes_of_cubes(X), step=1e-11)
+    assert too_small.verdict == "inconclusive"
+    assert check_plain(cubes, X, 2.0 * slopes_of_cubes(X), step=1e-2).verdict == "fail"
+    assert check_plain(cubes, X, 2.0 * slopes_of_cubes(X), step=1e-11).verdict == "fail"
+
+
+def test_functions_without_source() -> None:
+    """As of ``python -c``, or made by exec."""
+    space: dict[str, Any] = {}
+    exec("import math\ndef cost(x):\n    return math.exp(float(x[0])) + float(x[1]) ** 2", space)
+    report = gradsweep.check(space["cost"], np.array([1.0, 2.0]), np.array([math.e, 4.0]))
+    assert report.ok
+    assert report.evaluated_by == "plain function"
+
+
+# ---- costs that are not as they must be ----------------------------------------------------------------------------------
+
+BAD_COSTS: dict[str, tuple[Any, str]] = {
+    "vector": (lambda w: w, r"cost returns an array of shape \(7,\)"),
+    "None": (lambda w: None, "cost returns None"),
+    "complex": (lambda w: complex(np.sum(w)), "complex"),
+    "text": (lambda w: "3.0", "cost returns"),
+    "NaN": (lambda w: math.nan, "cost is nan at the given parameters"),
+    "infinite": (lambda w: math.inf, "cost is inf at the given parameters"),
+    "random": (lambda w: float(np.sum(w)) + random.random(), r"random\.seed\(0\)"),
+    "NumPy's random": (lambda w: float(np.sum(w)) + np.random.rand(), r"np\.random\.seed\(0\)"),  # noqa: NPY002
+    "modifies": (lambda w: float(w.sort() or np.sum(w)), "cost modifies its parameters"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_COSTS)
+@pytest.mark.parametrize("wrap", [gradsweep.plain, lambda cost: cost], ids=["plain", "any"])
+def test_bad_costs(name: str, wrap: Callable[[Any], Any]) -> None:
+    cost, message = BAD_COSTS[name]
+    with pytest.raises(gradsweep.InputError, match=message):
+        gradsweep.check(wrap(cost), X[::-1].copy(), np.ones(7))
+
+
+def test_randomness_that_no_seed_repeats() -> None:
+    counter = itertools.count()
+    with pytest.raises(gradsweep.InputError, match="two values for the same parameters") as caught:
+        check_plain(lambda w: float(np.sum(w)) + next(counter), X, np.ones(7))
+    assert "enough here" not in str(caught.value)
+
+
+def test_the_callers_generators_are_left_as_they_were() -> None:
+    np.random.seed(3)  # noqa: NPY002
+    random.seed(3)
+    expected = np.random.rand(5)[2:].tolist(), [random.random() for _ in range(5)][1:]  # noqa: NPY002
+    np.random.seed(3)  # noqa: NPY002
+    random.seed(3)
+    with pytest.raises(gradsweep.InputError):
+        check_plain(lambda w: float(np.random.rand()), X, X)  # noqa: NPY002
+    assert np.random.rand(3).tolist() == expected[0]  # noqa: NPY002
+    with pytest.raises(gradsweep.InputError):
+        check_plain(lambda w: random.random(), X, X)
+    assert random.random() != expected[1][0]  # two values were drawn by the cost itself
+
+
+BESIDE: dict[str, tuple[Callable[[], Any], str]] = {
+    "vector": (lambda: np.ones(2), r"cost returns an array of shape \(2,\).* \(when W\[1, 2\] (grows|falls) by"),
+    "None": (lambda: None, r"cost returns None.* \(when W\[1, 2\] (grows|falls) by"),
+    "complex": (lambda: 1j, r"cost returns complex.* \(when W\[1, 2\] (grows|falls) by"),
+    "key": (lambda: dict[str, int]()["b"], r"cost raises KeyError when W\[1, 2\] (grows|falls) by"),
+    "value": (lambda: math.sqrt(-1.0), r"cost raises ValueError when W\[1, 2\] (grows|falls) by .*: math domain error"),
+    "zero": (lambda: 1 // 0, r"cost raises ZeroDivisionError when W\[1, 2\] (grows|falls) by"),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_bad_at_some_perturbation(name: str) -> None:
+    """Only where one entry alone is perturbed: the error says which, by how much, and what was raised."""
+    result, message = BESIDE[name]
+    here = np.arange(6.0).reshape(2, 3)
+
+    def cost(params: dict[str, Any]) -> Any:
+        moved = params["W"] != here
+        return result() if moved[1, 2] and np.count_nonzero(moved) == 1 else float(np.sum(params["W"] ** 2))
+
+    with pytest.raises(gradsweep.InputError, match=message) as caught:
+        check_plain(cost, {"W": here}, {"W": 2.0 * here})
+    if "raises" in message:
+        assert type(caught.value.__cause__).__name__ in message
+
+
+def test_parameters_are_modified_at_some_perturbation() -> None:
+    here = np.arange(1.0, 6.0)
+
+    def cost(w: Any) -> float:
+        if w[3] != here[3] and np.count_nonzero(w != here) == 1:
+            w[0] += 1.0
+        return float(w @ w)
+
+    with pytest.raises(gradsweep.InputError, match="cost modifies its parameters"):
+        check_plain(cost, here, 2.0 * here)
+
+
+@pytest.mark.parametrize(
+    ("params", "gradient", "message"),
+    [
+        ({"a": X, "b": X.copy()}, {"a": X}, "lacks 'b'"),
+        ({"a": X}, {"a": X, "c": X}, "'c'"),
+        ({"a": X}, {"a": X[:3]}, "shape"),
+        ({"a": X}, [X], "gradient"),
+        ([X, X], [X], "1 item"),
+        ({}, {}, "no parameters"),
+        (np.empty((0, 3)), np.empty((0, 3)), "no parameters"),
+        ({"a": np.array([1.0, math.nan])}, {"a": X[:2]}, "finite"),
+        ("text", "text", "params"),
+    ],
+)
+def test_bad_parameters_and_gradients(params: Any, gradient: Any, message: str) -> None:
+    def cost(params: Any) -> float:
+        return float(sum(np.sum(each**2) for each in (params.values() if isinstance(params, dict) else params)))
+
+    with pytest.raises(gradsweep.InputError, match=message):
+        check_plain(cost, params, gradient)
+
+
+def test_a_gradient_that_is_not_a_number_fails() -> None:
+    for value in (math.nan, math.inf):
+        wrong = slopes_of_cubes(X)
+        wrong[2] = value
+        report = check_plain(cubes, X, wrong)
+        assert report.verdict == "fail"
+        assert report.worst(1)[0].index == (2,)
+
+
+@pytest.mark.parametrize("mode", ["neurons", "batched"])
+def test_modes_that_a_function_has_not(mode: str) -> None:
+    with pytest.raises(gradsweep.InputError, match=f"mode: '{mode}'"):
+        gradsweep.check(cubes, X, slopes_of_cubes(X), mode=mode)
+
+
+def test_modes_that_a_function_has() -> None:
+    def cost(w: Any) -> Any:
+        return np.sum(np.exp(w) * w**2)
+
+    for mode in ("auto", "sweep", "batched"):
+        assert gradsweep.check(cost, X, slopes_of_cubes(X), mode=mode).ok
+    assert gradsweep.check(gradsweep.batched(lambda w: np.sum(np.exp(w) * w**2, axis=1)), X, slopes_of_cubes, mode="batched").ok
+
+
+@pytest.mark.parametrize("wrapper", [gradsweep.plain, gradsweep.batched, gradsweep.split])
+def test_wrappers_need_functions(wrapper: Any) -> None:
+    with pytest.raises(gradsweep.InputError, match="must be a function"):
+        wrapper(3.0)
+    with pytest.raises(gradsweep.InputError, match="must be a function"):
+        gradsweep.in_place(3.0, X)  # type: ignore[arg-type]
+    with pytest.raises(gradsweep.InputError, match="must be a function of params"):
+        gradsweep.check(3.0, X, X)
+
+
+# ---- batched functions ---------------------------------------------------------------------------------------------------
+
+
+def stacked(params: dict[str, Any]) -> Any:
+    assert params["W"].shape[1:] == (4, 3)
+    assert params["c"].shape == (len(params["W"]),)
+    return np.sum(np.tanh(params["W"] @ X[:3, np.newaxis])[..., 0], axis=1) * params["c"]
+
+
+def test_batched() -> None:
+    params: dict[str, Any] = {"W": np.linspace(-1.0, 1.0, 12).reshape(4, 3), "c": 0.5}
+    t = np.tanh(params["W"] @ X[:3])
+    gradient = {"W": 0.5 * np.outer(1.0 - t**2, np.ones(3)).reshape(4, 3) * X[:3], "c": t.sum()}
+    cost = gradsweep.batched(stacked)
+    assert cost(params) == pytest.approx(0.5 * t.sum(), rel=1e-15)
+    report = gradsweep.check(cost, params, gradient)
+    assert report.ok
+    assert report.evaluated_by == "batched function"
+    wrong = {**gradient, "c": 1.001 * t.sum()}
+    assert [block.name for block in gradsweep.check(cost, params, wrong).blocks if block.differing] == ["c"]
+
+
+def test_lanes_must_not_depend_on_each_other() -> None:
+    def normalised(w: Any) -> Any:
+        return np.sum((w - w.mean(axis=0)) ** 2 + w, axis=1)
+
+    with pytest.raises(gradsweep.InputError, match="lanes must not depend on each other"):
+        gradsweep.check(gradsweep.batched(normalised), X, X)
+
+
+@pytest.mark.parametrize(
+    ("f", "message"),
+    [
+        (lambda w: np.sum(w), r"shape \(\) for parameters stacked 1 times"),
+        (lambda w: w, r"shape \(1, 7\)"),
+        (lambda w: np.sum(w, axis=1) + 0j, "complex"),
+        (lambda w: None, "cost returns"),
+        (lambda w: np.sum(w, axis=1)[:, np.newaxis], r"needs one cost for each"),
+    ],
+)
+def test_bad_batched_functions(f: Callable[[Any], Any], message: str) -> None:
+    with pytest.raises(gradsweep.InputError, match=message):
+        gradsweep.check(gradsweep.batched(f), X, X)
+
+
+def test_memory_of_stacks_is_bounded() -> None:
+    """A block of a million entries is never stacked more than eight times."""
+    most = 0
+
+    def f(w: Any) -> Any:
+        nonlocal most
+        most = max(most, w.nbytes)
+        return w[:, :5].sum(axis=1) + (w[:, 5:] ** 2).sum(axis=1)
+
+    w = np.zeros(10**6)
+    evaluator = gradsweep.batched(f)
+    from gradsweep._costs._batched_function import BatchedCost, BatchedEvaluator
+    from gradsweep._trees import read_tree
+
+    assert isinstance(evaluator, BatchedCost)
+    costs = BatchedEvaluator(evaluator, read_tree(w), 1).values(np.arange(20), np.full(20, 0.5))
+    assert costs.tolist() == [0.5] * 5 + [0.25] * 15
+    assert most <= 64 * 2**20
+
+
+def test_batched_errors_beside_the_parameters() -> None:
+    def f(w: Any) -> Any:
+        if (w[:, 2] < 1.0).any():
+            raise ValueError("must be at least 1")
+        return np.sum(w**2, axis=1)
+
+    # Those lanes alone that raise it count as not finite, and the slope is that of the other side.
+    w = np.array([3.0, 2.0, 1.0])
+    assert gradsweep.check(gradsweep.batched(f), w + 1.0, 2.0 * w + 2.0).ok
+
+    def g(w: Any) -> Any:
+        if len(w) > 4:
+            raise KeyError("too many")
+        return np.sum(w**2, axis=1)
+
+    with pytest.raises(gradsweep.InputError, match="cost raises KeyError on a stack of"):
+        gradsweep.check(gradsweep.batched(g), w, 2.0 * w)
+
+
+# ---- compiled functions --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Any:
+    import numba
+
+    @numba.njit
+    def cost(w: Any) -> float:
+        total = 0.0
+        for x in w:
+            total += math.exp(x) * x * x
+        return total
+
+    return cost
+
+
+def test_compiled(compiled: Any) -> None:
+    w = np.linspace(-1.0, 1.0, 2000)
+    report = gradsweep.check(compiled, w, slopes_of_cubes)
+    assert report.verdict in ("pass", "inconclusive")
+    assert report.evaluated_by == "compiled function"
+    short = np.linspace(-1.0, 1.0, 50)
+    assert gradsweep.check(compiled, short, slopes_of_cubes).ok
+    wrong = slopes_of_cubes(short)
+    wrong[7] *= 1.001
+    found = gradsweep.check(compiled, short, wrong)
+    assert found.verdict == "fail"
+    assert found.worst(1)[0].index == (7,)
+
+
+def test_compiled_in_threads(compiled: Any) -> None:
+    w = np.linspace(-1.0, 1.0, 3000)
+    alone, several = (gradsweep.numerical_gradient(compiled, w, jobs=jobs) for jobs in (1, 3))
+    assert alone.tobytes() == several.tobytes()
+
+
+def test_compiled_functions_of_other_arguments(compiled: Any) -> None:
+    for params in ({"w": X}, [X], X.reshape(1, 7), 3.0):
+        with pytest.raises(gradsweep.InputError, match="one vector of float64"):
+            gradsweep.check(compiled, params, params)
+
+
+def test_compiled_functions_that_do_not_compile() -> None:
+    import numba
+
+    @numba.njit
+    def cost(w: Any) -> Any:
+        return w.no_such_attribute
+
+    with pytest.raises(gradsweep.InputError, match="does not compile"):
+        gradsweep.check(cost, X, X)
+
+
+def test_compiled_functions_that_return_vectors_or_raise() -> None:
+    import numba
+
+    @numba.njit
+    def vector(w: Any) -> Any:
+        return 2.0 * w
+
+    with pytest.raises(gradsweep.InputError, match=r"array of shape \(7,\)"):
+        gradsweep.check(vector, X, X)
+
+    @numba.njit
+    def raises(w: Any) -> float:
+        if w[1] != 1.0 and w[0] == 2.0:
+            raise IndexError("beside")
+        return np.sum(w**2)  # type: ignore[no-any-return]
+
+    with pytest.raises(gradsweep.InputError, match=r"cost raises IndexError when params\[1\] (grows|falls) by"):
+        gradsweep.check(raises, np.array([2.0, 1.0]), np.array([4.0, 2.0]))
+
+
+# ---- objects with parameters inside --------------------------------------------------------------------------------------
+
+
+class Model_:
+    """A model whose layers read the dict, or hold the arrays themselves."""
+
+    def __init__(self, *, aliases: bool, fails: bool = False) -> None:
+        generator = np.random.default_rng(0)
+        self.params: dict[str, Any] = {"W": generator.standard_normal((3, 4)), "b": [np.zeros(3), 1.5]}
+        self.x = generator.standard_normal(4)
+        self.layer = self.params["W"]
+        self.aliases, self.fails = aliases, fails
+        self.calls = 0
+
+    def weights(self) -> Any:
+        return self.layer if self.aliases else self.params["W"]
+
+    def loss(self) -> Any:
+        self.calls += 1
+        if self.fails and self.calls > 3:
+            raise RuntimeError("out of order")
+        self.hidden = np.tanh(self.weights() @ self.x + self.params["b"][0])
+        return np.sum(self.hidden) * self.params["b"][1]
+
+    def backward(self) -> dict[str, Any]:
+        slope = (1.0 - self.hidden**2) * self.params["b"][1]
+        return {"W": np.outer(slope, self.x), "b": [slope, np.sum(self.hidden)]}
+
+
+@pytest.mark.parametrize("aliases", [False, True])
+def test_in_place(aliases: bool) -> None:
+    model = Model_(aliases=aliases)
+    before = model.params["W"], model.params["W"].tobytes(), model.params["b"][0], model.params["b"][1]
+
+    def gradient() -> dict[str, Any]:
+        model.loss()
+        return model.backward()
+
+    cost = gradsweep.in_place(model.loss, model.params)
+    report = gradsweep.check(cost, model.params, gradsweep.in_place(gradient, model.params))
+    assert report.ok
+    assert report.displaced is not None
+    assert all(block.status.value == "agrees" for block in report.displaced.blocks)
+    assert report.evaluated_by == ("plain function" if aliases else "difference arrays")
+    assert ("in_place" in report.reason) == aliases
+    right = gradient()
+    for name in ("W", "b"):
+        wrong = {**right, name: right[name] * 1.01 if name == "W" else [right["b"][0], 1.01 * right["b"][1]]}
+        found = gradsweep.check(cost, model.params, wrong)
+        assert found.verdict == "fail"
+        assert all(block.name.startswith(name) for block in found.blocks if block.differing)
+    assert gradsweep.check(gradsweep.plain(cost), model.params, right).evaluated_by == "plain function"
+    assert model.params["W"] is before[0]
+    assert model.params["b"][0] is before[2]
+    assert (model.params["W"].tobytes(), model.params["b"][1]) == (before[1], before[3])
+
+
+@pytest.mark.parametrize("aliases", [False, True])
+def test_in_place_restores_after_errors(aliases: bool) -> None:
+    model = Model_(aliases=aliases, fails=True)
+    before = model.params["W"], model.params["W"].tobytes(), model.params["b"][1]
+    with pytest.raises(Exception, match="out of order"):
+        gradsweep.check(
+            gradsweep.in_place(model.loss, model.params), model.params, {"W": np.ones((3, 4)), "b": [np.ones(3), 1.0]}
+        )
+    assert model.params["W"] is before[0]
+    assert (model.params["W"].tobytes(), model.params["b"][1]) == before[1:]
+
+
+def test_in_place_restores_after_an_interrupt() -> None:
+    w = np.ones(5)
+    calls = itertools.count()
+
+    def cost() -> float:
+        if next(calls) == 10:
+            raise KeyboardInterrupt
+        return float(w @ w)
+
+    with pytest.raises(KeyboardInterrupt):
+        gradsweep.check(gradsweep.plain(gradsweep.in_place(cost, w)), w, 2.0 * w)
+    assert w.tolist() == [1.0] * 5
+
+
+def test_in_place_in_single_precision() -> None:
+    """What is written is rounded to the type of the live arrays, and steps are as large as that needs."""
+    w = np.linspace(0.5, 2.0, 6, dtype=np.float32)
+    cost = gradsweep.in_place(lambda: float(np.sum(w.astype(np.float64) ** 3)), w)
+    exact = 3.0 * w.astype(np.float64) ** 2
+    report = gradsweep.check(cost, w, exact)
+    assert report.verdict == "pass"
+    assert gradsweep.check(cost, w, 1.01 * exact).verdict == "fail"
+
+
+def test_in_place_copies_results_that_are_live() -> None:
+    w = np.linspace(0.5, 2.0, 6)
+    cost = gradsweep.in_place(lambda: 0.5 * float(w @ w), [w])
+    assert gradsweep.check(cost, [w], gradsweep.in_place(lambda: [w], [w])).ok
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ((1.0, np.ones(2)), "number in a tuple"),
+        (np.arange(3), "dtype int"),
+        ("text", "params"),
+    ],
+)
+def test_what_in_place_cannot_change(params: Any, message: str) -> None:
+    with pytest.raises(gradsweep.InputError, match=message):
+        gradsweep.in_place(lambda: 0.0, params)
+    fixed = np.ones(3)
+    fixed.flags.writeable = False
+    with pytest.raises(gradsweep.InputError, match="read-only"):
+        gradsweep.in_place(lambda: 0.0, {"w": fixed})
+
+
+def test_tuples_in_place() -> None:
+    layers = [(np.ones((2, 2)), np.zeros(2)), (np.full((2, 2), 0.5), np.ones(2))]
+
+    def cost() -> Any:
+        a = np.array([0.3, -0.7])
+        for w, b in layers:
+            a = np.tanh(w @ a + b)
+        return np.sum(a)
+
+    numeric = gradsweep.numerical_gradient(gradsweep.in_place(cost, layers), layers)
+    plainly = gradsweep.numerical_gradient(gradsweep.plain(gradsweep.in_place(cost, layers)), layers)
+    for pair, other in zip(numeric, plainly, strict=True):
+        for one, two in zip(pair, other, strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-8)
+
+
+# ---- cost and gradient of one function -----------------------------------------------------------------------------------
+
+
+def test_split() -> None:
+    def both(w: Any) -> tuple[Any, Any, str]:
+        return np.sum(np.exp(w) * w**2), slopes_of_cubes(w), "and more"
+
+    cost, gradient = gradsweep.split(both)
+    assert cost(X) == pytest.approx(cubes(X))
+    assert gradsweep.check(cost, X, gradient).ok
+    assert not gradsweep.check(cost, X, lambda w: 2.0 * gradient(w)).ok
+    lone, _ = gradsweep.split(lambda w: np.sum(w))
+    with pytest.raises(gradsweep.InputError, match=r"returns \(cost, gradient\)"):
+        gradsweep.check(lone, X, np.ones(7))
+
+
+# ---- the complex step ----------------------------------------------------------------------------------------------------
+
+
+def analytic(params: dict[str, Any]) -> Any:
+    return np.sum(np.exp(params["w"]) * params["w"] ** 2) * params["c"]
+
+
+def test_complex() -> None:
+    params = {"w": X, "c": 0.5}
+    gradient = {"w": 0.5 * slopes_of_cubes(X), "c": cubes(X)}
+    report = gradsweep.check(analytic, params, gradient, scheme="complex")
+    assert report.ok
+    assert report.difference < 1e-15
+    assert report.scheme == "complex"
+    gradient["w"][3] *= 1.0 + 1e-6
+    found = gradsweep.check(analytic, params, gradient, scheme="complex")
+    assert found.verdict == "fail"
+    assert found.worst(1)[0].index == (3,)
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        lambda w: np.sum(np.abs(w) ** 3),
+        lambda w: np.linalg.norm(w),
+        lambda w: np.sum(np.conj(w) * w),
+        lambda w: np.sum(w.real**2),
+    ],
+    ids=["abs", "norm", "conj", "real"],
+)
+def test_complex_steps_of_what_is_not_analytic(cost: Callable[[Any], Any]) -> None:
+    with pytest.raises(gradsweep.OracleError, match="not analytic"):
+        gradsweep.check(cost, X, X, scheme="complex")
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [cubes, lambda w: float(np.sum(w**2)), lambda w: [w][0].astype(np.float64).sum()],
+    ids=["math", "float", "astype"],
+)
+def test_complex_steps_of_what_takes_no_complex_numbers(cost: Callable[[Any], Any]) -> None:
+    with pytest.raises(gradsweep.InputError, match="accepts complex parameters"):
+        gradsweep.check(cost, X, X, scheme="complex")
+
+
+def test_complex_steps_of_other_kinds() -> None:
+    network = gradsweep.Network([2, 3, 1])
+    params, x, y = network.initialize(), np.ones((2, 1)), np.ones((1, 1))
+    with pytest.raises(gradsweep.InputError, match="scheme: 'complex'"):
+        gradsweep.check(network.cost(x, y), params, network.gradient(params, x, y), scheme="complex")
+    with pytest.raises(gradsweep.InputError, match="scheme: 'complex'"):
+        gradsweep.numerical_gradient(network.cost(x, y), params, scheme="complex")
+    with pytest.raises(gradsweep.InputError, match="scheme: 'complex'"):
+        gradsweep.check(gradsweep.batched(lambda w: np.sum(w, axis=1)), X, X, scheme="complex")
+    live = [X.copy()]
+    cost = gradsweep.in_place(lambda: np.sum(live[0] ** 2), live)
+    assert gradsweep.check(cost, live, [2.0 * X], scheme="complex").ok
+
+
+def test_a_step_is_not_for_every_scheme() -> None:
+    for layers in ([5, 4, 1], [3, 4, 4, 1]):
+        network = gradsweep.Network(layers, hidden="relu")
+        generator = np.random.default_rng(0)
+        params, x, y = network.initialize(), generator.standard_normal((layers[0], 6)), (generator.random((1, 6)) < 0.5) * 1.0
+        gradient = network.gradient(params, x, y)
+        for mode in ("sweep", "batched", "neurons"):
+            report = gradsweep.check(network.cost(x, y), params, gradient, scheme="five-point", mode=mode)
+            assert report.ok
+            assert report.difference < 1e-13
+            wrong = {**gradient, "dW1": 1.001 * gradient["dW1"]}
+            assert gradsweep.check(network.cost(x, y), params, wrong, scheme="five-point", mode=mode).verdict == "fail"
+
+
+# ---- assertions and numeric gradients ------------------------------------------------------------------------------------
+
+
+def test_assert_gradient() -> None:
+    report = gradsweep.assert_gradient(cubes, X, slopes_of_cubes)
+    assert report.ok
+    with pytest.raises(AssertionError, match="FAIL: the gradient of params is wrong") as caught:
+        gradsweep.assert_gradient(cubes, X, 2.0 * slopes_of_cubes(X), tolerance=1e-6)
+    assert isinstance(caught.value, gradsweep.GradientError)
+    assert isinstance(caught.value, gradsweep.GradsweepError)
+    assert caught.value.report.tolerance == 1e-6
+    assert str(caught.value) == str(caught.value.report)
+    with pytest.raises(gradsweep.GradientError, match="INCONCLUSIVE"):
+        gradsweep.assert_gradient(cubes, X, slopes_of_cubes(X), step=1e-2)
+
+
+@pytest.mark.parametrize("wrap", [gradsweep.plain, lambda cost: cost], ids=["plain", "any"])
+def test_numerical_gradient(wrap: Callable[[Any], Any]) -> None:
+    tied = np.array([1.0, 2.0])
+    params = {"a": tied, "layers": [tied, (np.float64(3.0), 0.5)], "nothing": None}
+
+    def cost(params: dict[str, Any]) -> Any:
+        second, third = params["layers"][1]
+        return np.sum(params["a"] ** 2 * params["layers"][0]) * third + second**2
+
+    numeric = gradsweep.numerical_gradient(wrap(cost), params)
+    assert list(numeric) == ["a", "layers", "nothing"]
+    assert numeric["nothing"] is None
+    np.testing.assert_allclose(numeric["a"], 1.5 * tied**2, rtol=1e-9)
+    np.testing.assert_allclose(numeric["layers"][0], 1.5 * tied**2, rtol=1e-9)
+    np.testing.assert_allclose(numeric["layers"][1], (6.0, 9.0), rtol=1e-9)
+
+
+def test_numerical_gradient_of_a_network() -> None:
+    network = gradsweep.Network([4, 5, 1], l2=0.1)
+    params = network.initialize()
+    x, y = np.random.default_rng(0).standard_normal((4, 3)), np.ones((1, 3))
+    numeric = gradsweep.numerical_gradient(network.cost(x, y), params)
+    exact = network.gradient(params, x, y)
+    assert list(numeric) == list(params)
+    for name, block in numeric.items():
+        np.testing.assert_allclose(block, exact[f"d{name}"], rtol=1e-11, atol=1e-15)
+        block += 1.0  # the caller's own
+
+
+# ---- SciPy's checkers ----------------------------------------------------------------------------------------------------
+
+
+def test_the_script_of_scipys_documentation() -> None:
+    def func(x: Any) -> Any:
+        return x[0] ** 2 - 0.5 * x[1] ** 3
+
+    def grad(x: Any) -> Any:
+        return [2 * x[0], -1.5 * x[1] ** 2]
+
+    assert check_grad(func, grad, [1.5, -1.5]) < 1e-12
+    rng = np.random.default_rng()
+    assert check_grad(func, grad, [1.5, -1.5], direction="random", seed=rng) < 1e-12
+
+    def quadratic(x: Any, c0: float, c1: float) -> Any:
+        "Coordinate vector `x` should be an array of size two."
+        return c0 * x[0] ** 2 + c1 * x[1] ** 2
+
+    def quadratic_grad(x: Any, c0: float, c1: float) -> Any:
+        return np.array([2 * c0 * x[0], 2 * c1 * x[1]])
+
+    x = np.ones(2)
+    c0, c1 = (1, 200)
+    eps = np.sqrt(np.finfo(float).eps)
+    np.testing.assert_allclose(approx_fprime(x, quadratic, [eps, np.sqrt(200) * eps], c0, c1), [2.0, 400.00004208], rtol=1e-8)
+    assert check_grad(quadratic, quadratic_grad, x, c0, c1) < 1e-10
+    assert check_grad(quadratic, lambda x, c0, c1: np.zeros(2), x, c0, c1) == pytest.approx(math.hypot(2.0, 400.0))
+
+
+def test_scipys_checkers_of_vectors() -> None:
+    def func(x: Any) -> Any:
+        return np.array([x[0] * np.sin(x[1]), np.exp(x[2]), x[0] * x[1] * x[2]])
+
+    def jacobian(x: Any) -> Any:
+        return np.array(
+            [[np.sin(x[1]), x[0] * np.cos(x[1]), 0.0], [0.0, 0.0, np.exp(x[2])], [x[1] * x[2], x[0] * x[2], x[0] * x[1]]]
+        )
+
+    x = np.array([0.3, -1.2, 0.7])
+    np.testing.assert_allclose(approx_fprime(x, func), jacobian(x), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(approx_fprime(x, func, 1e-8), jacobian(x), atol=1e-7)
+    assert check_grad(func, jacobian, x) < 1e-12
+    assert check_grad(func, jacobian, x, direction="random", rng=3) < 1e-12
+    assert check_grad(func, lambda x: 2.0 * jacobian(x), x) > 0.1
+
+
+def test_scipys_signatures() -> None:
+    """Every call that is right for SciPy's functions is right for ours."""
+    scipy_optimize = pytest.importorskip("scipy.optimize")
+    x = np.array([0.3, -1.2])
+
+    def func(x: Any, factor: float) -> Any:
+        return factor * np.sum(x**3)
+
+    def grad(x: Any, factor: float) -> Any:
+        return factor * 3 * x**2
+
+    calls: list[dict[str, Any]] = [{}, {"epsilon": 1e-7}, {"direction": "random", "rng": 1}]
+    for options in (*calls, {"direction": "random", "epsilon": 1e-6, "rng": 1}):
+        own, other = check_grad(func, grad, x, 2.0, **options), scipy_optimize.check_grad(func, grad, x, 2.0, **options)
+        assert abs(own - other) < 1e-4
+    for epsilon in (1e-6, [1e-6, 1e-5]):
+        np.testing.assert_allclose(
+            approx_fprime(x, func, epsilon, 2.0), scipy_optimize.approx_fprime(x, func, epsilon, 2.0), rtol=1e-7
+        )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: check_grad(cubes, slopes_of_cubes, X, direction="some"), "direction"),
+        (lambda: check_grad(cubes, slopes_of_cubes, X, epsilon=[1e-7] * 7, direction="random"), "epsilon"),
+        (lambda: approx_fprime(np.ones((2, 2)), cubes), "shape"),
+        (lambda: approx_fprime(X, cubes, -1.0), "epsilon"),
+        (lambda: approx_fprime(X, cubes, [1e-7, 1e-7]), "epsilon"),
+        (lambda: approx_fprime(X, lambda x: np.ones((2, 2))), "shape"),
+    ],
+)
+def test_bad_input_of_scipys_checkers(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
