@@ -143,23 +143,22 @@ class Judge:
         if not len(disputed):
             shown = replace(first, shown_noise=np.full(len(given.indices), noise))
             return self._finish(given, shown, confirmed=False, evaluations=0)
-        settled, confirmed, evaluations = first, False, 0
         # Those that are furthest off, by either measure, and only if none of them is wrong all others.
         count = self.numerics.sample
         orders = [disputed[np.argsort(-measure[disputed], kind="stable")][:count] for measure in (first.gap, first.score)]
         chosen = np.unique(np.concatenate(orders))
-        for look in (chosen, np.setdiff1d(disputed, chosen)):
-            if len(look) and not confirmed:
-                settled, confirmed, extra = self._look_again(given, settled, look)
-                evaluations += extra
-        if confirmed:
+        rest = np.setdiff1d(disputed, chosen)
+        settled, confirmed, evaluations = self._look_again(given, first, chosen)
+        if len(rest) and not confirmed:
+            settled, confirmed, extra = self._look_again(given, settled, rest)
+            evaluations += extra
+        elif confirmed:
             # Those that were not looked at count if they are beyond the noise of those that were.
             known = settled.noise[chosen]
-            rest = np.setdiff1d(disputed, chosen)
             allowed = settled.noise.copy()
             allowed[rest] = np.maximum(allowed[rest], np.max(known, initial=0.0, where=np.isfinite(known)))
             settled = replace(settled, noise=allowed)
-        elif not self.replaces:
+        if not confirmed and not self.replaces:
             settled = replace(settled.at_kinks(first), noise=settled.noise)
         return self._finish(given, settled, confirmed=confirmed, evaluations=evaluations)
 

@@ -14,16 +14,14 @@ from gradsweep._costs._numerics import Indices, Numerics, Slopes
 from gradsweep._entries import BlockGradients, Examined, Judge
 from gradsweep._parameters import Precision, precision
 from gradsweep._report import Displaced, Report
+from gradsweep._second_point import DISPLACEMENTS, displaced_tree, overall_verdict
 from gradsweep._settings import Settings
 from gradsweep._trees import Tree, read_tree
 from gradsweep._types import Array
-from gradsweep._verdict import Status, Tally, overall
+from gradsweep._verdict import Tally
 
 # Entries of each block that are looked at at the second point.
 _AT_SECOND_POINT = 64
-
-# How far the second point is from the first, relative to the size of each block; less where the cost is not finite there.
-_DISPLACEMENTS = (0.25, 0.03, 0.004)
 
 
 @dataclass(frozen=True)
@@ -88,9 +86,8 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     for examined in point.examined:
         total.add(examined.tally)
     blocks = tuple(examined.block for examined in point.examined)
-    everywhere = blocks if displaced is None else (*blocks, *(block for block in displaced.blocks if _counts(block.status)))
     return Report(
-        verdict=overall(everywhere),
+        verdict=overall_verdict(blocks, displaced),
         difference=total.difference,
         tolerance=point.tolerance,
         precision=point.exactness.epsilon,
@@ -119,11 +116,6 @@ def differentiate_function(function: Function, params: Any, settings: Settings) 
     values = numerics.quotients(np.arange(len(tree.values), dtype=np.intp)).values
     function.leave(tree, base)
     return tree.build(tree.arrays(values))
-
-
-def _counts(status: Status) -> bool:
-    """Whether what is known of a block at the second point matters: what is merely unclear there does not."""
-    return status is Status.WRONG
 
 
 def _gradient_at(function: Function, gradient: Any, tree: Tree) -> list[NDArray[Any]]:
@@ -173,8 +165,8 @@ def _second_point(function: Function, gradient: Callable[[Any], Any], first: _Po
     """Entries of each block at another point; None if there is none, or the gradient does not depend on its argument."""
     tree = first.given.tree
     generator = np.random.default_rng(settings.seed)
-    for size in _DISPLACEMENTS:
-        other = _displaced(tree, size, generator)
+    for size in DISPLACEMENTS:
+        other = displaced_tree(tree, size, generator)
         base = function.value_or_nan(other)
         if math.isfinite(base):
             break
@@ -187,20 +179,6 @@ def _second_point(function: Function, gradient: Callable[[Any], Any], first: _Po
     numerics = function.numerics(other, base, settings, like=first.numerics)
     point = _examine(numerics, _Given(other, analytic, chosen), settings, measures=False)
     return Displaced(tuple(examined.block for examined in point.examined), size, point.evaluations)
-
-
-def _displaced(tree: Tree, size: float, generator: np.random.Generator) -> Tree:
-    """Another point: every entry moved, to either side, by some part of the size of its block."""
-    values = tree.values.copy()
-    whole = float(np.sqrt(np.mean(np.square(values)))) or 1.0
-    for leaf in tree.blocks:
-        own = values[leaf.start : leaf.stop]
-        if own.size:
-            # Zero biases are moved as well: that a bias is missing shows nowhere else.
-            scale = float(np.sqrt(np.mean(np.square(own)))) or min(whole, 1.0)
-            own += size * scale * generator.uniform(0.5, 1.0, own.size) * generator.choice([-1.0, 1.0], own.size)
-    values.flags.writeable = False
-    return Tree(tree.blocks, values, tree.root)
 
 
 def _sample(start: int, stop: int, generator: np.random.Generator) -> Indices:

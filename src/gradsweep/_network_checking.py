@@ -16,10 +16,12 @@ from gradsweep._execution import one_blas_thread
 from gradsweep._numeric import NumericGradient, differentiate, quotients_of
 from gradsweep._parameters import Precision, match_gradient, precision, read_mapping
 from gradsweep._planning import Plan, make_plan
-from gradsweep._report import Report
+from gradsweep._report import Displaced, Report
 from gradsweep._schemes import COMPLEX
+from gradsweep._second_point import DISPLACEMENTS, displaced_tree, overall_verdict
 from gradsweep._settings import Settings
 from gradsweep._sweep import FINER, LayerQuotients, Steps
+from gradsweep._trees import Leaf, Tree, read_tree
 from gradsweep._types import Array, Gradient, Parameters
 from gradsweep._verdict import Block, Entry, Sides, Tally, block_status, compare, overall
 
@@ -61,7 +63,52 @@ def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, set
     # The gradient under test runs with the BLAS threads that it has elsewhere.
     analytic = match_gradient(_read_gradient(gradient, params), "gradient", problem.shapes)
     with one_blas_thread():
-        return _check(problem, analytic, settings, begun)
+        report = _check(problem, analytic, settings, begun)
+    if not callable(gradient):
+        return report
+    displaced = _second_point(cost, params, gradient, analytic, settings)
+    return replace(
+        report,
+        verdict=overall_verdict(report.blocks, displaced),
+        evaluations=report.evaluations + (displaced.evaluations if displaced else 0),
+        seconds=time.perf_counter() - begun,
+        displaced=displaced,
+    )
+
+
+def _second_point(
+    cost: NetworkCost,
+    params: Parameters,
+    gradient: Gradient,
+    before: Mapping[str, NDArray[Any]],
+    settings: Settings,
+) -> Displaced | None:
+    """The whole gradient at another point; None if there is none, or the gradient does not depend on its argument."""
+    tree = read_tree(dict(params.items()))
+    generator = np.random.default_rng(settings.seed)
+    for size in DISPLACEMENTS:
+        moved = displaced_tree(tree, size, generator)
+        arrays = [array.astype(leaf.dtype) if leaf.dtype.kind == "f" else array for leaf, array in _leaves(moved)]
+        other = moved.build(arrays)
+        try:
+            with one_blas_thread():
+                problem = cost.prepare(other, settings.seed)
+            break
+        except InputError:  # the cost is not finite there
+            continue
+    else:
+        return None
+    analytic = match_gradient(_read_gradient(gradient, other), "gradient", problem.shapes)
+    if all(np.array_equal(analytic[name], block, equal_nan=True) for name, block in before.items()):
+        return None
+    with one_blas_thread():
+        # By units, since that is quick whatever the first point took.
+        found = _check(problem, analytic, replace(settings, mode="neurons"), time.perf_counter())
+    return Displaced(found.blocks, size, found.evaluations)
+
+
+def _leaves(tree: Tree) -> list[tuple[Leaf, Array]]:
+    return list(zip(tree.blocks, tree.arrays(tree.values.copy()), strict=True))
 
 
 def differentiate_network(cost: NetworkCost, params: Parameters, settings: Settings) -> dict[str, Array]:

@@ -82,7 +82,8 @@ def in_place(f: Callable[[], Any], params: Any) -> Callable[[Any], Any]:
     -------
     callable
         Of parameters in the structure of `params`, for :func:`gradsweep.check`. During a call other arrays stand in the
-        containers of `params`, or other values in its arrays. What was there is put back afterwards, also where `f` raises an error.
+        containers of `params`, or other values in its arrays. What was there is put back afterwards, also where `f` raises an
+        error.
 
     Raises
     ------

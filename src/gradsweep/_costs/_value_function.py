@@ -25,6 +25,10 @@ _DEVIATIONS = 5.0
 # two points could pass the tolerance of 1e-7 by much. It depends on neither tolerance nor gradient.
 _NOISY = 2e-8
 
+# Bounds of the ladder that quotients may be off by: one of them is exceeded in one case of a hundred, and hundreds of entries may
+# be in dispute.
+_BOUNDS = 4.0
+
 # Roundings of an entry, and of the largest entry of its block, that a gradient may be off by.
 _ROUNDINGS = 64.0
 
@@ -131,7 +135,7 @@ class ValueNumerics:
         bounds = np.array([0.0 if limit.behaviour in (Behaviour.KINK, Behaviour.NON_FINITE) else limit.bound for limit in limits])
         low, high = (np.array(side) for side in zip(*map(_ends, limits), strict=True))
         evaluations = sum(limit.evaluations for limit in limits) + self._newly_counted()
-        return Slopes(values, low, high, bounds + self.rounding(indices, values, precision), 0, evaluations, kinked)
+        return Slopes(values, low, high, _BOUNDS * bounds + self.rounding(indices, values, precision), 0, evaluations, kinked)
 
     def noise(self, indices: Indices, precision: Precision) -> tuple[Array, int]:
         """Noise of quotients, and rounding of a gradient of this precision.

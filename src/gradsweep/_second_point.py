@@ -1,0 +1,48 @@
+"""The second point: a right gradient at one point can hide a mistake that shows at almost any other."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from gradsweep._report import Displaced
+from gradsweep._trees import Tree
+from gradsweep._verdict import Block, Status, overall
+
+#: How far it is from the first one, relative to the size of each block; less where the cost is not finite there.
+DISPLACEMENTS = (0.25, 0.03, 0.004)
+
+
+def displaced_tree(tree: Tree, size: float, generator: np.random.Generator) -> Tree:
+    """Another point: every entry moved, to either side, by some part of the size of its block.
+
+    Parameters
+    ----------
+    tree : Tree
+        The point.
+    size : float
+        By how much entries are moved at most, relative to the root mean square of their block.
+    generator : numpy.random.Generator
+        Draws the displacement.
+
+    Returns
+    -------
+    Tree
+        The same structure with other values.
+    """
+    values = tree.values.copy()
+    whole = float(np.sqrt(np.mean(np.square(values)))) or 1.0
+    for leaf in tree.blocks:
+        own = values[leaf.start : leaf.stop]
+        if own.size:
+            # Zero biases are moved as well: that a bias is missing shows nowhere else.
+            scale = float(np.sqrt(np.mean(np.square(own)))) or min(whole, 1.0)
+            own += size * scale * generator.uniform(0.5, 1.0, own.size) * generator.choice([-1.0, 1.0], own.size)
+    values.flags.writeable = False
+    return Tree(tree.blocks, values, tree.root)
+
+
+def overall_verdict(blocks: Sequence[Block], displaced: Displaced | None) -> Literal["pass", "fail", "inconclusive"]:
+    """Verdict over both points: at the second one only what is wrong counts, and what is merely unclear does not."""
+    wrong = [] if displaced is None else [block for block in displaced.blocks if block.status is Status.WRONG]
+    return overall([*blocks, *wrong])
