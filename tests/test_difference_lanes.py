@@ -347,7 +347,8 @@ def test_a_perturbed_weight_stays_a_slab_until_the_second_product() -> None:
     z = argument @ data
     bias = rng.normal(size=(6, 1))
     for each in (
-        z, z + bias, np.tanh(z + bias), np.maximum(z, 0.0), z * (z > 0.0), np.where(z > 0.0, z, 0.01 * z), 1.0 / (1.0 + np.exp(-z)),
+        z, z + bias, np.tanh(z + bias), np.maximum(z, 0.0), z * (z > 0.0), np.where(z > 0.0, z, 0.01 * z),
+        1.0 / (1.0 + np.exp(-z)),
         np.dot(argument, data), argument.dot(data), z[:, :3], z.T, z[None], z / np.float64(3.0), np.sum(z, axis=1),
         z - np.mean(z, axis=1, keepdims=True), data.T @ argument.T, data.T.dot(argument.T), np.clip(z, -1.0, 1.0), abs(z),
         np.sqrt(z * z + 1.0),
@@ -427,7 +428,7 @@ def test_runs_of_several_threads_do_not_meet() -> None:
 
 def test_stand_ins_look_and_act_as_what_they_stand_for() -> None:
     with intercepted(Lanes(1)):
-        assert np.zeros.__name__ == "zeros"
+        assert getattr(np.zeros, "__name__", "") == "zeros"
         assert np.zeros.__doc__
         assert type(np.zeros(3, dtype=int)) is np.ndarray
         assert type(np.array([1, 2])) is np.ndarray
@@ -505,13 +506,13 @@ def test_a_departure_says_where_it_was() -> None:
     exec("def written(x):\n    y = x + 1.0\n    return y.tobytes()\n", names)
     assert where(names["written"]) == "<string>, line 3, in written"
     # NumPy's own code is not where the user was.
-    assert "in program: return np.apply_along_axis(sum, 0, x)" in where(_along())
+    assert "in program: return np.vectorize(abs)(x)" in where(_vectorized())
     assert "in fails: raise ValueError" in where(_failing())
 
 
-def _along() -> Program:
+def _vectorized() -> Program:
     def program(x: Any) -> Any:
-        return np.apply_along_axis(sum, 0, x)
+        return np.vectorize(abs)(x)
 
     return program
 
@@ -609,10 +610,11 @@ def test_a_base_value_is_never_changed_by_what_is_computed_with_it() -> None:
     lanes = Lanes(3)
     x = perturbed(np.array([0.5, 1.5, 2.5]), np.full((3, 3), 0.1), lanes)
     base, change = x.plain.copy(), x.change.copy()
-    for ufunc in (np.exp, np.tanh, np.log, np.sqrt, np.sin, np.square, np.abs, np.negative, np.reciprocal, np.floor):
-        ufunc(x)
-    for pair in (np.add, np.multiply, np.divide, np.power, np.maximum, np.hypot, np.logaddexp, np.arctan2):
-        pair(x, x), pair(x, 2.0), pair(2.0, x)
+    with np.errstate(all="ignore"):
+        for ufunc in (np.exp, np.tanh, np.log, np.sqrt, np.sin, np.square, np.abs, np.negative, np.reciprocal, np.floor):
+            ufunc(x)
+        for pair in (np.add, np.multiply, np.divide, np.power, np.maximum, np.hypot, np.logaddexp, np.arctan2):
+            pair(x, x), pair(x, 2.0), pair(2.0, x)
     for function in (np.sum, np.max, np.mean, np.var, np.cumsum, np.prod, np.sort, np.diff):
         with contextlib.suppress(Departure):
             function(x)

@@ -1,14 +1,15 @@
-"""Models as people write them, checked with default settings: right ones pass, planted mistakes fail in the blocks that are wrong."""
+"""Models as people write them, at default settings: right ones pass, planted mistakes fail in the blocks that are wrong."""
 
 import dataclasses
 from collections.abc import Iterator
 
-import gradsweep
 import numpy as np
 import pytest
-from gradsweep._verdict import Status
 from models import attention, classical, convolution, dense, embedding, generative, normalisation, recurrent, sequence
 from models._model import Model
+
+import gradsweep
+from gradsweep._verdict import Status
 
 MODELS = [
     model
@@ -121,4 +122,4 @@ def test_a_tiny_gradient_is_judged_like_any_other(model: Model) -> None:
 
 def test_the_records_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        MODELS[0].name = "another"  # type: ignore[misc]
+        MODELS[0].name = "another"

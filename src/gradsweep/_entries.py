@@ -77,8 +77,8 @@ class Judge:
     precision : Precision
         Of the gradient under test.
     replaces : bool
-        Whether what a closer look gives takes the place of the quotient that was found first. Not where the caller chose the step:
-        then it is said that the step is too large.
+        Whether what a closer look gives takes the place of the quotient that was found first. Not where the caller chose the
+        step: then it is said that the step is too large.
     measures : bool
         Whether the noise of blocks in which nothing is in dispute is measured, which is reported and decides nothing.
     """

@@ -253,7 +253,7 @@ def _evaluate(sent: _Sent, item: Any) -> _Done | _Failed:
         if key not in _functions:
             for other in [each for each in _functions if each[0] != sent.key]:
                 _functions.pop(other, None)
-            _functions[key] = pickle.loads(memoryview(sent.pickled))
+            _functions[key] = pickle.loads(memoryview(sent.pickled))  # type: ignore[arg-type]
         with one_blas_thread():
             return _Done(_functions[key](item))
     except Exception as error:

@@ -67,6 +67,7 @@ class Points:
         if self.indices is not None:
             stacked[np.arange(len(self)), self.indices] += self.steps
         else:
+            assert self.direction is not None
             stacked += np.multiply.outer(self.steps, self.direction)
         return stacked
 

@@ -142,7 +142,7 @@ class _Propagation:
         return self._run(leaves, lanes)
 
     def _run(self, leaves: Sequence[Any], lanes: Lanes) -> _Outcome:
-        done = propagate(self.function, self.tree.build(leaves), lanes, fills=self.fills, guarded=True)
+        done = propagate(self.function, self.tree.build(leaves), lanes, fills=self.fills)
         # Numbers that were made on the way may be harmless, as in a record of costs; the guard tells.
         lost = lanes.numbers[0]._replace(value=None) if lanes.numbers else None
         return _Outcome(done.base, done.changes, lanes.crossings, lanes.largest, lanes.subtracts, lost)

@@ -197,12 +197,14 @@ class DifferenceArray(NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         if "out" not in options and method == "__call__":
             operands = [operand_of(each) for each in inputs]
-            result = linear(ufunc, operands) if not options and len(inputs) <= 2 else None
+            result: Any = linear(ufunc, operands) if not options and len(inputs) <= 2 else None
             if result is None or result.lanes.jitter:
-                return _wrapped(call_ufunc(ufunc, method, operands, options))
+                result = call_ufunc(ufunc, method, operands, options)
+            if type(result) is not Varying:
+                return _wrapped(result)
             for each in inputs:
-                # The change of a sum is that of its term.
-                if type(each) is DifferenceArray:
+                # The change of a sum may be that of a term, which is written to later.
+                if type(each) is DifferenceArray and each._of is not None:
                     result = each.apart(result)
             return DifferenceArray(result)
         shared = type(options.get("out", (None,))[0]) is np.ndarray and is_shared(options["out"])

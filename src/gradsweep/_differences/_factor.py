@@ -106,7 +106,8 @@ class Factor(np.ndarray[Any, np.dtype[np.float64]]):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         shared = type(options.get("out", (None,))[0]) is np.ndarray and is_shared(options["out"])
-        return self.resolve().answer(ufunc, method, inputs, options, shared=shared)
+        resolved = [each.resolve() if type(each) is Factor else each for each in inputs]
+        return self.resolve().answer(ufunc, method, resolved, options, shared=shared)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return self.resolve().__array_function__(function, types, args, kwargs)

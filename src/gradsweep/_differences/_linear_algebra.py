@@ -30,7 +30,6 @@ from gradsweep._differences._departure import Departure
 from gradsweep._differences._elementwise import compare
 from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._varying import Operand, Varying, base_of, lanes_of, varying
-from gradsweep._types import Array
 
 #: Pivots of I + A⁻¹·δA that are off 1 by more than this belong to changes that may as well be computed by subtraction.
 _LARGEST_PIVOT = 0.5

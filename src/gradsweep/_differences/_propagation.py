@@ -51,11 +51,13 @@ class Propagated:
 
 def loss(number: Number) -> Departure:
     """What it means that a plain number was made which is not the result."""
-    departure = Departure(
-        f"{number.what}(...) makes a plain number of a value that changes",
-        "take float(...) of what is returned alone, and NumPy's functions for the rest",
-    )
-    departure.where = number.where
+    what = f"{number.what}(...) makes a plain number of a value that changes"
+    return _departure_at(number.where, what, "take float(...) of what is returned alone, and NumPy's functions for the rest")
+
+
+def _departure_at(where: str, what: str, advice: str) -> Departure:
+    departure = Departure(what, advice)
+    departure.where = where
     return departure
 
 
@@ -96,7 +98,7 @@ def _argument(values: Any, held: Varying) -> DifferenceArray:
     return argument
 
 
-def propagate(function: Callable[[Any], Any], argument: Any, lanes: Lanes, *, fills: bool, guarded: bool = False) -> Propagated:
+def propagate(function: Callable[[Any], Any], argument: Any, lanes: Lanes, *, fills: bool) -> Propagated:
     """Run a function on difference arrays.
 
     Parameters
@@ -109,14 +111,12 @@ def propagate(function: Callable[[Any], Any], argument: Any, lanes: Lanes, *, fi
         Their perturbations, which are finished afterwards.
     fills : bool
         Whether arrays that the function makes may have to take differences.
-    guarded : bool, default: False
-        Whether the caller holds the changes against the function's plain values. Then plain numbers that were made on the way are
-        no departure, as long as the result varies: they may be harmless, as in a record of costs.
 
     Returns
     -------
     Propagated
-        Value and changes.
+        Value and changes. Where the function made plain numbers on the way, of which `lanes` has a record, changes may lack what
+        went through those: whoever calls this holds them against the function's plain values.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def propagate(function: Callable[[Any], Any], argument: Any, lanes: Lanes, *, fi
         try:
             with intercepted(lanes) if fills else contextlib.nullcontext():
                 result = function(argument)
-            propagated = _read(result, lanes, guarded=guarded)
+            propagated = _read(result, lanes)
         except Departure as departure:
             # What came first is the cause of what came later.
             raise departures[0] from (None if departure is departures[0] else departure)
@@ -150,17 +150,21 @@ def _as_departure(error: Exception) -> Departure:
     return departure
 
 
-def _read(result: Any, lanes: Lanes, *, guarded: bool) -> Propagated:
+def _read(result: Any, lanes: Lanes) -> Propagated:
     returned = next((each for each in lanes.numbers if result is each.number), None)
     held = operand_of(result) if type(result) in (DifferenceArray, Factor) else None
     if returned is not None:
         held = returned.value
-    _stay_known(held, lanes, guarded=guarded)
+    for half in lanes.halves:
+        if not half.resolved:
+            raise _departure_at(half.where, "the product x.dot(w) is used by compiled code", "write np.dot(x, w) or x @ w")
     if isinstance(held, Varying):
         if held.base.size != 1:
             raise Departure(f"the function returns an array of shape {held.shape}")
         change = np.broadcast_to(held.dense, (*held.shape, lanes.count))
         return Propagated(float(held.base.reshape(())), np.array(change.reshape(-1), dtype=np.float64))
+    if lanes.numbers:
+        raise loss(lanes.numbers[0])
     try:
         plain = np.asarray(result if held is None else held, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -168,16 +172,3 @@ def _read(result: Any, lanes: Lanes, *, guarded: bool) -> Propagated:
     if plain.size != 1 or result is None:
         raise Departure(f"the function returns {'nothing' if result is None else f'an array of shape {plain.shape}'}")
     return Propagated(float(plain.reshape(())), np.zeros(lanes.count))
-
-
-def _stay_known(held: Any, lanes: Lanes, *, guarded: bool) -> None:
-    """Raise a departure if what is returned may depend on anything whose change was lost."""
-    for number in lanes.numbers:
-        # The value that is returned was there before the number was made of it.
-        if not isinstance(held, Varying) or not (guarded or number.value is held):
-            raise loss(number)
-    for half in lanes.halves:
-        if not half.resolved:
-            departure = Departure("the product x.dot(w) is used by compiled code", "write np.dot(x, w) or x @ w")
-            departure.where = half.where
-            raise departure

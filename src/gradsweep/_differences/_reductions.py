@@ -145,8 +145,8 @@ def _of_tied(change: Array, own: Array, equal: NDArray[np.bool_], ties: str) -> 
     if ties == "mean":
         # The winner itself is not among those that are equal to it.
         count = 1.0 + equal.sum(axis=-2, keepdims=True)
-        total: Array = own + (change * equal).sum(axis=-2, keepdims=True)
-        return total / count
+        mean: Array = (own + (change * equal).sum(axis=-2, keepdims=True)) / count
+        return mean
     last = change.shape[-2] - 1 - np.argmax(equal[..., ::-1, :], axis=-2, keepdims=True)
     return np.where(equal.any(axis=-2, keepdims=True), np.take_along_axis(change, np.broadcast_to(last, own.shape), axis=-2), own)
 

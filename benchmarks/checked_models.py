@@ -1,6 +1,6 @@
 """How long a check of any cost function takes, against the plain two-sided loop over the same function, in one run.
 
-Run it on a quiet machine: python benchmarks/models.py [PART OF A NAME …]. It pins itself to one core.
+Run it on a quiet machine: python benchmarks/checked_models.py [PART OF A NAME …]. It pins itself to one core.
 """
 
 import hardware
@@ -15,13 +15,14 @@ from collections.abc import Iterator
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
 
-import gradsweep
 import numpy as np
-from gradsweep._trees import Tree, read_tree
 from models import attention, classical, convolution, dense, embedding, generative, normalisation, recurrent, sequence
 from models._model import Case, Model
 from rich.console import Console
 from rich.table import Table
+
+import gradsweep
+from gradsweep._trees import Tree, read_tree
 
 MODULES = (attention, classical, convolution, dense, embedding, generative, normalisation, recurrent, sequence)
 
