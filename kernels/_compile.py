@@ -33,6 +33,9 @@ Array: TypeAlias = numpy.typing.NDArray[numpy.float64]
 
 Integers: TypeAlias = numpy.typing.NDArray[numpy.int64]
 
+#: A user's compiled function of one vector.
+FlatCost: TypeAlias = Callable[[Array], float]
+
 #: Place in flat memory, or a number of lanes; unsigned in the compiled code.
 Place: TypeAlias = int | numpy.uint64
 
@@ -175,6 +178,14 @@ def part(function: Function) -> Function:
     took twice as long to compile as the same code written in one place.
     """
     return numba.njit(inline="always", **_OPTIONS)(function)  # type: ignore[no-any-return]
+
+
+def calling(function: Function) -> Function:
+    """Compile a loop over calls of a user's compiled function, which is its argument.
+
+    Once for each function, when it is first called; what it calls may allocate, and has options of its own.
+    """
+    return cast(Function, numba.njit(nogil=True)(function))
 
 
 def _array(dimensions: int, *, readonly: bool) -> numba.types.Array:

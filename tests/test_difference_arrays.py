@@ -424,6 +424,13 @@ def assignment_by_functions(w: Any) -> Any:
 
 
 @always
+def results_with_names(w: Any) -> Any:
+    square = w[:3].T @ w[:3] + np.eye(3)
+    sign, logarithm = np.linalg.slogdet(square)
+    return sign * logarithm + 2.0 * np.linalg.slogdet(square).logabsdet
+
+
+@always
 def flat_entries(w: Any) -> Any:
     x = w.T * 1.0
     x.flat[3] = 2.0 * w[0, 0]

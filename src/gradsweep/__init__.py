@@ -1,10 +1,18 @@
 """Check hand-written gradients against differences that are propagated, not subtracted."""
 
+from gradsweep._checking import assert_gradient as assert_gradient
 from gradsweep._checking import check as check
+from gradsweep._checking import numerical_gradient as numerical_gradient
 from gradsweep._errors import DataError as DataError
+from gradsweep._errors import GradientError as GradientError
 from gradsweep._errors import GradsweepError as GradsweepError
 from gradsweep._errors import InputError as InputError
 from gradsweep._errors import OracleError as OracleError
+from gradsweep._errors import WorkerError as WorkerError
 from gradsweep._report import Report as Report
+from gradsweep.functions import batched as batched
+from gradsweep.functions import in_place as in_place
+from gradsweep.functions import plain as plain
+from gradsweep.functions import split as split
 from gradsweep.network import Network as Network
 from gradsweep.scratch import gradient_check as gradient_check

@@ -13,11 +13,14 @@ from rich.console import Console
 from rich.text import Text
 from typer.exceptions import TyperException
 
-from gradsweep import _demo, datasets
+from gradsweep import _demo, datasets, problems
 from gradsweep._checking import check
+from gradsweep._costs._network import NetworkCost
 from gradsweep._errors import GradsweepError, InputError
 from gradsweep._presenting._text import format_seconds, format_size
 from gradsweep._report import Report
+from gradsweep._settings import read_settings
+from gradsweep._user_code import Target
 from gradsweep.network import Network
 
 _EXIT = {"pass": 0, "fail": 1, "inconclusive": 3}
@@ -61,6 +64,7 @@ Tolerance = Annotated[float | None, typer.Option(help="Relative tolerance.", sho
 Jobs = Annotated[int | None, typer.Option(help="Workers, as joblib's n_jobs.", show_default="1")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit status tells.")]
 Seed = Annotated[int, typer.Option(help="Draws the examples and, where there are none, the parameters.", min=0)]
+Perturbations = Annotated[int, typer.Option("--seed", help="Chooses the perturbations that guard the check.", min=0)]
 Raw = Annotated[bool, typer.Option("--raw", help="Leave pixels at 0 to 255; by default they are scaled to [0, 1].")]
 
 
@@ -118,8 +122,7 @@ def network(
 ) -> None:
     """Check backpropagation of a dense network on data of your own, at random parameters."""
     console = _console(quiet)
-    names = [name.strip() for name in hidden.split(",")]
-    net = Network(_read_layers(layers), hidden=names[0] if len(names) == 1 else names)
+    net = Network(_read_layers(layers), hidden=_read_hidden(hidden))
     available = datasets.count(data)
     if examples > available:
         raise InputError(f"examples: {examples} were asked for, but {data} holds {available}")
@@ -144,6 +147,100 @@ def network(
     console.print(f"Network   {'-'.join(map(str, net.layers))}, {hidden}, {size:,} parameters, drawn with seed {seed}")
     console.print(f"Data      {format_size(examples, 'example')} of the {available:,} in {data}")
     console.print("Gradient  gradsweep.Network.gradient")
+    console.print()
+    _print_report(console, report)
+    raise typer.Exit(_EXIT[report.verdict])
+
+
+@app.command()
+def problem(
+    file: Annotated[
+        pathlib.Path,
+        typer.Argument(metavar="PROBLEM.h5", help="HDF5 file with X, Y, parameters and gradients.", show_default=False),
+    ],
+    hidden: Annotated[str | None, typer.Option(help="Activation of the hidden layers, instead of the file's.")] = None,
+    output: Annotated[str | None, typer.Option(help="Output: sigmoid, softmax or identity, instead of the file's.")] = None,
+    loss: Annotated[str | None, typer.Option(help="The loss that belongs to the output, instead of the file's.")] = None,
+    l2: Annotated[float | None, typer.Option(help="λ of the penalty, instead of the file's.")] = None,
+    mode: Mode = ModeName.auto,
+    scheme: Scheme = SchemeName.central,
+    step: Step = None,
+    tolerance: Tolerance = None,
+    jobs: Jobs = None,
+    seed: Perturbations = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Check the gradient in a problem file, as any language may write it."""
+    console = _console(quiet)
+    read_settings(mode.value, scheme.value, step, tolerance, jobs, seed)
+    given = problems.load(file, hidden=hidden and _read_hidden(hidden), output=output, loss=loss, l2=l2)
+    _load_kernels()
+    try:
+        report = check(
+            given.cost,
+            given.params,
+            given.gradient,
+            mode=mode.value,
+            scheme=scheme.value,
+            step=step,
+            tolerance=tolerance,
+            jobs=jobs,
+            seed=seed,
+        )
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+    net = given.network
+    size = sum(block.size for block in report.blocks)
+    activations = ",".join(net.hidden[:1] if len(set(net.hidden)) == 1 else net.hidden)
+    described = ", ".join(filter(None, [activations, net.loss, f"l2 {net.l2:g}" if net.l2 else ""]))
+    console.print(f"Network   {'-'.join(map(str, net.layers))}, {described}, {size:,} parameters")
+    console.print(f"Data      {format_size(given.X.shape[1], 'example')} in {file}")
+    console.print("Gradient  /gradients of this file")
+    console.print()
+    _print_report(console, report)
+    raise typer.Exit(_EXIT[report.verdict])
+
+
+@app.command("check")
+def check_function(
+    function: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py:FUNCTION|MODULE:FUNCTION",
+            help="Called without arguments; returns cost, params and gradient, as gradsweep.check takes them.",
+            show_default=False,
+        ),
+    ],
+    mode: Mode = ModeName.auto,
+    scheme: Scheme = SchemeName.central,
+    step: Step = None,
+    tolerance: Tolerance = None,
+    jobs: Jobs = None,
+    seed: Perturbations = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Check the gradient that a function of your own returns."""
+    console = _console(quiet)
+    # What is wrong with the options is said before any code runs.
+    read_settings(mode.value, scheme.value, step, tolerance, jobs, seed)
+    target = Target(function)
+    cost, params, gradient = target()
+    if isinstance(cost, NetworkCost):
+        _load_kernels()
+    with target.errors():
+        report = check(
+            cost,
+            params,
+            gradient,
+            mode=mode.value,
+            scheme=scheme.value,
+            step=step,
+            tolerance=tolerance,
+            jobs=jobs,
+            seed=seed,
+        )
+    size = format_size(sum(block.size for block in report.blocks), "parameter")
+    console.print(f"Function  {function}, {size} in {format_size(len(report.blocks), 'block')}")
     console.print()
     _print_report(console, report)
     raise typer.Exit(_EXIT[report.verdict])
@@ -194,8 +291,10 @@ def _load_kernels() -> None:
 
 
 def _print_report(console: Console, report: Report) -> None:
-    headline, _, rest = str(report).partition("\n")
+    # A headline may have two lines.
+    headline, _, rest = str(report).partition("\n\n")
     console.print(Text(headline, style=_STYLE[report.verdict]))
+    console.print()
     console.print(rest)
 
 
@@ -204,6 +303,11 @@ def _describe_images(done: _demo.Demo) -> str:
     if len(done.rows) > 1:
         return f"{len(done.rows)} of the shipped images, {sum(done.labels)} of them cats, {pixels}"
     return f"image {done.rows[0]} of the shipped ones, {'a cat' if done.labels[0] else 'no cat'}, {pixels}"
+
+
+def _read_hidden(hidden: str) -> str | list[str]:
+    names = [name.strip() for name in hidden.split(",")]
+    return names[0] if len(names) == 1 else names
 
 
 def _read_layers(layers: str) -> list[int]:

@@ -1,5 +1,7 @@
 """The errors that gradsweep raises, one family under :class:`GradsweepError`."""
 
+from typing import Any
+
 
 class GradsweepError(Exception):
     """Base of every error that gradsweep raises on purpose."""
@@ -28,3 +30,26 @@ class OracleError(GradsweepError):
 
 class WorkerError(GradsweepError, RuntimeError):
     """A worker process has died."""
+
+
+class GradientError(GradsweepError, AssertionError):
+    """A gradient is wrong, or could not be verified.
+
+    Parameters
+    ----------
+    report : Report
+        What the check found.
+
+    Attributes
+    ----------
+    report : Report
+        As given; its text is the message.
+    """
+
+    def __init__(self, report: Any) -> None:
+        super().__init__(report)
+        self.report = report
+
+    def __str__(self) -> str:
+        """The report as text."""
+        return str(self.report)

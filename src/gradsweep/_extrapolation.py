@@ -56,17 +56,38 @@ class Sequence:
         What counts is the median of three gaps or of five, whichever is less: of five, a kink between two of the steps changes no
         more than two; of three, truncation is the least.
         """
-        gaps = np.abs(np.diff(self.values, axis=1)) / np.hypot(self.noise[:, 1:], self.noise[:, :-1])
-        result = np.ones(len(gaps))
-        for line, present in enumerate(np.isfinite(gaps)):
-            if present.any():
-                medians = [float(np.median(gaps[line, present][-count:])) for count in _GAPS]
-                result[line] = max(1.0, min(medians) / _MEDIAN)
+        gaps = self._gaps()
+        medians = np.minimum(*(_median_of_last(gaps, count) for count in _GAPS))
+        result: Array = np.fmax(1.0, medians / _MEDIAN)
         return result
+
+    def moves(self) -> NDArray[np.bool_]:
+        """Whether the quotients of the two smallest steps differ by more than their noise, by line."""
+        result: NDArray[np.bool_] = _median_of_last(self._gaps(), 1) > _DEVIATIONS
+        return result
+
+    def _gaps(self) -> Array:
+        """Differences of successive quotients in units of their noise; NaN where there is none."""
+        differences = np.abs(np.diff(self.values, axis=1))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            gaps = differences / np.hypot(self.noise[:, 1:], self.noise[:, :-1])
+        return np.where(differences == 0.0, 0.0, gaps)
 
     def scaled(self, factors: Array) -> "Sequence":
         """The same with more noise, by a factor for each line."""
         return Sequence(self.values, self.noise * factors[:, np.newaxis], self.powers)
+
+
+def _median_of_last(gaps: Array, count: int) -> Array:
+    """Median of the last so many of each line that are not NaN; NaN if all are."""
+    present = ~np.isnan(gaps)
+    from_end = np.cumsum(present[:, ::-1], axis=1)[:, ::-1]
+    chosen = np.sort(np.where(present & (from_end <= count), gaps, np.nan), axis=1)  # NaN last
+    counts = np.minimum(np.count_nonzero(present, axis=1), count)
+    every = np.arange(len(gaps))
+    low, high = (chosen[every, np.maximum(middle, 0)] for middle in ((counts - 1) // 2, counts // 2 - (counts == 0)))
+    result: Array = 0.5 * (low + high)
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +142,11 @@ def extrapolate(sequence: Sequence) -> Limits:
     with np.errstate(over="ignore", invalid="ignore"):
         values, noise, truncation = (np.stack(parts, axis=1) for parts in zip(*_triangle(sequence), strict=True))
         bounds = noise + truncation
-        # What all smaller steps allow: quotients as they are, without extrapolation.
-        low = np.fmax.accumulate((values - bounds)[:, 0, ::-1], axis=1)[:, np.newaxis, ::-1]
-        high = np.fmin.accumulate((values + bounds)[:, 0, ::-1], axis=1)[:, np.newaxis, ::-1]
+        # What all smaller steps allow: quotients as they are, without extrapolation, within no more than their last fall, since
+        # the bounds of what diverges allow anything.
+        allowed = noise[:, 0] + np.minimum(truncation[:, 0], np.abs(_step(values[:, 0])))
+        low = np.fmax.accumulate((values[:, 0] - allowed)[:, ::-1], axis=1)[:, np.newaxis, ::-1]
+        high = np.fmin.accumulate((values[:, 0] + allowed)[:, ::-1], axis=1)[:, np.newaxis, ::-1]
         agrees = ~(values + bounds < low) & ~(values - bounds > high)
     lines, columns, steps = values.shape
     usable = np.where(agrees & np.isfinite(bounds), bounds, np.inf).reshape(lines, columns * steps)

@@ -30,6 +30,9 @@ _LEAST_RUNGS, _ENOUGH_RUNGS = 3, 6
 # At a kink the one-sided quotients of some rungs differ by the jump, up to this part of it, and have no more noise than that.
 _ALIKE = 0.25
 
+# Truncation dominates where it is this many times as large as noise.
+_CLEARLY = 4.0
+
 # A value is resolved if its bound is below this part of it.
 _RESOLVED = 2.0**-7
 
@@ -302,10 +305,7 @@ class _Findings:
             self._central, self._jump = (extrapolate(each.scaled(scatter)) for each in (quotients.central, quotients.jump))
             self._left, self._right = (extrapolate(each.scaled(each.scatter())) for each in (quotients.falling, quotients.rising))
         self._counts = {0: quotients.central.counts, 1: quotients.rising.counts, -1: quotients.falling.counts}
-        finite = np.isfinite(quotients.central.values)
-        lowest = finite.shape[1] - 1 - np.argmax(finite[:, ::-1], axis=1)
-        unsettled = (self._central.last >= lowest - 1) & (self._central.truncation > self._central.noise)
-        self.moves: NDArray[np.bool_] = unsettled | (self._counts[0] < _ENOUGH_RUNGS)
+        self.moves: NDArray[np.bool_] = quotients.central.moves() | quotients.jump.moves() | (self._counts[0] < _ENOUGH_RUNGS)
 
     def limits(self) -> list[Limit]:
         """What the quotients tend to, by line."""
@@ -333,7 +333,8 @@ class _Findings:
         if bound <= _RESOLVED * abs(value) or self._unmoved(line):
             behaviour = Behaviour.FLAT
         else:
-            behaviour = Behaviour.NOISE if noise >= truncation else Behaviour.TRUNCATION
+            # Truncation is told from differences that have noise, too, so that it must be clearly more.
+            behaviour = Behaviour.NOISE if _CLEARLY * noise >= truncation else Behaviour.TRUNCATION
         known = value, bound
         return self._record(line, behaviour, side, known, (known, known))
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from gradsweep._costs._network import NetworkCost
 from gradsweep._costs._protocol import Problem
+from gradsweep._errors import InputError
 from gradsweep._execution import one_blas_thread
 from gradsweep._numeric import NumericGradient, differentiate, quotients_of
 from gradsweep._parameters import Precision, match_gradient, precision, read_mapping
 from gradsweep._planning import Plan, make_plan
 from gradsweep._report import Report
+from gradsweep._schemes import COMPLEX
 from gradsweep._settings import Settings
 from gradsweep._sweep import FINER, LayerQuotients, Steps
 from gradsweep._types import Array, Gradient, Parameters
@@ -50,6 +52,7 @@ def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, set
     OracleError
         The kernels disagree with the plain cost.
     """
+    _require_real(settings)
     if callable(gradient):
         # It may change the very arrays that were given, as a training step does.
         params = {name: np.array(value) for name, value in read_mapping(params, "params").items()}
@@ -59,6 +62,25 @@ def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, set
     analytic = match_gradient(_read_gradient(gradient, params), "gradient", problem.shapes)
     with one_blas_thread():
         return _check(problem, analytic, settings, begun)
+
+
+def differentiate_network(cost: NetworkCost, params: Parameters, settings: Settings) -> dict[str, Array]:
+    """Numeric gradient of a dense network, by the names of its parameters."""
+    _require_real(settings)
+    with one_blas_thread():
+        problem = cost.prepare(params, settings.seed)
+        usual = settings.scheme.choose_step(problem.largest_input)
+        step = usual if settings.step is None else settings.step
+        steps = Steps(settings.scheme, step, min(step, usual) * FINER)
+        numeric, _ = differentiate(problem, make_plan(problem, settings.mode, steps), steps, settings.jobs, settings.seed)
+        blocks = NumericGradient({name: numeric[problem.layer_of(name)].block(name) for name in problem.shapes})
+        return {name: np.array(block) for name, block in blocks.items()}
+
+
+def _require_real(settings: Settings) -> None:
+    """Raise InputError for the scheme that the kernels do not have."""
+    if settings.scheme is COMPLEX:
+        raise InputError("scheme: 'complex' is for functions; the kernels of dense networks lose no digits to a real step")
 
 
 def _check(problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: Settings, begun: float) -> Report:

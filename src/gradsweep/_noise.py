@@ -166,11 +166,13 @@ def _confirm(line: "_Line", exponent: int, level: float, size: float) -> float:
     """
     while level > _SUSPICIOUS * ROUNDING * size and exponent > _LEAST:
         exponent = max(exponent - _STRIDE, _LEAST)
-        table = line.tabulate(exponent)
-        drops = table.level * _DROP < level
-        if table.still or (not drops and level < _ENORMOUS * size):
+        # Two of them: at one spacing the rounding of intermediate results may happen to grow evenly, and not to show.
+        tables = [line.tabulate(exponent + wider) for wider in (0, _STRIDE // 3)]
+        found = max(table.level for table in tables)
+        drops = found * _DROP < level
+        if any(table.still for table in tables) or (not drops and level < _ENORMOUS * size):
             break
-        level = table.level if drops else level
+        level = found if drops else level
     return level
 
 

@@ -14,8 +14,8 @@ from gradsweep._types import Array
 # Parameters of a block whose absolute values lie within this power of 2 share a step relative to their size.
 _ALIKE = 5
 
-# How many of such parameters are looked at to choose their step: one of eight, and no more than three.
-_SHARE, _MOST_SAMPLES = 8, 3
+# How many of such parameters are looked at to choose their step.
+_SAMPLES = 3
 
 # Truncation counts as seen where a quotient and that of twice the step differ by this many times their noise.
 _RESOLVED = 4.0
@@ -32,9 +32,6 @@ _ABOVE = 8.0
 
 # Truncation follows a power of the step where it is no more than this part of the quotient.
 _REGULAR = 2.0**-5
-
-# Noise of this part of a quotient is so small that it does not matter whether a larger step would have less.
-_NEGLIGIBLE = 2.0**-33
 
 # The largest step that is looked at, relative to the parameter, or to 1 where that is more; and the least, relative to the
 # parameter's size, also where the parameter is 0 and the spacing of numbers sets no limit.
@@ -118,8 +115,8 @@ def weights_at(steps: Array) -> Array:
 def choose_steps(neighbourhood: Neighbourhood, noise: Noise, scheme: Scheme, step: float | None = None, seed: int = 0) -> Choice:
     """Steps for which noise and truncation of the quotients are alike.
 
-    Of each block some parameters are looked at, with steps at which truncation can be told from noise. The other parameters of
-    the block take the same steps, relative to their size.
+    Of each block three parameters are looked at, with steps at which truncation can be told from noise. The other parameters of
+    the block take the steps of the middle one, relative to their size.
 
     Parameters
     ----------
@@ -155,11 +152,12 @@ def choose_steps(neighbourhood: Neighbourhood, noise: Noise, scheme: Scheme, ste
     pilot.run()
     start = 0
     for group, members in zip(groups, samples, strict=True):
-        found = pilot.relative[start : start + len(members)]
+        relative = pilot.relative[start : start + len(members)]
         start += len(members)
-        found = np.sort(found[np.isfinite(found)])
-        if found.size:  # of two the smaller: noise is accounted for, truncation is not
-            steps[group] = neighbourhood.scale[group] * found[(found.size - 1) // 2]
+        known = np.isfinite(relative)
+        if known.any():  # of two the smaller: noise is accounted for, truncation is not
+            steps[group] = neighbourhood.scale[group] * np.sort(relative[known])[(np.count_nonzero(known) - 1) // 2]
+            steps[members[known]] = neighbourhood.scale[members[known]] * relative[known]
     return Choice(neighbourhood.distinct(everything, np.exp2(np.rint(np.log2(steps)))), pilot.evaluations)
 
 
@@ -198,8 +196,7 @@ def _alike(neighbourhood: Neighbourhood) -> Iterator[Indices]:
 def _samples(groups: list[Indices], generator: np.random.Generator) -> Iterator[Indices]:
     """Some members of each group."""
     for group in groups:
-        count = min(max(len(group) // _SHARE, 1), _MOST_SAMPLES)
-        yield generator.choice(group, count, replace=False)
+        yield generator.choice(group, min(len(group), _SAMPLES), replace=False)
 
 
 class _Pilot:
@@ -220,9 +217,11 @@ class _Pilot:
         start = self._sizes / np.sqrt(np.minimum(self._sizes, 1.0))
         self._steps = _ABOVE * start * relative_step(neighbourhood, noise, scheme)
         self._most = _LARGEST * np.maximum(self._sizes, 1.0)
+        # Noise of this part of a quotient, that of a well-scaled cost, is no reason to look at larger steps.
+        self._negligible = relative_step(neighbourhood, noise, scheme) ** scheme.order
         # The least step that is known to be too large, and the noise of the quotient before.
         self._too_large, self._noise_before = np.full(len(indices), np.inf), np.full(len(indices), np.inf)
-        self._seen = np.zeros(len(indices), dtype=np.bool_)
+        self._seen, self._regular = np.zeros((2, len(indices)), dtype=np.bool_)
         self.relative = np.full(len(indices), np.nan)
         self.evaluations = 0
 
@@ -238,34 +237,36 @@ class _Pilot:
 
     def _look(self, active: Indices) -> Indices:
         """Look at some parameters once; those of which more is to be learnt."""
-        indices = self._indices[active]
+        indices, order = self._indices[active], self._scheme.order
         least = self._neighbourhood.distinct(indices, _LEAST * self._sizes[active])
-        steps = self._steps[active] = np.maximum(least, np.minimum(self._steps, self._most)[active])
-        near, far = (self._quotients(indices, factor * steps) for factor in (1.0, 2.0))
-        gap = np.abs(far[0] - near[0])
+        steps = np.maximum(least, np.minimum(self._steps, self._most)[active])
+        values, noise = self._quotients(indices, steps)
+        doubled, noise_of_doubled = self._quotients(indices, 2.0 * steps)
+        gap = np.abs(doubled - values)
         finite = np.isfinite(gap)
-        seen = finite & (gap > _RESOLVED * np.hypot(near[1], far[1]))
-        order = self._scheme.order
-        with np.errstate(divide="ignore", invalid="ignore"):
-            best = steps * (near[1] / (gap / (2.0**order - 1.0))) ** (1.0 / (order + 1))
-        # A gap as large as the quotient itself follows no power of the step; and no step is smaller than the spacing of numbers.
-        settled = seen & (steps <= _FAR * best) & (gap <= _REGULAR * np.abs(near[0]))
-        settled |= seen & (steps <= least)
-        self.relative[active[settled]] = (np.maximum(best, least) / self._sizes[active])[settled]
-        too_large = (seen & ~settled) | ~finite
-        self._too_large[active[too_large]] = steps[too_large]
-        at_end = (steps * _FAR >= self._too_large[active]) | (steps >= self._most[active])
-        at_end |= (near[1] <= _NEGLIGIBLE * np.abs(near[0])) | (near[1] >= self._noise_before[active])
-        ended = finite & ~seen & at_end
+        seen = finite & (gap > _RESOLVED * np.hypot(noise, noise_of_doubled))
+        truncation = np.where(seen, gap, 1.0) / (2.0**order - 1.0)
+        best = np.maximum(least, steps * (noise / truncation) ** (1.0 / (order + 1)))
+        # A gap as large as the quotient itself follows no power of the step.
+        regular = seen & (steps <= _FAR * best) & (gap <= _REGULAR * np.abs(values))
+        # Where it was as large before, the cost oscillates within the step, and may look regular by chance, but not twice.
+        settled = (regular & (np.isinf(self._too_large) | self._regular)[active]) | (seen & (steps <= least))
+        self._too_large[active] = np.where((seen & ~settled) | ~finite, steps, self._too_large[active])
+        ended = finite & ~seen & self._at_end(active, steps, values, noise)
         # A parameter that changes the cost by noise only says nothing of others.
-        alive = ended & (np.abs(near[0]) > _RESOLVED * near[1])
-        self.relative[active[alive]] = (steps / self._sizes[active])[alive]
-        self._noise_before[active] = np.where(finite, near[1], np.inf)
-        with np.errstate(invalid="ignore"):
-            self._seen[active] = seen
-            smaller = np.minimum(_ABOVE * best, steps / _ABOVE)
-            self._steps[active] = np.where(seen, smaller, np.where(finite, _FAR, 1.0 / _FAR) * steps)
+        alive = ended & (np.abs(values) > _RESOLVED * noise)
+        self.relative[active] = np.where(settled, best, np.where(alive, steps, np.nan)) / self._sizes[active]
+        self._seen[active], self._regular[active] = seen, regular
+        self._noise_before[active] = np.where(finite, noise, np.inf)
+        smaller = np.where(regular, 0.5 * steps, np.minimum(_ABOVE * best, steps / _ABOVE))
+        self._steps[active] = np.where(seen, smaller, np.where(finite, _FAR, 1.0 / _FAR) * steps)
         result: Indices = active[~(settled | ended)]
+        return result
+
+    def _at_end(self, active: Indices, steps: Array, values: Array, noise: Array) -> NDArray[np.bool_]:
+        """Whether larger steps than these, in which no truncation is seen, would be too large, or no better."""
+        result: NDArray[np.bool_] = (steps * _FAR >= self._too_large[active]) | (steps >= self._most[active])
+        result |= (noise <= self._negligible * np.abs(values)) | (noise >= self._noise_before[active])
         return result
 
     def _quotients(self, indices: Indices, steps: Array) -> tuple[Array, Array]:

@@ -54,29 +54,31 @@ class Report:
     mode : str
         ``"sweep"``, ``"batched"`` or ``"neurons"``.
     reason : str
-        Why ``mode="auto"`` chose this mode, and how to ask for another; empty if it was asked for.
+        Of a network, why ``mode="auto"`` chose this mode, and how to ask for another; empty if it was asked for. Of a function,
+        why it was not evaluated on difference arrays: what it did, on which line, and how to write it; empty if it was.
     predicted : float
-        Seconds that the check was predicted to take on one core.
+        Seconds that the check was predicted to take on one core; NaN for a function, of which that is not known beforehand.
     scheme : str
-        ``"central"`` or ``"forward"``.
+        As it was asked for.
     step : float
-        ε.
+        ε; the largest one where each parameter has its own.
     evaluations : int
-        Changes of the cost that were computed: one for each parameter and step, or each unit, example and step, and those that
-        were looked at again.
+        Changes of the cost that were computed, or its values: one for each parameter and step, or each unit, example and step;
+        those that were looked at again; and those at the second point.
     seconds : float
         Duration of the whole check.
     crossed : int
         Parameters, or units' pre-activations, whose step crossed a kink and that were looked at again with a smaller one.
     kinks : int
         Parameters at a kink. Accepted there is any gradient between the two one-sided slopes, and what a backward pass gives that
-        takes either slope, or their mean, at all kinks.
+        takes either slope, or their mean, at all kinks. Of a function of which only values can be had, nothing but the first.
     evaluated_by : str
-        ``"kernels"``, ``"difference arrays"``, ``"batched function"``, ``"compiled function"`` or ``"plain function"``.
-    displaced : Displaced, optional
-        What was found at a second point; None where the gradient is no function of the parameters.
+        ``"kernels"`` (networks), ``"difference arrays"``, ``"batched function"``, ``"compiled function"`` or
+        ``"plain function"``: what computed the cost, or its changes. The last three subtract values, so that their noise counts.
+    displaced : Displaced or None
+        What was found at a second point; None if there was none, as where the gradient was not given as a function.
     notes : tuple of str
-        What else should be known of how the cost was evaluated, a sentence for each thing.
+        What else is to be known of how the cost was evaluated, a sentence for each thing.
 
     Examples
     --------

@@ -104,12 +104,16 @@ CENTRAL = Scheme("central", offsets=(1.0, -1.0), weights=(0.5, -0.5), order=2, d
 BACKWARD = Scheme("backward", offsets=(-1.0,), weights=(-1.0,), order=1, default_step=1e-13)
 
 #: Two two-sided quotients, of which the second takes away what is left of order ε² in the first. Beside CENTRAL it gains where
-#: values are noisy, since it allows a larger step; the sweep of difference forms has no use for it.
+#: values are noisy, since it allows a larger step.
 FIVE_POINT = Scheme(
     "five-point", offsets=(1.0, -1.0, 2.0, -2.0), weights=(2 / 3, -2 / 3, -1 / 12, 1 / 12), order=4, default_step=1e-4
 )
 
-_SCHEMES = {scheme.name: scheme for scheme in (FORWARD, CENTRAL)}
+#: Im J(θ + iε) / ε: one imaginary step, and no difference at all. It needs a cost that accepts complex parameters and is analytic,
+#: and so none of the machinery that forms quotients of real steps.
+COMPLEX = Scheme("complex", offsets=(), weights=(), order=2, default_step=2.0**-66)
+
+_SCHEMES = {scheme.name: scheme for scheme in (FORWARD, CENTRAL, FIVE_POINT, COMPLEX)}
 
 
 def find_scheme(name: str) -> Scheme:
@@ -118,7 +122,7 @@ def find_scheme(name: str) -> Scheme:
     Parameters
     ----------
     name : str
-        ``"forward"`` or ``"central"``.
+        ``"forward"``, ``"central"``, ``"five-point"`` or ``"complex"``.
 
     Returns
     -------

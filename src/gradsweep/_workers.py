@@ -7,7 +7,8 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -26,9 +27,6 @@ _WORTH_PROCESSES = 1.0
 
 # Characters of an error that are shown in a note.
 _SHOWN = 120
-
-# What stands where an error cannot be sent from one process to another.
-_LOST = "{}: {}"
 
 
 class Workers(Generic[Item, Result]):
@@ -140,14 +138,27 @@ class Workers(Generic[Item, Result]):
             parallel = joblib.Parallel(n_jobs=self.jobs, prefer="processes", return_as="generator")
         except ValueError:  # some backends return everything at the end
             parallel = joblib.Parallel(n_jobs=self.jobs, prefer="processes")
-        with _deaths_reported():
-            for outcome in parallel(joblib.delayed(_evaluate)(self._sent, item) for item in items):
+        outcomes = iter(parallel(joblib.delayed(_evaluate)(self._sent, item) for item in items))
+        with _deaths_reported(), _closing(outcomes):
+            for outcome in outcomes:
                 if isinstance(outcome, _Failed):
                     raise outcome.error from outcome.error.__cause__
                 yield outcome.value
 
     def _stay(self, reason: str) -> None:
         self.notes.append(f"{reason}: one worker")
+
+
+@contextlib.contextmanager
+def _closing(outcomes: Iterator[Any]) -> Iterator[None]:
+    """Stop the workers when their results are not wanted any more, as after an error, without the warning that joblib has then."""
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            if isinstance(outcomes, Generator):
+                outcomes.close()
 
 
 @contextlib.contextmanager
@@ -208,14 +219,19 @@ class _Failed:
 
 def _portable(error: BaseException) -> bytes:
     """An error as it can be sent; one of its type and message in text, if it cannot."""
+    import cloudpickle
+
     if error.__traceback__ is not None:
         error.add_note("In a worker process:\n" + "".join(traceback.format_tb(error.__traceback__)).rstrip())
     try:
-        pickled = _pickler().dumps(error)
+        pickled: bytes = cloudpickle.dumps(error)
         pickle.loads(pickled)
     except Exception:  # whatever a foreign error raises when it is pickled, or made anew
-        return pickle.dumps(RuntimeError(_LOST.format(type(error).__name__, error)))
-    return bytes(pickled)
+        substitute = RuntimeError(f"{type(error).__name__}: {error}")
+        for note in getattr(error, "__notes__", []):
+            substitute.add_note(note)
+        return pickle.dumps(substitute)
+    return pickled
 
 
 def _chained(links: list[bytes]) -> _Failed:
@@ -225,15 +241,10 @@ def _chained(links: list[bytes]) -> _Failed:
     return _Failed(errors[0])
 
 
-def _pickler() -> Any:
-    """What pickles functions that no module holds, too: the one that joblib brings."""
-    from joblib.externals import cloudpickle
-
-    return cloudpickle
-
-
 def _send(function: Callable[..., Any]) -> _Sent:
-    return _Sent(uuid.uuid4().hex, np.frombuffer(_pickler().dumps(function), dtype=np.uint8))
+    import cloudpickle
+
+    return _Sent(uuid.uuid4().hex, np.frombuffer(cloudpickle.dumps(function), dtype=np.uint8))
 
 
 def _brief(error: BaseException) -> str:
@@ -253,7 +264,7 @@ def _evaluate(sent: _Sent, item: Any) -> _Done | _Failed:
         if key not in _functions:
             for other in [each for each in _functions if each[0] != sent.key]:
                 _functions.pop(other, None)
-            _functions[key] = pickle.loads(memoryview(sent.pickled))  # type: ignore[arg-type]
+            _functions[key] = pickle.loads(sent.pickled.data)
         with one_blas_thread():
             return _Done(_functions[key](item))
     except Exception as error:

@@ -11,16 +11,15 @@ is checked before the first number is read.
 import math
 import operator
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._errors import DataError, InputError
+from gradsweep._hdf5 import DAMAGE, LARGEST, find_data_set, opened, place_of, read_type
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped, unused-ignore]
@@ -28,13 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["count", "images", "load"]
 
 Rows: TypeAlias = slice | Sequence[int] | NDArray[np.integer[Any]]
-
-# A file of a few kilobytes may declare any shape. 2**27 numbers are 1 GiB as float64.
-_LARGEST = 2**27
-# Links that a path may take; more can only be a circle.
-_MOST_LINKS = 32
-# h5py has no error class of its own: damage shows as whatever its layers happen to raise.
-_DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError)
 
 
 def load(
@@ -89,15 +81,15 @@ def load(
     >>> labels
     array([[1., 0.]])
     """
-    place = _place(path)
-    with _opened(place) as file:
+    place = place_of(path)
+    with opened(place) as file:
         stored_pixels, stored_labels, kind = _checked(file, place)
         chosen = _chosen(rows, stored_pixels.shape[0], place)
         features = math.prod(stored_pixels.shape[1:])
-        if len(chosen) * features > _LARGEST:
+        if len(chosen) * features > LARGEST:
             raise InputError(
                 f"rows: {len(chosen)} rows of {features} numbers from {place} are more than the "
-                f"{_LARGEST} numbers that one call reads; choose fewer rows"
+                f"{LARGEST} numbers that one call reads; choose fewer rows"
             )
         wanted = np.asarray(chosen, dtype=np.int64)
         # HDF5 reads increasing rows without repeats; `positions` leads back to the order asked for.
@@ -183,8 +175,8 @@ def count(path: str | os.PathLike[str] | None = None) -> int:
     if path is None:
         with _shipped() as shipped:
             return count(shipped)
-    place = _place(path)
-    with _opened(place) as file:
+    place = place_of(path)
+    with opened(place) as file:
         stored_pixels, _, _ = _checked(file, place)
         return int(stored_pixels.shape[0])
 
@@ -204,70 +196,6 @@ def _shipped() -> Iterator[os.PathLike[str]]:
     file = resources.files("gradsweep") / "_data" / "images.h5"
     with resources.as_file(file) as path:
         yield path
-
-
-def _place(path: object) -> str:
-    """Turn a path into text.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        Path to check.
-
-    Returns
-    -------
-    str
-        The path.
-
-    Raises
-    ------
-    InputError
-        If it is no path, or one of bytes.
-    """
-    place = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
-    if not isinstance(place, str):
-        raise InputError(f"path must be a str or os.PathLike, got {type(path).__name__}")
-    return place
-
-
-@contextmanager
-def _opened(place: str) -> Iterator["h5py.File"]:
-    """Open an HDF5 file for reading.
-
-    Parameters
-    ----------
-    place : str
-        Path of the file.
-
-    Yields
-    ------
-    h5py.File
-        The file, which closes at the end of the ``with`` block.
-
-    Raises
-    ------
-    DataError
-        If there is no such file, or it is no HDF5 file.
-    """
-    import h5py  # type: ignore[import-untyped, unused-ignore]
-
-    try:
-        mode = os.stat(place).st_mode
-    except FileNotFoundError as error:
-        raise DataError(f"{place}: no such file") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{place}: cannot be examined: {error}") from error
-    if stat.S_ISDIR(mode):
-        raise DataError(f"{place}: is a directory, not an HDF5 file")
-    if not stat.S_ISREG(mode):
-        # Opening a pipe would wait for a writer that may never come.
-        raise DataError(f"{place}: is not a regular file")
-    try:
-        file = h5py.File(place, "r")
-    except _DAMAGE as error:
-        raise DataError(f"{place}: cannot be opened as an HDF5 file: {error}") from error
-    with file:
-        yield file
 
 
 def _checked(file: "h5py.File", place: str) -> tuple["h5py.Dataset", "h5py.Dataset", str]:
@@ -296,16 +224,16 @@ def _checked(file: "h5py.File", place: str) -> tuple["h5py.Dataset", "h5py.Datas
     """
     try:
         kinds = [kind for kind in ("train", "test") if any(file.id.links.exists(f"{kind}_set_{part}".encode()) for part in "xy")]
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(f"{place}: the list of data sets cannot be read: {error}") from error
     kind = kinds[0] if kinds else "train"
-    pixels = _data_set(file, f"{kind}_set_x", place)
-    labels = _data_set(file, f"{kind}_set_y", place)
+    pixels = find_data_set(file, f"{kind}_set_x", place)
+    labels = find_data_set(file, f"{kind}_set_y", place)
 
-    pixel_type = _element_type(pixels, f"{kind}_set_x", place)
+    pixel_type = read_type(pixels, f"{kind}_set_x", place)
     if pixel_type != np.uint8:
         raise DataError(f"{place}: {kind}_set_x must hold uint8, found {pixel_type}")
-    label_type = _element_type(labels, f"{kind}_set_y", place)
+    label_type = read_type(labels, f"{kind}_set_y", place)
     if label_type.kind not in "biuf":
         raise DataError(f"{place}: {kind}_set_y must hold integers, booleans or floats, found {label_type}")
     if len(pixels.shape) < 2:
@@ -319,153 +247,6 @@ def _checked(file: "h5py.File", place: str) -> tuple["h5py.Dataset", "h5py.Datas
     if 0 in pixels.shape:
         raise DataError(f"{place}: {kind}_set_x is empty, found shape {pixels.shape}")
     return pixels, labels, kind
-
-
-def _data_set(file: "h5py.File", name: str, place: str) -> "h5py.Dataset":
-    """Find a data set, without ever opening another file.
-
-    Parameters
-    ----------
-    file : h5py.File
-        Open file.
-    name : str
-        Name of the data set at the top of the file.
-    place : str
-        Path of the file, for messages.
-
-    Returns
-    -------
-    h5py.Dataset
-        The data set, which has a shape.
-
-    Raises
-    ------
-    DataError
-        If there is none, or its numbers lie in another file.
-    """
-    import h5py
-
-    try:
-        found = _followed(file, name, place)
-        if not isinstance(found, h5py.Dataset):
-            kind = "a group" if isinstance(found, h5py.Group) else "a type"
-            raise DataError(f"{place}: {name} must be a data set, found {kind}")
-        # Both kinds would make HDF5 open whichever file the data set names.
-        elsewhere = found.is_virtual or bool(found.external)
-        shape, chunks = found.shape, found.chunks
-    except DataError:
-        raise
-    except _DAMAGE as error:
-        raise DataError(f"{place}: {name} cannot be opened: {error}") from error
-    if elsewhere:
-        raise DataError(f"{place}: {name} keeps its numbers in other files, which is refused")
-    if shape is None:
-        raise DataError(f"{place}: {name} is empty, found no shape")
-    if chunks is not None and math.prod(chunks) > _LARGEST:
-        # HDF5 allocates a whole chunk even for one row.
-        raise DataError(f"{place}: {name} has chunks of {math.prod(chunks)} numbers, more than {_LARGEST}")
-    return found
-
-
-def _followed(file: "h5py.File", name: str, place: str) -> object:
-    """Follow the links from a name to an object of the same file.
-
-    HDF5 would follow an external link by itself, and even the question whether a name exists opens
-    the other file. So soft links are resolved here, one part of a path at a time.
-
-    Parameters
-    ----------
-    file : h5py.File
-        Open file.
-    name : str
-        Name at the top of the file.
-    place : str
-        Path of the file, for messages.
-
-    Returns
-    -------
-    h5py.Dataset or h5py.Group or h5py.Datatype
-        The object.
-
-    Raises
-    ------
-    DataError
-        If the name is missing, or its link dangles, runs in a circle or leads to another file.
-    """
-    import h5py
-
-    parts = [name.encode()]
-    current: Any = file
-    links_taken = 0
-    while parts:
-        part = parts.pop(0)
-        if not isinstance(current, h5py.Group) or not current.id.links.exists(part):
-            if links_taken:
-                missing = part.decode("utf-8", "replace")
-                raise DataError(f"{place}: {name} is a soft link that dangles at {missing!r}")
-            raise DataError(f"{place}: {name} is missing, the file holds {_contents(file)}")
-        link = current.id.links.get_info(part).type
-        if link == h5py.h5l.TYPE_HARD:
-            current = current[part]
-            continue
-        if link != h5py.h5l.TYPE_SOFT:
-            raise DataError(f"{place}: {name} is an external link, which is refused")
-        links_taken += 1
-        if links_taken > _MOST_LINKS:
-            raise DataError(f"{place}: {name} is a soft link that runs in a circle")
-        target = current.id.links.get_val(part)
-        if target.startswith(b"/"):
-            current = file
-        parts = [step for step in target.split(b"/") if step not in (b"", b".")] + parts
-    return current
-
-
-def _contents(file: "h5py.File") -> str:
-    """List the first names in a file.
-
-    Parameters
-    ----------
-    file : h5py.File
-        Open file.
-
-    Returns
-    -------
-    str
-        At most ten names.
-    """
-    names = list(islice(file, 11))
-    if not names:
-        return "nothing"
-    return ", ".join(repr(name) for name in names[:10]) + (", ..." if len(names) > 10 else "")
-
-
-def _element_type(data_set: "h5py.Dataset", name: str, place: str) -> np.dtype[Any]:
-    """Look up the type of the elements.
-
-    Parameters
-    ----------
-    data_set : h5py.Dataset
-        Data set to examine.
-    name : str
-        Its name, for messages.
-    place : str
-        Path of the file, for messages.
-
-    Returns
-    -------
-    numpy.dtype
-        The type.
-
-    Raises
-    ------
-    DataError
-        If NumPy has no such type.
-    """
-    try:
-        element_type: np.dtype[Any] = data_set.dtype
-    except _DAMAGE as error:
-        raise DataError(f"{place}: {name} holds a type that NumPy lacks: {error}") from error
-    return element_type
 
 
 def _chosen(rows: object, length: int, place: str) -> Sequence[int]:
@@ -558,7 +339,7 @@ def _read(data_set: "h5py.Dataset", rows: NDArray[np.int64], name: str, place: s
     selection = slice(first, last + 1) if last - first + 1 == len(rows) else rows
     try:
         return np.asarray(data_set[selection])
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(f"{place}: {name} cannot be read: {error}") from error
 
 

@@ -1,17 +1,14 @@
 """What values of a cost are asked of: costs at steps of single parameters, and along directions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 
 from gradsweep._costs._numerics import Indices
 from gradsweep._trees import Tree
 from gradsweep._types import Array
-
-#: A cost of one flat vector of all parameters.
-FlatCost: TypeAlias = Callable[[Array], float]
 
 
 class Evaluator(Protocol):
@@ -20,6 +17,10 @@ class Evaluator(Protocol):
     @property
     def kind(self) -> str:
         """What evaluates the cost: ``"plain function"``, ``"batched function"`` or ``"compiled function"``."""
+
+    @property
+    def types(self) -> tuple[np.dtype[Any], ...]:
+        """Floating type in which the cost keeps each block; empty where all are float64."""
 
     @property
     def notes(self) -> Sequence[str]:
@@ -61,20 +62,11 @@ class Points:
         """Some of them."""
         return Points(self.steps[chosen], None if self.indices is None else self.indices[chosen], self.direction)
 
-    def stack(self, theta: Array) -> Array:
-        """All of them: array of shape (n, parameters)."""
-        stacked = np.tile(theta, (len(self), 1))
-        if self.indices is not None:
-            stacked[np.arange(len(self)), self.indices] += self.steps
-        else:
-            assert self.direction is not None
-            stacked += np.multiply.outer(self.steps, self.direction)
-        return stacked
-
     def describe(self, place: int, tree: Tree) -> str:
         """How the point differs from θ: ``when W1[3, 5] grows by 1.2e-06``."""
         step = float(self.steps[place])
         if self.indices is None:
-            return f"when all parameters move by {abs(step):.2g} steps along a random direction"
+            size = float(np.abs(step * self.direction).max(initial=0.0)) if self.direction is not None else 0.0
+            return f"when all parameters move at random, by up to {size:.2g}"
         change = "grows" if step >= 0.0 else "falls"
         return f"when {tree.describe(int(self.indices[place]))} {change} by {abs(step):.2g}"

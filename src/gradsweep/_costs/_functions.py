@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gradsweep._costs._complex_function import ComplexNumerics
 from gradsweep._costs._evaluation import Evaluator
 from gradsweep._costs._numerics import Numerics
 from gradsweep._costs._numpy_function import NumPyFunction, propagated
@@ -16,6 +17,7 @@ from gradsweep._costs._reading import OUTSIDE, read_cost
 from gradsweep._costs._value_function import ValueNumerics
 from gradsweep._differences._departure import Departure
 from gradsweep._errors import InputError, OracleError
+from gradsweep._schemes import COMPLEX
 from gradsweep._settings import Settings
 from gradsweep._trees import Tree
 from gradsweep._types import Array
@@ -28,7 +30,7 @@ _JITTER = 64.0
 _AMPLIFIED, _DIGITS = 64.0, 0.5
 
 #: Makes what evaluates a cost: of the cost, the parameters and the number of workers.
-MakeEvaluator: TypeAlias = Callable[[Callable[[Any], Any], Tree, int | None], Evaluator]
+MakeEvaluator: TypeAlias = Callable[[Any, Tree, int | None], Evaluator]
 
 
 @dataclass(eq=False)
@@ -43,6 +45,8 @@ class Function:
         Whether difference arrays are tried.
     traced : callable, optional
         What is given difference arrays, if it is another function of the parameters.
+    objection : callable, optional
+        Says, of the parameters, why difference arrays cannot be tried; nothing if they can.
     evaluator : callable
         Makes what evaluates it where they are not, or cannot follow.
     reason : str
@@ -52,6 +56,7 @@ class Function:
     cost: Callable[[Any], Any]
     propagates: bool = True
     traced: Callable[[Any], Any] | None = None
+    objection: Callable[[Tree], str] | None = None
     evaluator: MakeEvaluator = PlainEvaluator
     reason: str = field(default="")
 
@@ -141,7 +146,7 @@ class Function:
             return like.moved(tree)
         if settings.mode == "neurons":
             raise InputError("mode: 'neurons' is for dense networks, Network(...).cost(X, Y)")
-        if self.propagates and settings.scheme.name != "complex":
+        if self._may_propagate(tree, settings):
             try:
                 return propagated(
                     self.traced or self.cost,
@@ -162,7 +167,24 @@ class Function:
                 f"mode: 'batched' needs a cost that takes many perturbations at once, and this one does not{because}; "
                 "gradsweep.batched(f) is one"
             )
+        if settings.scheme is COMPLEX:
+            return self._complex(ValueNumerics(evaluator, tree, base, COMPLEX, None, settings.seed), tree)
         return ValueNumerics(evaluator, tree, base, settings.scheme, settings.step, settings.seed)
+
+    def _complex(self, real: ValueNumerics, tree: Tree) -> ComplexNumerics:
+        """The numeric side by imaginary steps, which are put where difference arrays would be."""
+        if real.kind != "plain function":
+            raise InputError(f"scheme: 'complex' needs a plain function of the parameters, not a {real.kind}")
+        objection = self.objection(tree) if self.objection else ""
+        if objection:
+            raise InputError(f"scheme: 'complex' needs arrays of complex numbers in the place of the parameters ({objection})")
+        return ComplexNumerics(self.traced or self.cost, real)
+
+    def _may_propagate(self, tree: Tree, settings: Settings) -> bool:
+        if not self.propagates or settings.scheme is COMPLEX:
+            return False
+        self.reason = self.objection(tree) if self.objection else ""
+        return not self.reason
 
     def leave(self, tree: Tree, base: float) -> None:
         """Call the function once more, so that what it keeps is of the given parameters, and see that its value is the same."""

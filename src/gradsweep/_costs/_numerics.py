@@ -1,6 +1,6 @@
 """What a function of parameters must offer to be checked: its difference quotients, and a closer look at some of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -75,13 +75,3 @@ class Numerics(Protocol):
 
     def settle(self, indices: Indices, precision: Precision) -> Slopes:
         """A closer look at some parameters: quotients with less truncation, and the rounding of a gradient of this precision."""
-
-
-def joined(parts: Iterable[Slopes]) -> Slopes:
-    """Several as one, in their order."""
-    given = list(parts)
-    values, low, high, noise = (
-        np.concatenate([getattr(part, name) for part in given]) for name in ("values", "low", "high", "noise")
-    )
-    crossed, evaluations = sum(part.crossed for part in given), sum(part.evaluations for part in given)
-    return Slopes(values, low, high, noise, crossed, evaluations)

@@ -138,11 +138,17 @@ class PlainEvaluator:
         The point.
     jobs : int or None
         Workers.
+
+    Attributes
+    ----------
+    types : tuple of dtype
+        Floating type in which the function keeps each block; empty where all are float64.
     """
 
     kind = "plain function"
 
     def __init__(self, function: Callable[[Any], Any], tree: Tree, jobs: int | None) -> None:
+        self.types: tuple[np.dtype[Any], ...] = ()
         self._calls = _Calls(function, tree)
         self._workers = Workers(self._calls, jobs, _same)
         self._refused, self._error = 0, ""

@@ -107,7 +107,7 @@ class ValueNumerics:
             values[places], noise[places] = again.values[better], _DEVIATIONS * again.noise[better]
         self._explain(indices[~found.finite], found.steps[~found.finite])
         noise[~found.finite] = 0.0
-        np.maximum.at(self._largest, blocks[found.finite], np.abs(values[found.finite]))
+        self.note_sizes(indices, values)
         return Slopes(values, values.copy(), values.copy(), noise, evaluations=evaluations + self._newly_counted())
 
     def settle(self, indices: Indices, precision: Precision) -> Slopes:
@@ -125,13 +125,13 @@ class ValueNumerics:
         Slopes
             Between `low` and `high` lies, at a kink, all that is between the one-sided slopes.
         """
-        limits = ladder(self._neighbourhood, self._noise, indices, self._steps(CENTRAL).steps[indices])
+        limits = ladder(self.neighbourhood, self.measured, indices, self._steps(CENTRAL).steps[indices])
         values = np.array([limit.value for limit in limits])
         kinked = np.array([limit.behaviour is Behaviour.KINK for limit in limits])
         bounds = np.array([0.0 if limit.behaviour in (Behaviour.KINK, Behaviour.NON_FINITE) else limit.bound for limit in limits])
         low, high = (np.array(side) for side in zip(*map(_ends, limits), strict=True))
         evaluations = sum(limit.evaluations for limit in limits) + self._newly_counted()
-        return Slopes(values, low, high, bounds + self._rounding(indices, values, precision), 0, evaluations, kinked)
+        return Slopes(values, low, high, bounds + self.rounding(indices, values, precision), 0, evaluations, kinked)
 
     def noise(self, indices: Indices, precision: Precision) -> tuple[Array, int]:
         """Noise of quotients, and rounding of a gradient of this precision.
@@ -151,16 +151,30 @@ class ValueNumerics:
             Values of the cost that it took.
         """
         slopes = self.quotients(indices)
-        return slopes.noise + self._rounding(indices, slopes.values, precision), slopes.evaluations
+        return slopes.noise + self.rounding(indices, slopes.values, precision), slopes.evaluations
+
+    def note_sizes(self, indices: Indices, values: Array) -> None:
+        """Remember the largest entry of each block."""
+        finite = np.isfinite(values)
+        np.maximum.at(self._largest, self._blocks_of(indices[finite]), np.abs(values[finite]))
+
+    def rounding(self, indices: Indices, values: Array, precision: Precision) -> Array:
+        """What rounding may do to a gradient: some of an entry's own, and of those that were summed with it."""
+        sizes = np.abs(np.nan_to_num(values)) + self._largest[self._blocks_of(indices)]
+        result: Array = _ROUNDINGS * precision.epsilon * sizes + precision.tiny
+        return result
 
     @functools.cached_property
-    def _neighbourhood(self) -> Neighbourhood:
+    def neighbourhood(self) -> Neighbourhood:
+        """Values around the point."""
         sizes = tuple(leaf.size for leaf in self.tree.blocks)
-        return Neighbourhood(self.tree.values, self.base, self.evaluator.values, self.evaluator.direction_values, sizes)
+        evaluator = self.evaluator
+        return Neighbourhood(self.tree.values, self.base, evaluator.values, evaluator.direction_values, sizes, evaluator.types)
 
     @functools.cached_property
-    def _noise(self) -> Noise:
-        noise = measure_noise(self._neighbourhood, self.seed)
+    def measured(self) -> Noise:
+        """Noise of the values, measured when it is first needed."""
+        noise = measure_noise(self.neighbourhood, self.seed)
         self._uncounted += noise.evaluations
         return noise
 
@@ -172,13 +186,13 @@ class ValueNumerics:
         """Steps that suit a scheme, chosen when they are first needed; those of the caller for his own scheme."""
         if scheme.name not in self._choices:
             given = self.given if scheme is self.scheme else None
-            choice = choose_steps(self._neighbourhood, self._noise, scheme, given, self.seed)
+            choice = choose_steps(self.neighbourhood, self.measured, scheme, given, self.seed)
             self._uncounted += choice.evaluations
             self._choices[scheme.name] = choice
         return self._choices[scheme.name]
 
     def _quotients(self, scheme: Scheme, indices: Indices) -> Quotients:
-        return quotients(self._neighbourhood, self._noise, scheme, indices, self._steps(scheme).steps[indices])
+        return quotients(self.neighbourhood, self.measured, scheme, indices, self._steps(scheme).steps[indices])
 
     def _newly_counted(self) -> int:
         """Values that noise and steps took since this was last asked for."""
@@ -189,12 +203,6 @@ class ValueNumerics:
         """Number of the block of each parameter: of several that start there, all but the last are empty."""
         starts = np.array([leaf.start for leaf in self.tree.blocks])
         result: NDArray[np.intp] = np.searchsorted(starts, indices, side="right") - 1
-        return result
-
-    def _rounding(self, indices: Indices, values: Array, precision: Precision) -> Array:
-        """What rounding may do to a gradient: some of an entry's own, and of those that were summed with it."""
-        sizes = np.abs(np.nan_to_num(values)) + self._largest[self._blocks_of(indices)]
-        result: Array = _ROUNDINGS * precision.epsilon * sizes + precision.tiny
         return result
 
     def _explain(self, indices: Indices, steps: Array) -> None:

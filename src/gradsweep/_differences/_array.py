@@ -244,8 +244,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
         if place is not None and len(args) > place:
             args, options = (*args[:place], None, *args[place + 1 :]), {"out": args[place], **options}
         target = options.get("out")
+        options = {name: value for name, value in options.items() if name != "out"}
         if target is not None:
-            options = {name: value for name, value in options.items() if name != "out"}
             (target,) = target if type(target) is tuple else (target,)
         sources: list[DifferenceArray] = []
         plain, given = _unwrapped(args, sources), _unwrapped(options, sources)
@@ -437,7 +437,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
     @property
     def mT(self) -> Any:
         """The transpose of each matrix."""
-        return self.swapaxes(-1, -2)
+        return np.swapaxes(self, -1, -2)
 
     @property
     def real(self) -> Any:
@@ -509,6 +509,10 @@ class DifferenceArray(NDArrayOperatorsMixin):
         """``ndarray.partition``, in place."""
         self.assign(np.partition(self, kth, axis=axis))
 
+    def compress(self, condition: Any, axis: int | None = None) -> Any:
+        """``ndarray.compress``."""
+        return np.compress(condition, self, axis=axis)
+
     def put(self, indices: Any, values: Any, mode: str = "raise") -> None:
         """``ndarray.put``."""
         ASSIGNMENTS[np.put](self, indices, values, mode)
@@ -559,7 +563,7 @@ def _method(name: str) -> Callable[..., Any]:
 
 
 for _name_of_method in (
-    "all any argmax argmin argpartition argsort choose clip compress conj conjugate cumprod cumsum diagonal dot max mean min "
+    "all any argmax argmin argpartition argsort choose clip conj conjugate cumprod cumsum diagonal dot max mean min "
     "nonzero prod ptp ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
 ).split():
     setattr(DifferenceArray, _name_of_method, _method(_name_of_method))
@@ -643,8 +647,8 @@ def _unwrapped(value: Any, sources: list[DifferenceArray]) -> Any:
     if kind is DifferenceArray:
         sources.append(value)
         return value.operand
-    if kind is tuple or kind is list:
-        return kind(_unwrapped(each, sources) for each in value)
+    if isinstance(value, list | tuple):
+        return _rebuilt(value, [_unwrapped(each, sources) for each in value])
     if kind is dict:
         return {key: _unwrapped(each, sources) for key, each in value.items()}
     if isinstance(value, np.ndarray):
@@ -665,9 +669,7 @@ def _wrapped(result: Any) -> Any:
 def _result(result: Any, sources: Sequence[DifferenceArray]) -> Any:
     """The result of a function, as a user's code gets it: a view of one of its arguments where NumPy makes one."""
     if isinstance(result, list | tuple):
-        parts = [_result(each, sources) for each in result]
-        # The linear algebra of NumPy returns tuples with names.
-        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
+        return _rebuilt(result, [_result(each, sources) for each in result])
     if isinstance(result, Varying):
         for source in sources:
             if np.may_share_memory(result.base, source.plain):
@@ -679,6 +681,11 @@ def _result(result: Any, sources: Sequence[DifferenceArray]) -> Any:
             if np.may_share_memory(result, source.plain):
                 return source.linked(result, None)
     return result
+
+
+def _rebuilt(sequence: Any, parts: list[Any]) -> Any:
+    """A list or a tuple of other parts; results of linear algebra are tuples with names."""
+    return type(sequence)(*parts) if hasattr(sequence, "_fields") else type(sequence)(parts)
 
 
 def _is_view(part: NDArray[Any], whole: NDArray[Any]) -> bool:

@@ -25,7 +25,8 @@ def _place(arr: Any, mask: Any, vals: Any) -> None:
 
 def _putmask(a: Any, /, mask: Any, values: Any) -> None:
     chosen = np.asarray(mask, dtype=bool)
-    a[chosen] = np.reshape(_repeated(values, a.size), a.shape)[chosen]
+    # By place in the whole array, whichever of them are taken.
+    a[chosen] = values if np.ndim(values) == 0 else np.reshape(_repeated(values, a.size), a.shape)[chosen]
 
 
 def _put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = -1) -> None:

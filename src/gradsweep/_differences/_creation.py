@@ -85,18 +85,17 @@ def _users_lanes() -> Lanes | None:
 
 def _made(name: str, original: Callable[..., Any], *args: Any, **options: Any) -> Any:
     lanes = _users_lanes()
-    if lanes is not None and name == "full" and varies((args, options)):
-        return _filled(*args, **options)
+    if lanes is not None and name in ("full", "full_like") and varies((args[1:], options)):
+        return _filled(original, *args, **options)
     result = original(*args, **options)
     return result if lanes is None else _buffer(result, lanes)
 
 
-def _filled(shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C", **options: Any) -> Any:
-    """``np.full`` with a value that changes."""
-    value = operand_of(fill_value)
-    buffer = DifferenceArray.buffer(np.zeros(shape, order=order), value.lanes)
+def _filled(original: Callable[..., Any], like: Any, fill_value: Any, *args: Any, **options: Any) -> Any:
+    """``np.full`` or ``np.full_like`` with a value that changes: they ask nobody about the value that they fill with."""
+    buffer = DifferenceArray.buffer(np.zeros(original(like, 0.0, *args, **options).shape), operand_of(fill_value).lanes)
     buffer.assign(fill_value)
-    return buffer if dtype is None else buffer.astype(dtype)
+    return buffer
 
 
 def _buffer(result: Any, lanes: Lanes) -> Any:

@@ -480,19 +480,6 @@ def _count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.sum(compare(np.not_equal, (as_operand(a), np.zeros(()))), axis=axis, keepdims=keepdims)
 
 
-def _close(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> NDArray[np.bool_]:
-    first, second = as_operand(a), as_operand(b)
-    limit = elements(np.add, atol, elements(np.multiply, rtol, elements(np.absolute, second)))
-    near = elements(np.less_equal, elements(np.absolute, elements(np.subtract, first, second)), limit)
-    one, other = base_of(first), base_of(second)
-    both = np.isnan(one) & np.isnan(other) if equal_nan else np.False_
-    return np.asarray(base_of(near) & np.isfinite(other) | (one == other) | both)
-
-
-def _all_close(*args: Any, **options: Any) -> bool:
-    return bool(_close(*args, **options).all())
-
-
 # Not in every NumPy that is supported.
 _NEWER: dict[str, Callable[..., Any]] = {
     "cumulative_sum": _cumulative_of_standard(np.add),
@@ -565,8 +552,6 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.real: _real,
     np.imag: _imag,
     np.angle: _angle,
-    np.isclose: _close,
-    np.allclose: _all_close,
     np.array_equal: _array_equal,
     np.nonzero: _nonzero,
     np.flatnonzero: lambda a: _nonzero(flat(as_operand(a)))[0],

@@ -61,7 +61,9 @@ def _of_ties(change: Array, other: NDArray[np.bool_], tied: NDArray[np.bool_], t
         return change
     result = change.copy()
     swapped = np.asarray(((other[..., 1:, :] & other[..., :-1, :]) | tied).any(axis=-1))
-    for row in zip(*np.nonzero(swapped.any(axis=-1)), strict=True):
+    for row in np.ndindex(swapped.shape[:-1]):
+        if not swapped[row].any():
+            continue
         # Runs of entries that are connected by neighbours of which some lane changes the order.
         group = np.concatenate([[0], np.cumsum(~swapped[row])])
         for each in np.unique(group):

@@ -117,7 +117,8 @@ def _unique(
     if axis is not None:
         raise Departure("np.unique(…, axis=…) has no difference form")
     every = {"return_index": True, "return_inverse": True, "return_counts": True, **options}
-    _, index, inverse, counts = _decision(functools.partial(np.unique, **every))(x)[:4]
+    # The values themselves are no decision.
+    index, inverse, counts = _decision(lambda entries: np.unique(entries, **every)[1:])(x)
     # Equal entries stay one only as long as they change alike.
     lanes, change = x.lanes, x.dense.reshape(-1, x.lanes.count)
     lanes.cross(change != change[index][inverse.reshape(-1)])
@@ -385,8 +386,8 @@ def _correlation(x: Any, y: Any = None, rowvar: bool = True, **options: Any) -> 
 
 def _mixed(function: Callable[[list[NDArray[np.intp]]], NDArray[np.intp]], arrays: Sequence[Operand]) -> Operand:
     """A function that takes its entries from several arrays: applied to their places in all of them, one after the other."""
-    ends = np.cumsum([0] + [each.size if isinstance(each, np.ndarray) else each.base.size for each in arrays])
-    places = [np.arange(start, start + base_of(each).size).reshape(each.shape) for start, each in zip(ends, arrays, strict=False)]
+    ends = np.cumsum([0] + [each.size for each in arrays])
+    places = [np.arange(start, start + each.size).reshape(each.shape) for start, each in zip(ends, arrays, strict=False)]
     everything = joined([flat(each) for each in arrays])
     return taken(everything, function(places))
 
@@ -499,7 +500,7 @@ RULES: dict[Any, Callable[..., Any]] = {
     np.unique: _unique,
     **{function: _decision(function) for function in (
         np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize, np.isin, np.nanargmax, np.nanargmin, np.isposinf,
-        np.isneginf, np.array_equiv,
+        np.isneginf, np.array_equiv, np.isclose, np.allclose,
     )},
     np.nansum: _nan_reduction(np.add),
     np.nanprod: _nan_reduction(np.multiply),

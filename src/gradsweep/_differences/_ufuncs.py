@@ -16,9 +16,6 @@ from gradsweep._differences._varying import Operand, Varying, apply, base_of, va
 #: Those of which numbers may be combined in any order, so that it can be done for many at once. None of them has a kink.
 _ASSOCIATIVE = (np.add, np.multiply, np.logaddexp, np.logaddexp2, np.hypot)
 
-# The ufunc behind `ndarray.clip`, which has no public name.
-_CLIP = np._core.umath.clip  # type: ignore[attr-defined]
-
 
 def call_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Operand], options: Mapping[str, Any]) -> Any:
     """Call a ufunc, or one of its methods.
@@ -67,7 +64,7 @@ def _call(ufunc: np.ufunc, operands: Sequence[Operand], options: Mapping[str, An
         _check_options(ufunc, options)
     if ufunc.signature is not None:
         return _contract(ufunc, operands, options)
-    if ufunc is _CLIP:
+    if ufunc.__name__ == "clip":  # behind `ndarray.clip`; it has no public name
         x, low, high = operands
         return elementwise(np.minimum, (_as_operand(elementwise(np.maximum, (x, low))), high))
     if ufunc.nout != 1:
@@ -185,9 +182,17 @@ def _reduce(
     x = _varying(array)
     if where is not True:
         x = choose(np.asarray(where), x, _neutral(ufunc, first))
-    result = _reduced(ufunc, x, axis, keepdims=keepdims)
-    # The first number is that which the others are combined with.
-    return result if first is None else elementwise(ufunc, (first, result))
+    if first is None:
+        return _reduced(ufunc, x, axis, keepdims=keepdims)
+    if ufunc in (*_ASSOCIATIVE, np.maximum, np.minimum, np.fmax, np.fmin):
+        return elementwise(ufunc, (first, _reduced(ufunc, x, axis, keepdims=keepdims)))
+    # The first number is that from which the others are taken off, or by which they divide.
+    (along,) = _reductions.axes_of(axis, x.ndim)
+    shape = tuple(1 if place == along else size for place, size in enumerate(x.shape))
+    front = np.broadcast_to(base_of(first), shape)
+    if isinstance(first, Varying):
+        raise Departure(f"np.{ufunc.__name__}.reduce(…, initial=…) of a value that changes has no difference form")
+    return _reduced(ufunc, _structure.join(np.concatenate, (front, x), along), along, keepdims=keepdims)
 
 
 def _neutral(ufunc: np.ufunc, first: Operand | None) -> Operand:

@@ -49,6 +49,11 @@ class Varying:
         return self.base.ndim
 
     @property
+    def size(self) -> int:
+        """Entries of the value."""
+        return self.base.size
+
+    @property
     def dense(self) -> Array:
         """The change as one array."""
         return self.change.dense if isinstance(self.change, Slab) else self.change

@@ -2,20 +2,41 @@
 
 import math
 import textwrap
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from gradsweep._parameters import format_index
+from gradsweep._parameters import format_entry
 from gradsweep._verdict import Block, Entry, Status
 
 _MOST_ENTRIES = 5
 
 _WIDTH = 100
 
+# Columns of an entry's label beside two numbers of 17 digits and their ratio.
+_LABEL = 36
+
+# Columns of names in a headline.
+_NAMES = 50
+
 # Seconds from which on it is said how long the check was predicted to take, and why in this mode.
 _NOTEWORTHY = 1.0
 
 # Machine epsilon above which a type is less precise than float64.
 _COARSE = 1e-15
+
+# How a check is called that subtracts values of the cost.
+_SIDES = {"central": "two-sided", "forward": "one-sided", "five-point": "two-sided", "complex": "complex-step"}
+
+_PLAIN = "plain function"
+
+
+class Displaced(Protocol):
+    """What is shown of a second point."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]: ...
+    @property
+    def size(self) -> float: ...
 
 
 class Report(Protocol):
@@ -52,8 +73,9 @@ class Report(Protocol):
     @property
     def evaluated_by(self) -> str: ...
     @property
+    def displaced(self) -> Displaced | None: ...
+    @property
     def notes(self) -> tuple[str, ...]: ...
-    def worst(self, k: int) -> list[Entry]: ...
 
 
 def format_report(report: Report) -> str:
@@ -67,16 +89,19 @@ def format_report(report: Report) -> str:
     Returns
     -------
     str
-        Lines of at most 100 columns, without a line break at the end.
+        Lines of at most 100 columns, without a line break at the end. What stands before the first empty line is the headline.
     """
-    lines = [_headline(report), "", *_table(report)]
+    lines = [_headline(report), "", *_table(report.blocks, ("all", _total(report.blocks), f"{report.difference:.1e}", "", ""))]
     wrong = [block for block in report.blocks if block.status is Status.WRONG]
     if wrong:
-        lines += ["", *_worst_entries(report, {block.name for block in wrong})]
+        lines += ["", *_worst_entries(wrong)]
+    elsewhere = _wrong_elsewhere(report)
+    if report.displaced is not None and elsewhere:
+        lines += ["", *_second_point(report.displaced, elsewhere), "", *_worst_entries(elsewhere)]
     notes = [note for block in report.blocks for note in _block_notes(block, report)] + _notes(report)
     if notes:
         lines += ["", *notes]
-    lines += ["", _method(report)]
+    lines += ["", *_method(report)]
     return "\n".join(lines)
 
 
@@ -94,6 +119,20 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds / 1e-6:.3g} µs"
 
 
+def shorten(text: str, room: int) -> str:
+    """The text, without its middle if it is longer than there is room for.
+
+    Examples
+    --------
+    >>> shorten("encoder.layers[12].attention.Wq", 21)
+    'encoder.la…tention.Wq'
+    """
+    if len(text) <= room:
+        return text
+    front = room // 2
+    return f"{text[:front]}…{text[len(text) - (room - front - 1) :]}"
+
+
 def _headline(report: Report) -> str:
     size = format_size(sum(block.size for block in report.blocks), "entry")
     if report.verdict == "pass":
@@ -102,43 +141,78 @@ def _headline(report: Report) -> str:
             return f"PASS: all {size} agree with the numeric gradient"
         return f"PASS: {size} checked, {vacuous:,} of them vacuous, the others agree"
     if report.verdict == "fail":
-        wrong = [block.name for block in report.blocks if block.status is Status.WRONG]
-        right = [block.name for block in report.blocks if block.status is Status.AGREES]
-        headline = f"FAIL: the gradient of {_list(wrong, 50)} is wrong"
-        room = _WIDTH - len(headline) - len(";  agrees")
-        verb = "agrees" if len(right) == 1 else "agree"
-        return f"{headline}; {_list(right, room)} {verb}" if right else headline
+        return _failure(report)
     return "INCONCLUSIVE: the gradient could not be verified to the tolerance"
 
 
+def _failure(report: Report) -> str:
+    """What is wrong, and what agrees; or that it shows at the second point alone."""
+    wrong = [block.name for block in report.blocks if block.status is Status.WRONG]
+    elsewhere = _wrong_elsewhere(report)
+    if not wrong:
+        names = {block.name for block in elsewhere}
+        agrees = all(block.status is Status.AGREES for block in report.blocks if block.name in names)
+        pronoun = "it agrees" if len(names) == 1 else "they agree"
+        here = pronoun if agrees else "nothing shows it"
+        return (
+            f"FAIL: the gradient of {_list([block.name for block in elsewhere], 30)} is wrong at a second point, "
+            f"displaced at random;\n      at the given parameters {here}"
+        )
+    headline = f"FAIL: the gradient of {_list(wrong, _NAMES)} is wrong"
+    right = [block.name for block in report.blocks if block.status is Status.AGREES]
+    if not right:
+        return headline
+    verb = "agrees" if len(right) == 1 else "agree"
+    room = _WIDTH - len(headline) - len(f"; {verb}") - 1
+    return f"{headline}; {_list(right, room)} {verb}"
+
+
+def _wrong_elsewhere(report: Report) -> list[Block]:
+    """Blocks, as they are at the second point, that are wrong there alone."""
+    if report.displaced is None:
+        return []
+    known = {block.name for block in report.blocks if block.status is Status.WRONG}
+    return [block for block in report.displaced.blocks if block.status is Status.WRONG and block.name not in known]
+
+
 def _list(names: list[str], room: int) -> str:
-    """Names with commas between them, as many as there is room for."""
+    """Names with commas between them, as many as there is room for; the middle of a long one is left out before all are."""
     for count in range(len(names), 0, -1):
         shown = names if count == len(names) else [*names[:count], f"{len(names) - count} more"]
         text = shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
         if len(text) <= room:
             return text
-    return f"{len(names)} others"
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    if room - len(more) < len("blocks[…].W"):
+        return format_size(len(names), "block") if len(names) == 1 else f"{len(names)} others"
+    return shorten(names[0], room - len(more)) + more
 
 
-def _table(report: Report) -> list[str]:
+def _total(blocks: Sequence[Block]) -> str:
+    return f"{sum(block.size for block in blocks):,}"
+
+
+def _table(blocks: Sequence[Block], last: tuple[str, str, str, str, str] | None = None) -> list[str]:
+    """A line for each block, and one for all of them."""
     rows = [("block", "shape", "difference", "noise", "verdict")]
     rows += [
-        (
-            block.name,
-            " x ".join(str(size) for size in block.shape),
-            f"{block.difference:.1e}",
-            f"{block.noise:.1e}",
-            _describe(block),
-        )
-        for block in report.blocks
+        (block.name, _format_shape(block.shape), f"{block.difference:.1e}", f"{block.noise:.1e}", _describe(block))
+        for block in blocks
     ]
-    rows.append(("all", f"{sum(block.size for block in report.blocks):,}", f"{report.difference:.1e}", "", ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return [
-        f"  {name:<{widths[0]}}  {shape:>{widths[1]}}  {difference:>{widths[2]}}  {noise:>{widths[3]}}  {verdict}".rstrip()
-        for name, shape, difference, noise, verdict in rows
-    ]
+    rows += [last] if last else []
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    # Two blanks before each column.
+    room = max(_WIDTH - sum(widths[1:]) - 2 * len(widths), len("block"))
+    widths[0] = min(widths[0], room)
+    lines = []
+    for name, *numbers, verdict in rows:
+        cells = [f"{number:>{width}}" for number, width in zip(numbers, widths[1:], strict=False)]
+        lines.append("  ".join(["", f"{shorten(name, room):<{widths[0]}}", *cells, verdict]).rstrip())
+    return lines
+
+
+def _format_shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in shape) if shape else "number"
 
 
 def _describe(block: Block) -> str:
@@ -151,12 +225,20 @@ def _describe(block: Block) -> str:
     return str(block.status.value)
 
 
-def _worst_entries(report: Report, names: set[str]) -> list[str]:
-    entries = [entry for entry in report.worst(100) if entry.block in names and entry.score > 1.0][:_MOST_ENTRIES]
-    labels = [f"d{entry.block}[{format_index(entry.index)}]" for entry in entries]
+def _worst_entries(blocks: Iterable[Block]) -> list[str]:
+    """Those entries of some blocks that are furthest from acceptance, on both sides."""
+    differing = [entry for block in blocks for entry in block.worst if entry.score > 1.0]
+    entries = sorted(differing, key=lambda entry: entry.score, reverse=True)[:_MOST_ENTRIES]
+    labels = [_label(entry) for entry in entries]
     width = max(len(label) for label in [*labels, "worst entries"])
     head = f"  {'worst entries':<{width}}  {'analytic':>23}  {'numeric':>23}  {'ratio':>10}"
     return [head, *(_entry_line(label, entry, width) for label, entry in zip(labels, entries, strict=True))]
+
+
+def _label(entry: Entry) -> str:
+    """Name of an entry; of a long one the index is shown as a whole."""
+    index = format_entry("", entry.index)
+    return shorten(entry.block, max(_LABEL - len(index), 0)) + index
 
 
 def _entry_line(label: str, entry: Entry, width: int) -> str:
@@ -164,37 +246,104 @@ def _entry_line(label: str, entry: Entry, width: int) -> str:
     return f"  {label:<{width}}  {entry.analytic:>23.16e}  {entry.numeric:>23.16e}  {ratio:>10}"
 
 
+def _second_point(displaced: Displaced, wrong: Sequence[Block]) -> list[str]:
+    """The blocks that are wrong at the second point alone."""
+    looked_at = format_size(sum(block.size for block in displaced.blocks), "entry")
+    title = f"second point: all parameters displaced by up to {displaced.size:.2g} of their block's size; {looked_at} looked at"
+    return [f"  {title}", *_table(wrong)]
+
+
+def _wrapped(text: str) -> list[str]:
+    """A sentence as lines, indented by two, those after the first by four."""
+    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
+
+
 def _block_notes(block: Block, report: Report) -> list[str]:
-    if block.status is Status.VACUOUS:
-        return [
-            f"  {block.name} is vacuous: its whole gradient is smaller than rounding at this point (saturated or dead units,",
-            "    or a zero gradient), so that nothing was verified. Try other parameters or scaled inputs.",
-        ]
-    if block.status is Status.NOISY:
-        advice = (
-            "Units are saturated, or terms cancel: scale the inputs or the weights down, or allow a larger tolerance."
-            if report.precision < _COARSE
-            else "Compute it in float64, or allow a larger tolerance."
-        )
-        return [
-            f"  {block.name}: the rounding that its gradient may carry, {block.noise:.1e}, is above the tolerance.",
-            f"    {advice}",
-        ]
-    if block.status is Status.AT_KINKS:
-        return [
-            f"  {block.name}: where units are at their kink, its gradient is neither between the one-sided slopes",
-            "    nor what the usual backward passes give. Move the parameters off the kinks (biases that are not 0).",
-        ]
-    if block.status is Status.STEP_TOO_LARGE:
-        return [
-            f"  {block.name}: the step {report.step:g} is too large: the quotient is off by its own truncation,",
-            f"    and agrees at a smaller step. Use step={min(report.step / 1e3, 1e-7):g}; difference forms lose nothing by it.",
-        ]
-    return []
+    """What a status means, and what to do about it."""
+    describe = _NOTES.get(block.status)
+    if describe is None:
+        return []
+    what, advice = describe(block, report)
+    return [*_wrapped(f"{shorten(block.name, _NAMES)}{what}"), *textwrap.wrap(advice, _WIDTH - 4, initial_indent="    ")]
+
+
+def _vacuous(block: Block, report: Report) -> tuple[str, str]:
+    return (
+        " is vacuous: its whole gradient is smaller than rounding at this point (saturated or dead units, or a zero gradient), "
+        "so that nothing was verified.",
+        "Try other parameters or scaled inputs.",
+    )
+
+
+def _noisy(block: Block, report: Report) -> tuple[str, str]:
+    whose = "the noise of its quotients" if _subtracts(report) else "the rounding that its gradient may carry"
+    return f": {whose}, {block.noise:.1e}, is too large for the tolerance.", _advice_for_noise(report)
+
+
+def _advice_for_noise(report: Report) -> str:
+    if report.precision >= _COARSE:
+        return "Compute it in float64, or allow a larger tolerance."
+    if report.evaluated_by == "kernels":
+        return "Units are saturated, or terms cancel: scale the inputs or the weights down, or allow a larger tolerance."
+    if not _subtracts(report):
+        return "Terms cancel where the gradient is computed: scale the inputs or the parameters, or allow a larger tolerance."
+    follow = (
+        "write the cost so that difference arrays can follow it"
+        if report.evaluated_by == _PLAIN
+        else "give the cost as a function that NumPy evaluates, which difference arrays can follow"
+    )
+    if report.scheme == "five-point":
+        return f"Values of the cost are subtracted: {follow}, or allow a larger tolerance."
+    return f'Values of the cost are subtracted: use scheme="five-point", or {follow}.'
+
+
+def _at_kinks(block: Block, report: Report) -> tuple[str, str]:
+    beyond = "" if _subtracts(report) else " nor what the usual backward passes give"
+    neither = "not" if _subtracts(report) else "neither"
+    return (
+        f": at kinks of the cost its gradient is {neither} between the one-sided slopes{beyond}.",
+        "Move the parameters off the kinks (biases that are not 0).",
+    )
+
+
+def _step_too_large(block: Block, report: Report) -> tuple[str, str]:
+    what = f": the step {report.step:g} is too large: the quotient is off by its own truncation, and agrees at a smaller step."
+    if _subtracts(report):
+        return what, "Leave step out: it is then chosen for each parameter, by the noise of the cost."
+    return what, f"Use step={min(report.step / 1e3, 1e-7):g}; difference forms lose nothing by it."
+
+
+def _not_finite(block: Block, report: Report) -> tuple[str, str]:
+    places = [format_entry("", entry.index) for entry in block.worst if not math.isfinite(entry.numeric)]
+    where = f" (as at {shorten(block.name, _NAMES)}{places[0]})" if places and places[0] else ""
+    return (
+        f": beside the given parameters{where} the cost is not a finite number, so that there is no quotient.",
+        "Move the parameters away from where the cost ends (log or sqrt of 0, overflow), or use a smaller step.",
+    )
+
+
+#: What is said of a block by its status: what it means as the end of a sentence that begins with the name, and the advice.
+_NOTES = {
+    Status.VACUOUS: _vacuous,
+    Status.NOISY: _noisy,
+    Status.AT_KINKS: _at_kinks,
+    Status.STEP_TOO_LARGE: _step_too_large,
+    Status.NOT_FINITE: _not_finite,
+}
+
+
+def _subtracts(report: Report) -> bool:
+    """Whether quotients are differences of values of the cost."""
+    return report.evaluated_by not in ("kernels", "difference arrays")
 
 
 def _notes(report: Report) -> list[str]:
     notes = []
+    if _wrong_elsewhere(report):
+        notes += _wrapped(
+            "Wrong at the second point alone: consistent with a mistake in a term that vanishes at the given parameters, as the "
+            "penalty of zero biases does"
+        )
     if report.precision > _COARSE:
         notes.append(
             f"  precision: parameters or gradient are only as exact as {report.precision:.1e}; tolerance {report.tolerance:.1e}"
@@ -205,26 +354,62 @@ def _notes(report: Report) -> list[str]:
         verb = "was" if report.crossed == 1 else "were"
         notes.append(f"  {format_size(report.crossed, noun)} crossed a kink and {verb} perturbed again, by less")
     if report.kinks:
-        notes.append(
-            f"  {format_size(report.kinks, 'entry')} at a kink: accepted there is any value between the one-sided slopes,"
-        )
-        notes.append("    and what a backward pass gives that takes left, right or mean slope at all kinks")
-    for note in report.notes:
-        notes += textwrap.wrap(note, _WIDTH, initial_indent="  ", subsequent_indent="    ")
-    return notes
+        between = f"{format_size(report.kinks, 'entry')} at a kink: accepted there is any value between the one-sided slopes"
+        usual = "" if _subtracts(report) else ", and what a backward pass gives that takes left, right or mean slope at all kinks"
+        notes += _wrapped(between + usual)
+    return notes + [line for note in report.notes for line in _wrapped(note)]
 
 
-def _method(report: Report) -> str:
-    done = (
-        f"  {report.mode}, {report.scheme} differences, step {report.step:g}, tolerance {report.tolerance:.1e}: "
-        f"{format_size(report.evaluations, 'evaluation')} in {format_seconds(report.seconds)}"
-    )
-    if math.isnan(report.predicted):
-        because = f": {report.reason}" if report.reason else ""
-        text = f"evaluated by {report.evaluated_by}{because}"
-        return "\n".join([done, *textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")])
-    # What takes no time needs neither a reason nor a prediction.
+def _method(report: Report) -> list[str]:
+    """How it was checked."""
+    done = f"{format_size(report.evaluations, 'evaluation')} in {format_seconds(report.seconds)}"
+    differences = f"{report.scheme} differences"
+    tolerance = f"tolerance {report.tolerance:.1e}"
+    if report.evaluated_by == "kernels":
+        return [f"  {report.mode}, {differences}, step {report.step:g}, {tolerance}: {done}", *_prediction(report)]
+    if not _subtracts(report):
+        first = f"{report.mode} on {report.evaluated_by}, {differences}, step {report.step:g}, {tolerance}"
+    else:
+        sides = _SIDES.get(report.scheme, report.scheme)
+        check = f"plain {sides} check" if report.evaluated_by == _PLAIN else f"{sides} check of a {report.evaluated_by}"
+        first = f"{check}, {differences}, steps up to {report.step:.3g}, {tolerance}"
+        noise = max((block.noise for block in report.blocks if math.isfinite(block.noise)), default=0.0)
+        done = f"{done}; noise of the quotients up to {noise:.1e} of a block"
+    lines = [f"  {first}", f"    {done}"]
+    if report.displaced is not None and report.verdict != "fail":
+        looked_at = format_size(sum(block.size for block in report.displaced.blocks), "entry")
+        lines.append(f"    {looked_at} at a second point, displaced at random: none is wrong")
+    return lines + _because(report)
+
+
+def _prediction(report: Report) -> list[str]:
+    """Why in this mode, and how long it was to take. What takes no time needs neither."""
     if report.seconds < _NOTEWORTHY and (report.mode == "sweep" or not report.reason):
-        return done
+        return []
     because = f"{report.mode}: {report.reason}; " if report.reason else ""
-    return f"{done}\n  {because}predicted {format_seconds(report.predicted)} on one core"
+    return _wrapped(f"{because}predicted {format_seconds(report.predicted)} on one core")
+
+
+def _because(report: Report) -> list[str]:
+    """Why the cost was evaluated so, and on a line of its own what to do about it."""
+    if not report.reason:
+        return []
+    what, advice = split_advice(report.reason)
+    lead = "not on difference arrays: " if report.evaluated_by == _PLAIN else ""
+    lines = _wrapped(lead + what)
+    return lines + _wrapped(f"to change that: {advice}") if advice else lines
+
+
+def split_advice(reason: str) -> tuple[str, str]:
+    """What the code did and where, and the advice that stands behind the place in parentheses, if there is one.
+
+    Examples
+    --------
+    >>> split_advice("np.f has no difference form (cost.py, line 3, in cost: return np.f(x)); write np.g(x)")
+    ('np.f has no difference form (cost.py, line 3, in cost: return np.f(x))', 'write np.g(x)')
+    """
+    what, found, advice = reason.rpartition("); ")
+    # The place shows a line of code, in which there may be two statements.
+    if not found or advice.count("(") != advice.count(")"):
+        return reason, ""
+    return f"{what})", advice

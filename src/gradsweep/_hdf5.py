@@ -1,0 +1,236 @@
+"""Reading HDF5 files that anybody could have sent: links to other files are refused, layouts are looked at before numbers."""
+
+import math
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradsweep._errors import DataError, InputError
+
+if TYPE_CHECKING:
+    import h5py  # type: ignore[import-untyped, unused-ignore]
+
+#: A file of a few kilobytes may declare any shape. 2**27 numbers are 1 GiB as float64.
+LARGEST = 2**27
+
+#: h5py has no error class of its own: damage shows as whatever its layers happen to raise.
+DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError)
+
+# Links that a path may take; more can only be a circle.
+_MOST_LINKS = 32
+
+
+def place_of(path: object) -> str:
+    """Turn a path into text.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Path to check.
+
+    Returns
+    -------
+    str
+        The path.
+
+    Raises
+    ------
+    InputError
+        If it is no path, or one of bytes.
+    """
+    place = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(place, str):
+        raise InputError(f"path must be a str or os.PathLike, got {type(path).__name__}")
+    return place
+
+
+@contextmanager
+def opened(place: str) -> Iterator["h5py.File"]:
+    """Open an HDF5 file for reading.
+
+    Parameters
+    ----------
+    place : str
+        Path of the file.
+
+    Yields
+    ------
+    h5py.File
+        The file, which closes at the end of the ``with`` block.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it is no HDF5 file.
+    """
+    import h5py  # type: ignore[import-untyped, unused-ignore]
+
+    try:
+        mode = os.stat(place).st_mode
+    except FileNotFoundError as error:
+        raise DataError(f"{place}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{place}: cannot be examined: {error}") from error
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{place}: is a directory, not an HDF5 file")
+    if not stat.S_ISREG(mode):
+        # Opening a pipe would wait for a writer that may never come.
+        raise DataError(f"{place}: is not a regular file")
+    try:
+        file = h5py.File(place, "r")
+    except DAMAGE as error:
+        raise DataError(f"{place}: cannot be opened as an HDF5 file: {error}") from error
+    with file:
+        yield file
+
+
+def find_data_set(file: "h5py.File", name: str, place: str) -> "h5py.Dataset":
+    """Find a data set, without ever opening another file.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open file.
+    name : str
+        Its name, or its path with slashes, from the top of the file.
+    place : str
+        Path of the file, for messages.
+
+    Returns
+    -------
+    h5py.Dataset
+        The data set, which has a shape.
+
+    Raises
+    ------
+    DataError
+        If there is none, or its numbers lie in another file.
+    """
+    import h5py
+
+    try:
+        found = follow(file, name, place)
+        if not isinstance(found, h5py.Dataset):
+            kind = "a group" if isinstance(found, h5py.Group) else "a type"
+            raise DataError(f"{place}: {name} must be a data set, found {kind}")
+        # Both kinds would make HDF5 open whichever file the data set names.
+        elsewhere = found.is_virtual or bool(found.external)
+        shape, chunks = found.shape, found.chunks
+    except DataError:
+        raise
+    except DAMAGE as error:
+        raise DataError(f"{place}: {name} cannot be opened: {error}") from error
+    if elsewhere:
+        raise DataError(f"{place}: {name} keeps its numbers in other files, which is refused")
+    if shape is None:
+        raise DataError(f"{place}: {name} is empty, found no shape")
+    if chunks is not None and math.prod(chunks) > LARGEST:
+        # HDF5 allocates a whole chunk even for one row.
+        raise DataError(f"{place}: {name} has chunks of {math.prod(chunks)} numbers, more than {LARGEST}")
+    return found
+
+
+def follow(file: "h5py.File", name: str, place: str) -> object:
+    """Follow the links from a name to an object of the same file.
+
+    HDF5 would follow an external link by itself, and even the question whether a name exists opens
+    the other file. So soft links are resolved here, one part of a path at a time.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open file.
+    name : str
+        Name, or path with slashes, from the top of the file.
+    place : str
+        Path of the file, for messages.
+
+    Returns
+    -------
+    h5py.Dataset or h5py.Group or h5py.Datatype
+        The object.
+
+    Raises
+    ------
+    DataError
+        If the name is missing, or its link dangles, runs in a circle or leads to another file.
+    """
+    import h5py
+
+    parts = name.encode().split(b"/")
+    current: Any = file
+    links_taken = 0
+    while parts:
+        part = parts.pop(0)
+        if not isinstance(current, h5py.Group) or not current.id.links.exists(part):
+            if links_taken:
+                missing = part.decode("utf-8", "replace")
+                raise DataError(f"{place}: {name} is a soft link that dangles at {missing!r}")
+            raise DataError(f"{place}: {name} is missing, the file holds {contents(file)}")
+        link = current.id.links.get_info(part).type
+        if link == h5py.h5l.TYPE_HARD:
+            current = current[part]
+            continue
+        if link != h5py.h5l.TYPE_SOFT:
+            raise DataError(f"{place}: {name} is an external link, which is refused")
+        links_taken += 1
+        if links_taken > _MOST_LINKS:
+            raise DataError(f"{place}: {name} is a soft link that runs in a circle")
+        target = current.id.links.get_val(part)
+        if target.startswith(b"/"):
+            current = file
+        parts = [step for step in target.split(b"/") if step not in (b"", b".")] + parts
+    return current
+
+
+def contents(file: "h5py.File") -> str:
+    """List the first names in a file.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open file.
+
+    Returns
+    -------
+    str
+        At most ten names.
+    """
+    names = list(islice(file, 11))
+    if not names:
+        return "nothing"
+    return ", ".join(repr(name) for name in names[:10]) + (", ..." if len(names) > 10 else "")
+
+
+def read_type(data_set: "h5py.Dataset", name: str, place: str) -> np.dtype[Any]:
+    """Look up the type of the elements.
+
+    Parameters
+    ----------
+    data_set : h5py.Dataset
+        Data set to examine.
+    name : str
+        Its name, for messages.
+    place : str
+        Path of the file, for messages.
+
+    Returns
+    -------
+    numpy.dtype
+        The type.
+
+    Raises
+    ------
+    DataError
+        If NumPy has no such type.
+    """
+    try:
+        found: np.dtype[Any] = data_set.dtype
+    except DAMAGE as error:
+        raise DataError(f"{place}: {name} holds a type that NumPy lacks: {error}") from error
+    return found
