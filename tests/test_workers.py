@@ -104,7 +104,7 @@ def test_items_are_generated_as_they_are_needed() -> None:
             made += 1
             yield item
 
-    results = start(who).run(items(), 10**6)
+    results: Any = start(who).run(items(), 10**6)
     for _ in range(30):
         next(results)
     results.close()

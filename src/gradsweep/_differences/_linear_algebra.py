@@ -121,7 +121,7 @@ def _solve_change(a: Operand, b: Operand, x: NDArray[Any], lanes: Lanes) -> NDAr
         stacked = _in_front(right).reshape(lanes.count, *(1,) * (a.ndim - right.ndim + 1), *right.shape[:-1])
         matrices = _perturbed(a)
         matrices = matrices.reshape(lanes.count, *(1,) * (stacked.ndim - matrices.ndim), *matrices.shape[1:])
-        solved: Array = np.linalg.solve(matrices, stacked)
+        solved: NDArray[Any] = np.linalg.solve(matrices, stacked)
         return np.moveaxis(solved, 0, -1)
     # All columns of all lanes at once.
     columns = residual.dense.shape[-2]
