@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import gradsweep
 import numpy as np
 import pytest
+
+import gradsweep
 from gradsweep._second_point import displaced_tree
 from gradsweep._trees import read_tree
 from gradsweep._verdict import Status
