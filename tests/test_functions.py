@@ -632,6 +632,34 @@ def test_in_place_in_single_precision() -> None:
     assert gradsweep.check(cost, w, 1.01 * exact).verdict == "fail"
 
 
+def test_gradients_that_read_the_live_arrays() -> None:
+    """A backward pass that ignores what it is given is right in the second point, too."""
+    model = Model_(aliases=True)
+    cost = gradsweep.in_place(model.loss, model.params)
+    report = gradsweep.check(cost, model.params, lambda params: model.backward())
+    assert report.ok
+    assert report.displaced is not None
+
+
+def test_in_place_of_another_structure() -> None:
+    w = np.ones(3)
+    for live, params, message in (
+        ({"w": w}, {"v": w}, "keys"),
+        ([w], [w, 2.0 * w], "length"),
+        ([w], [np.ones((3, 1))], "shape"),
+        ({"w": w}, [w], "keys"),
+    ):
+        with pytest.raises(gradsweep.InputError, match=message):
+            gradsweep.check(gradsweep.in_place(lambda: float(w @ w), live), params, params)
+
+
+def test_split_in_place() -> None:
+    w = np.linspace(0.5, 2.0, 6)
+    cost, gradient = gradsweep.split(gradsweep.in_place(lambda: (float(np.sum(w**3)), 3.0 * w**2), w))
+    assert gradsweep.check(cost, w, gradient).ok
+    assert not gradsweep.check(cost, w, lambda w: 2.0 * w).ok
+
+
 def test_in_place_copies_results_that_are_live() -> None:
     w = np.linspace(0.5, 2.0, 6)
     cost = gradsweep.in_place(lambda: 0.5 * float(w @ w), [w])

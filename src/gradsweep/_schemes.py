@@ -109,8 +109,8 @@ FIVE_POINT = Scheme(
     "five-point", offsets=(1.0, -1.0, 2.0, -2.0), weights=(2 / 3, -2 / 3, -1 / 12, 1 / 12), order=4, default_step=1e-4
 )
 
-#: Im J(θ + iε) / ε: one imaginary step, and no difference at all. It needs a cost that accepts complex parameters and is analytic,
-#: and so none of the machinery that forms quotients of real steps.
+#: Im J(θ + iε) / ε: one imaginary step, and no difference at all. It needs a cost that accepts complex parameters and is
+#: analytic, and none of what forms quotients of real steps.
 COMPLEX = Scheme("complex", offsets=(), weights=(), order=2, default_step=2.0**-66)
 
 _SCHEMES = {scheme.name: scheme for scheme in (FORWARD, CENTRAL, FIVE_POINT, COMPLEX)}

@@ -151,7 +151,7 @@ class Workers(Generic[Item, Result]):
 
 @contextlib.contextmanager
 def _closing(outcomes: Iterator[Any]) -> Iterator[None]:
-    """Stop the workers when their results are not wanted any more, as after an error, without the warning that joblib has then."""
+    """Stop the workers when their results are not wanted any more, as after an error, without joblib's warning about that."""
     try:
         yield
     finally:

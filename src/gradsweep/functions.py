@@ -81,8 +81,9 @@ def in_place(f: Callable[[], Any], params: Any) -> Callable[[Any], Any]:
     Returns
     -------
     callable
-        Of parameters in the structure of `params`, for :func:`gradsweep.check`. During a call other arrays stand in the containers
-        of `params`, or other values in its arrays. What was there is put back afterwards, also where `f` raises an error.
+        Of parameters in the structure of `params`, for :func:`gradsweep.check`. During a call other arrays stand in the
+        containers of `params`, or other values in its arrays. What was there is put back afterwards, also where `f` raises an
+        error.
 
     Raises
     ------

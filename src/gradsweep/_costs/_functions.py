@@ -47,6 +47,8 @@ class Function:
         What is given difference arrays, if it is another function of the parameters.
     objection : callable, optional
         Says, of the parameters, why difference arrays cannot be tried; nothing if they can.
+    within : callable, optional
+        Calls a gradient with parameters where more is needed than that.
     evaluator : callable
         Makes what evaluates it where they are not, or cannot follow.
     reason : str
@@ -57,6 +59,7 @@ class Function:
     propagates: bool = True
     traced: Callable[[Any], Any] | None = None
     objection: Callable[[Tree], str] | None = None
+    within: Callable[[Callable[[Any], Any], Any], Any] | None = None
     evaluator: MakeEvaluator = PlainEvaluator
     reason: str = field(default="")
 
@@ -69,6 +72,10 @@ class Function:
         own = values.copy()
         result = self.cost(tree.build(tree.arrays(own)))
         return read_cost(result)
+
+    def gradient(self, gradient: Callable[[Any], Any], params: Any) -> Any:
+        """A gradient of the caller's at some parameters."""
+        return self.within(gradient, params) if self.within else gradient(params)
 
     def value_or_nan(self, tree: Tree) -> float:
         """Its plain value, NaN also where it raises an error: as far from the given parameters as that may be."""

@@ -170,6 +170,11 @@ def _block_notes(block: Block, report: Report) -> list[str]:
             f"  {block.name} is vacuous: its whole gradient is smaller than rounding at this point (saturated or dead units,",
             "    or a zero gradient), so that nothing was verified. Try other parameters or scaled inputs.",
         ]
+    if block.status is Status.NOISY and _by_values(report):
+        return [
+            f"  {block.name}: the noise of differences of the cost's values, {block.noise:.1e}, is above the tolerance.",
+            "    Write the cost with NumPy alone, take constants out of it, or allow a larger tolerance.",
+        ]
     if block.status is Status.NOISY:
         advice = (
             "Units are saturated, or terms cancel: scale the inputs or the weights down, or allow a larger tolerance."
@@ -185,12 +190,22 @@ def _block_notes(block: Block, report: Report) -> list[str]:
             f"  {block.name}: where units are at their kink, its gradient is neither between the one-sided slopes",
             "    nor what the usual backward passes give. Move the parameters off the kinks (biases that are not 0).",
         ]
+    if block.status is Status.STEP_TOO_LARGE and _by_values(report):
+        return [
+            f"  {block.name}: with the step {report.step:g} the quotient is off by its own truncation or noise, and agrees",
+            "    with another one. Leave the step out: one that suits the noise of the cost's values is chosen then.",
+        ]
     if block.status is Status.STEP_TOO_LARGE:
         return [
             f"  {block.name}: the step {report.step:g} is too large: the quotient is off by its own truncation,",
             f"    and agrees at a smaller step. Use step={min(report.step / 1e3, 1e-7):g}; difference forms lose nothing by it.",
         ]
     return []
+
+
+def _by_values(report: Report) -> bool:
+    """Whether values of a function were subtracted."""
+    return report.evaluated_by.endswith("function")
 
 
 def _notes(report: Report) -> list[str]:
@@ -215,8 +230,9 @@ def _notes(report: Report) -> list[str]:
 
 
 def _method(report: Report) -> str:
+    step = f"steps up to {report.step:.2g}" if _by_values(report) else f"step {report.step:g}"
     done = (
-        f"  {report.mode}, {report.scheme} differences, step {report.step:g}, tolerance {report.tolerance:.1e}: "
+        f"  {report.mode}, {report.scheme} differences, {step}, tolerance {report.tolerance:.1e}: "
         f"{format_size(report.evaluations, 'evaluation')} in {format_seconds(report.seconds)}"
     )
     if math.isnan(report.predicted):
