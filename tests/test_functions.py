@@ -170,10 +170,11 @@ def test_what_a_function_does_to_its_containers_is_forgotten() -> None:
         params["Z"] = params["W"] ** 2
         return float(np.sum(params["Z"]))
 
-    params: dict[str, Any] = {"W": np.array([1.0, -2.0]), "scale": 3.0}
-    report = check_plain(cost, params, {"W": 18.0 * params["W"], "scale": 30.0})
-    assert report.ok
-    assert list(params) == ["W", "scale"]
+    for scale in (3.0, np.array([3.0])):  # containers are made anew for a number in any case
+        params: dict[str, Any] = {"W": np.array([1.0, -2.0]), "scale": scale}
+        report = check_plain(cost, params, {"W": 18.0 * params["W"], "scale": 10.0 * scale})
+        assert report.ok
+        assert list(params) == ["W", "scale"]
 
 
 def test_structures_and_types() -> None:

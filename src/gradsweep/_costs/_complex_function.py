@@ -47,8 +47,8 @@ class ComplexNumerics:
         notes = self.real.notes
         if self._proven > _PROVEN:
             notes.append(
-                f"complex: real differences are too noisy here, by {self._proven:.1e} of what is compared, to show whether the cost "
-                "is analytic"
+                f"complex: real differences are too noisy here, by {self._proven:.1e} of what is compared, to show whether the "
+                "cost is analytic"
             )
         return notes
 
