@@ -137,11 +137,28 @@ def test_the_function_is_pickled_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("processes")
-def test_an_active_configuration_counts() -> None:
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+def test_an_active_configuration_counts(backend: str) -> None:
     workers = start(who, None)
-    with joblib.parallel_config(backend="loky", n_jobs=2):
+    with joblib.parallel_config(backend=backend, n_jobs=2):
         results = list(workers.run(iter(range(10)), 10))
     assert os.getpid() not in {process for _, process in results[1:]}
+
+
+def test_workers_of_workers() -> None:
+    """Work within a worker of the caller's stays there, and nothing is said about it."""
+
+    def nested() -> tuple[set[int], list[str]]:
+        def slow(item: int) -> tuple[int, int]:
+            time.sleep(0.03)
+            return item, os.getpid()
+
+        workers = Workers(slow, 2, lambda one, other: True)
+        return {process for _, process in workers.run(iter(range(60)), 60)} - {os.getpid()}, workers.notes
+
+    for others, notes in joblib.Parallel(n_jobs=2)(joblib.delayed(nested)() for _ in range(2)):
+        assert not others
+        assert not notes
 
 
 @pytest.mark.usefixtures("processes")

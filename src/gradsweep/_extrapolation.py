@@ -20,9 +20,9 @@ _DEVIATIONS = 5.0
 # Truncation is taken to be this many times what the last two steps tell of it.
 _CAUTION = 2.0
 
-# And to fall from step to step no faster than a term in ε², whatever its power, and as a term in ε where there is but one step
-# before; and no slower than this.
-_MOST_GAIN, _USUAL_GAIN, _LEAST_GAIN = RATIO**-2.0 - 1.0, RATIO**-1.0 - 1.0, 0.25
+# And to fall from step to step no faster than a term in ε², whatever its power; as √ε where nothing is seen of how it falls, as
+# it does on average with many small kinks around; and no slower than this.
+_MOST_GAIN, _USUAL_GAIN, _LEAST_GAIN = RATIO**-2.0 - 1.0, RATIO**-0.5 - 1.0, 0.25
 
 # Gaps between the smallest steps, from which noise is seen, and the median of the absolute value of a standard normal variable.
 _GAPS, _MEDIAN = (3, 5), 0.6745
@@ -170,8 +170,8 @@ def _triangle(sequence: Sequence) -> list[tuple[Array, Array, Array]]:
         factor = RATIO**-power - 1.0
         fall = _step(values)
         truncation = _CAUTION * np.abs(fall) / _gain(np.abs(fall), noise, factor)
-        # What the value of the next smaller step tells directly, beside what that of the one before lets expect.
-        truncation[:, :-1] = np.maximum(truncation[:, :-1], np.abs(fall)[:, 1:] - noise[:, :-1])
+        # What the value of the next smaller step shows, beside what that of the one before lets expect.
+        truncation[:, :-1] = np.maximum(truncation[:, :-1], _CAUTION * np.abs(fall)[:, 1:] - noise[:, :-1])
         columns.append((values, noise, truncation))
         values = values + fall / factor
         weights = [a + (a - b) / factor for a, b in zip([*weights, 0.0], [0.0, *weights], strict=True)]
@@ -181,16 +181,15 @@ def _triangle(sequence: Sequence) -> list[tuple[Array, Array, Array]]:
 def _gain(falls: Array, noise: Array, factor: float) -> Array:
     """How much less truncation is than the last step by which a value fell.
 
-    Where the last two steps stand out of the noise their ratio counts, if it is less than that of a power of ε: at points where
-    a second derivative jumps, or is infinite, truncation falls more slowly than powers of ε² do.
+    As much as the ratio of the last two steps says, where they stand out of the noise: at points where a second derivative jumps,
+    or with many kinks around, truncation falls more slowly than powers of ε do.
     """
-    before = np.full_like(falls, np.nan)
-    before[:, 1:] = falls[:, :-1]
-    clear = falls > noise
-    clear[:, 1:] &= clear[:, :-1]
-    usual = np.where(np.isnan(before), min(factor, _USUAL_GAIN), min(factor, _MOST_GAIN))
-    seen = np.where(clear & np.isfinite(before), before / np.where(clear, falls, 1.0) - 1.0, np.inf)
-    result: Array = np.maximum(np.minimum(usual, seen), _LEAST_GAIN)
+    before, noise_before = np.full_like(falls, np.nan), np.full_like(noise, np.nan)
+    before[:, 1:], noise_before[:, 1:] = falls[:, :-1], noise[:, :-1]
+    ratio = before / np.where(falls > noise, falls, noise)
+    least = np.where(falls > noise, _LEAST_GAIN, min(factor, _USUAL_GAIN))
+    seen = np.maximum(np.minimum(ratio - 1.0, min(factor, _MOST_GAIN)), least)
+    result: Array = np.where(before > noise_before, seen, min(factor, _USUAL_GAIN))
     return result
 
 

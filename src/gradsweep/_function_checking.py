@@ -124,7 +124,7 @@ def _gradient_at(function: Function, gradient: Any, tree: Tree) -> list[NDArray[
     if callable(gradient):
         # A backward pass may use what the forward pass left behind.
         function.call(tree)
-        given = gradient(tree.build(_own_arrays(tree)))
+        given = function.gradient(gradient, tree.build(_own_arrays(tree)))
     return [np.array(block) for block in tree.match(given)]
 
 

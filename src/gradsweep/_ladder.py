@@ -27,8 +27,9 @@ _DEEPER, _HIGHER = 11, 5
 # Fewer rungs than these tell nothing; with fewer than these by far, lower ones are looked at.
 _LEAST_RUNGS, _ENOUGH_RUNGS = 3, 6
 
-# At a kink the one-sided quotients of some rungs differ by the jump, up to this part of it, and have no more noise than that.
-_ALIKE = 0.25
+# At a kink the one-sided quotients of the lowest rungs with no more noise than the first part of the jump differ by the jump, up
+# to the second part of it and some standard deviations.
+_CLEAR, _ALIKE, _DEVIATIONS = 0.125, 0.25, 3.0
 
 # Truncation dominates where it is this many times as large as noise.
 _CLEARLY = 4.0
@@ -214,7 +215,8 @@ def ladder(neighbourhood: Neighbourhood, noise: Noise, indices: Indices, steps: 
 
     least = _ROOM * neighbourhood.distinct(indices, np.zeros(len(indices)))
     most = np.maximum(neighbourhood.scale[indices], 1.0)
-    first = np.exp2(np.rint(np.log2(neighbourhood.distinct(indices, steps))))
+    # Rungs that there is no room for below are added above.
+    first = np.exp2(np.rint(np.log2(np.maximum(steps, least * RATIO**-_BELOW))))
     return _Ladder(evaluate, noise, neighbourhood.base, least, most).climb(first)
 
 
@@ -268,12 +270,18 @@ class _Ladder:
         limits = findings.limits()
         noisy = np.array([limit.behaviour is Behaviour.NOISE for limit in limits], dtype=np.bool_)
         deeper, higher = everything[findings.moves], everything[noisy & ~findings.moves]
-        lower = self._rungs(deeper, first[deeper], range(_BELOW + 1, _BELOW + 1 + _DEEPER))
-        upper = self._rungs(higher, first[higher], range(-_ABOVE - _HIGHER, -_ABOVE))
-        for lines, longer in ((deeper, rungs.of(deeper).followed_by(lower)), (higher, upper.followed_by(rungs.of(higher)))):
-            for line, limit in zip(lines, _Findings(longer, self._noise, self._base).limits(), strict=True):
-                limits[line] = limit
+        if deeper.size:
+            lower = self._rungs(deeper, first[deeper], range(_BELOW + 1, _BELOW + 1 + _DEEPER))
+            self._replace(limits, deeper, rungs.of(deeper).followed_by(lower))
+        if higher.size:
+            upper = self._rungs(higher, first[higher], range(-_ABOVE - _HIGHER, -_ABOVE))
+            self._replace(limits, higher, upper.followed_by(rungs.of(higher)))
         return limits
+
+    def _replace(self, limits: list[Limit], lines: Indices, rungs: _Rungs) -> None:
+        """Put limits from more rungs in the place of those of some lines."""
+        for line, limit in zip(lines, _Findings(rungs, self._noise, self._base).limits(), strict=True):
+            limits[line] = limit
 
     def _rungs(self, lines: Indices, first: Array, exponents: range) -> _Rungs:
         """Costs of some rungs; what is too low to be exact, or so high that it exceeds the parameter's size, is left out."""
@@ -341,15 +349,16 @@ class _Findings:
     def _jumps(self, line: int) -> bool:
         """Whether the one-sided quotients keep apart.
 
-        On several rungs, that is, not in the limit alone: of a peak narrower than the lowest steps that stand out of the noise,
-        no quotient says whether it has a corner.
+        On the lowest rungs that stand out of the noise, that is, not in the limit alone: of a peak that is narrower than these no
+        quotient says whether it has a corner.
         """
-        jump, quotients = self._jump.values[line], self._quotients.jump
-        if not abs(jump) > self._jump.bounds[line]:
+        jump, size = self._jump.values[line], abs(self._jump.values[line])
+        if not size > self._jump.bounds[line]:
             return False
-        alike = np.abs(quotients.values[line] - jump) <= _ALIKE * abs(jump)
-        clear = quotients.noise[line] <= _ALIKE * abs(jump)
-        return bool(np.count_nonzero(alike & clear) >= _LEAST_RUNGS)
+        values, noise = self._quotients.jump.values[line], self._quotients.jump.noise[line]
+        clear = np.flatnonzero(noise <= _CLEAR * size)[-_LEAST_RUNGS:]
+        alike = np.abs(values[clear] - jump) <= _ALIKE * size + _DEVIATIONS * noise[clear]
+        return len(clear) == _LEAST_RUNGS and bool(alike.all())
 
     def _unmoved(self, line: int) -> bool:
         """Whether the cost is the same on all rungs."""

@@ -15,8 +15,9 @@ ROUNDING = float(np.finfo(np.float64).eps) / math.sqrt(12.0)
 # Near underflow numbers are spaced by this, however small they are.
 _SUBNORMAL = float(np.finfo(np.float64).smallest_subnormal)
 
-# The same as ROUNDING, for numbers of single precision.
+# The same for numbers of single precision.
 _SINGLE_ROUNDING = float(np.finfo(np.float32).eps) / math.sqrt(12.0)
+_SINGLE_SUBNORMAL = float(np.finfo(np.float32).smallest_subnormal)
 
 # Points of a table of differences. Moré and Wild advise at least seven.
 _POINTS = 9
@@ -121,9 +122,12 @@ def measure_noise(neighbourhood: Neighbourhood, seed: int = 0) -> Noise:
     generator = np.random.default_rng(seed)
     lines = [_Line(neighbourhood, random_pattern(generator, len(neighbourhood.theta))) for _ in _FIRST]
     levels = [_measure_along(line, first, size) for line, first in zip(lines, _FIRST, strict=True)]
-    # Costs of single precision that never change show no lattice, and are rounded to one.
-    single = all(line.single for line in lines) and not _is_of(np.array(neighbourhood.base), np.float16)
-    floor = (_SINGLE_ROUNDING if single else ROUNDING) * size
+    floor = ROUNDING * size
+    if all(line.single for line in lines):
+        # Costs of single precision that never change show no lattice, and are rounded to one; but a constant such as 1 may be of
+        # any type. And 0 may be what underflows.
+        simple = _is_of(np.array(neighbourhood.base), np.float16)
+        floor = max(floor if simple else _SINGLE_ROUNDING * size, _SINGLE_SUBNORMAL)
     return Noise(max(floor, *levels), sum(line.evaluations for line in lines))
 
 

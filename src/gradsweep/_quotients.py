@@ -30,6 +30,10 @@ _FAR = 64.0
 # A step that is far too large is replaced by this many times the one that seems best, where truncation is still to be seen.
 _ABOVE = 8.0
 
+# Where no truncation is seen, noise of this part of a quotient, a hundredth of the least tolerance, is no reason to look at
+# larger steps: they cross more kinks.
+_NEGLIGIBLE = 2.0**-30
+
 # Truncation follows a power of the step where it is no more than this part of the quotient.
 _REGULAR = 2.0**-5
 
@@ -217,8 +221,8 @@ class _Pilot:
         start = self._sizes / np.sqrt(np.minimum(self._sizes, 1.0))
         self._steps = _ABOVE * start * relative_step(neighbourhood, noise, scheme)
         self._most = _LARGEST * np.maximum(self._sizes, 1.0)
-        # Noise of this part of a quotient, that of a well-scaled cost, is no reason to look at larger steps.
-        self._negligible = relative_step(neighbourhood, noise, scheme) ** scheme.order
+        # Noise of this part of a quotient is that of a well-scaled cost, or need not be less.
+        self._negligible = max(relative_step(neighbourhood, noise, scheme) ** scheme.order, _NEGLIGIBLE)
         # The least step that is known to be too large, and the noise of the quotient before.
         self._too_large, self._noise_before = np.full(len(indices), np.inf), np.full(len(indices), np.inf)
         self._seen, self._regular = np.zeros((2, len(indices)), dtype=np.bool_)

@@ -37,12 +37,12 @@ def as_function(cost: Any) -> Function:
         return cost
     if isinstance(cost, PlainCost):
         if isinstance(cost.function, LiveFunction):
-            return Function(cost.function, propagates=False, evaluator=_live)
+            return Function(cost.function, propagates=False, within=cost.function.within, evaluator=_live)
         return Function(cost.function, propagates=False)
     if isinstance(cost, BatchedCost):
         return Function(cost, propagates=False, evaluator=BatchedEvaluator)
     if isinstance(cost, LiveFunction):
-        return Function(cost, traced=cost.rebound, objection=cost.objection, evaluator=_live)
+        return Function(cost, traced=cost.rebound, objection=cost.objection, within=cost.within, evaluator=_live)
     if is_compiled(cost):
         return Function(CompiledCost(cost), propagates=False, evaluator=CompiledEvaluator)
     if not callable(cost):
@@ -52,5 +52,5 @@ def as_function(cost: Any) -> Function:
 
 def _live(cost: LiveFunction, tree: Tree, jobs: int | None) -> Evaluator:
     evaluator = PlainEvaluator(cost, tree, jobs)
-    evaluator.types = cost.types(tree)
+    evaluator.types = cost.types()
     return evaluator

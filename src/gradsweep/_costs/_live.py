@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradsweep._errors import InputError
+from gradsweep._parameters import quote
 from gradsweep._trees import Tree, read_tree
 
 # How far parameters are moved to see what that does to the cost, relative to their sizes; and what two values may differ by that
@@ -49,6 +51,10 @@ class LiveFunction:
             for item, before, _ in numbers:
                 item.container[item.key] = before
 
+    def within(self, gradient: Callable[[Any], Any], params: Any) -> Any:
+        """A gradient at these parameters, while they stand in the live arrays: it may read them there, whatever it is given."""
+        return LiveFunction(functools.partial(gradient, params), self.live)(params)
+
     def rebound(self, params: Any) -> Any:
         """What the function returns where the containers hold other arrays; nothing is written into those that they held."""
         with _rebound(self.live, params):
@@ -81,23 +87,21 @@ class LiveFunction:
             "holds the arrays elsewhere, too"
         )
 
-    def types(self, tree: Tree) -> tuple[np.dtype[Any], ...]:
+    def types(self) -> tuple[np.dtype[Any], ...]:
         """Floating type of the live array of each block: what is written is rounded to it."""
-        del tree
         own = read_tree(self.live)
         return tuple(leaf.dtype if leaf.dtype.kind == "f" and not leaf.is_scalar else np.dtype(np.float64) for leaf in own.blocks)
 
 
 def require_writable(live: Any) -> None:
     """Raise InputError unless every parameter of a structure can be written in place."""
-    tree = read_tree(live)
+    read_tree(live)
     for target, _ in _writes(live, live, "params"):
         if isinstance(target, np.ndarray):
             if not target.flags.writeable:
                 raise InputError("params has a read-only array, but in_place writes into the arrays")
             if target.dtype.kind != "f":
                 raise InputError(f"params has an array of dtype {target.dtype}, which in_place cannot perturb; make it float64")
-    del tree
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +115,11 @@ class _Item:
 def _writes(live: Any, given: Any, path: str) -> Iterator[tuple[Any, Any]]:
     """Live arrays and items, each with what it is to be."""
     if isinstance(live, np.ndarray):
+        if np.shape(given) != live.shape:
+            raise InputError(f"{path} has shape {np.shape(given)}, but the live array has {live.shape}")
         yield live, given
         return
-    for key, own, value in _pairs(live, given):
+    for key, own, value in _pairs(live, given, path):
         where = f"{path}[{key!r}]"
         if isinstance(own, np.ndarray | Mapping | list | tuple):
             yield from _writes(own, value, where)
@@ -123,14 +129,18 @@ def _writes(live: Any, given: Any, path: str) -> Iterator[tuple[Any, Any]]:
             yield _Item(live, key), value
 
 
-def _pairs(live: Any, given: Any) -> Iterator[tuple[Any, Any, Any]]:
+def _pairs(live: Any, given: Any, path: str) -> Iterator[tuple[Any, Any, Any]]:
     """Key, live item and given item of a container."""
+    if not isinstance(live, Mapping | list | tuple):
+        raise InputError(f"{path} is of type {type(live).__name__}, but in_place needs the arrays, dicts and lists of the object")
     if isinstance(live, Mapping):
-        yield from ((key, live[key], given[key]) for key in live)
-    elif isinstance(live, list | tuple):
-        yield from ((place, own, value) for place, (own, value) in enumerate(zip(live, given, strict=True)))
+        if not isinstance(given, Mapping) or set(given) != set(live):
+            raise InputError(f"{path} has not the keys of the live dict: {quote(live)}")
+        yield from ((key, live[key], given[key]) for key in list(live))
     else:
-        raise InputError(f"params is of type {type(live).__name__}, but in_place needs the arrays, dicts and lists of the object")
+        if not isinstance(given, list | tuple) or len(given) != len(live):
+            raise InputError(f"{path} has not the length of the live {type(live).__name__}, {len(live)}")
+        yield from ((place, own, value) for place, (own, value) in enumerate(zip(live, given, strict=True)))
 
 
 def _may_be_rebound(live: Any) -> bool:
@@ -152,7 +162,7 @@ def _rebound(live: Any, given: Any) -> Iterator[None]:
 
 def _rebind(live: Any, given: Any, before: list[tuple[Any, Any, Any]]) -> None:
     """Put other items into a dict or list; what a tuple holds by another tuple."""
-    for key, own, value in list(_pairs(live, given)):
+    for key, own, value in list(_pairs(live, given, "params")):
         if isinstance(own, Mapping | list):
             _rebind(own, value, before)
         elif own is not None:

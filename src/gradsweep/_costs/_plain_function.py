@@ -1,7 +1,7 @@
 """A cost of which nothing is known but its values: a call for each perturbation."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,14 +51,16 @@ class _Calls:
 
     def __init__(self, function: Callable[[Any], Any], tree: Tree) -> None:
         self._function, self._tree = function, tree
+        # Numbers cannot be changed within a container.
+        self._builds = any(leaf.is_scalar for leaf in tree.blocks)
         self._copy()
 
-    def __getstate__(self) -> tuple[Callable[[Any], Any], Tree]:
+    def __getstate__(self) -> tuple[Callable[[Any], Any], Tree, bool]:
         """Without the working copy: each process makes its own."""
-        return self._function, self._tree
+        return self._function, self._tree, self._builds
 
-    def __setstate__(self, state: tuple[Callable[[Any], Any], Tree]) -> None:
-        self._function, self._tree = state
+    def __setstate__(self, state: tuple[Callable[[Any], Any], Tree, bool]) -> None:
+        self._function, self._tree, self._builds = state
         self._copy()
 
     def __call__(self, points: Points) -> _Outcome:
@@ -76,6 +78,11 @@ class _Calls:
         if not np.array_equal(self._working, self._tree.values):
             self._copy()
             raise InputError("cost modifies its parameters")
+        if not self._builds and not _alike(self._argument, self._tree.build(self._tree.arrays(self._working))):
+            # It puts things into the containers that it is given, so each call gets containers of its own.
+            self._builds = True
+            self._copy()
+            return self(points)
         return _Outcome(costs, refused, first)
 
     def explain(self, points: Points) -> None:
@@ -91,7 +98,7 @@ class _Calls:
     def _copy(self) -> None:
         self._working = self._tree.values.copy()
         self._arrays = self._tree.arrays(self._working)
-        self._numbers = [(place, leaf) for place, leaf in enumerate(self._tree.blocks) if leaf.scalar is not None]
+        self._argument = self._tree.build(self._arrays)
 
     def _evaluate(self, points: Points, place: int) -> float:
         """Value at a point. The working copy is restored by assignment, since what was added cannot be subtracted exactly."""
@@ -105,13 +112,8 @@ class _Calls:
             working[where] = theta[where]
 
     def _call(self, points: Points, place: int) -> float:
-        leaves = self._arrays
-        if self._numbers:
-            leaves = leaves.copy()
-            for number, leaf in self._numbers:
-                leaves[number] = leaf.scalar(self._working[leaf.start]) if leaf.scalar else None
-        # Containers are made anew for each call, which takes a microsecond: a function may put things into those it is given.
-        argument = self._tree.build(leaves)
+        # Containers of its own for each call would take as long as a layer of a network does.
+        argument = self._tree.build(self._tree.arrays(self._working)) if self._builds else self._argument
         try:
             result = self._function(argument)
         except OUTSIDE:
@@ -153,7 +155,7 @@ class PlainEvaluator:
         self._workers = Workers(self._calls, jobs, _same)
         self._refused, self._error = 0, ""
         begun = time.perf_counter()
-        self._calls(Points(np.zeros(1), np.zeros(1, dtype=np.intp)))
+        self._calls.explain(Points(np.zeros(1), np.zeros(1, dtype=np.intp)))
         self._length = int(np.clip(_CHUNK / max(time.perf_counter() - begun, 1e-9), 1, _MOST_CALLS))
 
     @property
@@ -190,6 +192,19 @@ class PlainEvaluator:
     def _chunks(self, points: Points) -> Iterator[Points]:
         for start in range(0, len(points), self._length):
             yield points.part(slice(start, start + self._length))
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two structures are nested alike and hold views of the same memory."""
+    if isinstance(other, np.ndarray):
+        return isinstance(one, np.ndarray) and one.shape == other.shape and one.ctypes.data == other.ctypes.data
+    if type(one) is not type(other):
+        return False
+    if isinstance(other, Mapping):
+        return list(one) == list(other) and all(_alike(one[key], other[key]) for key in other)
+    if isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return bool(one == other)
 
 
 def _same(one: _Outcome, other: _Outcome) -> bool:
