@@ -24,6 +24,10 @@ from gradsweep._workers import Workers
 # and at most: fewer are mostly overhead, more gain nothing.
 _ENTRIES, _FEWEST, _MOST = 2**18, 64, 4096
 
+# How many arrays of that size all changes of a run may fill: a recurrent network keeps its states in a list, and none of them is
+# freed. 128 MB at most, but for the fewest lanes.
+_KEPT = 64
+
 # How much smaller the step is at which entries in dispute are looked at again, and at which crossed kinks are tried first.
 # Where the function subtracts values somewhere, which rounds by more as the step shrinks, it may not be much smaller.
 _FINER, _LITTLE_FINER = 2.0**-10, 2.0**-3
@@ -145,7 +149,8 @@ class _Propagation:
         done = propagate(self.function, self.tree.build(leaves), lanes, fills=self.fills)
         # Numbers that were made on the way may be harmless, as in a record of costs; the guard tells.
         lost = lanes.numbers[0]._replace(value=None) if lanes.numbers else None
-        return _Outcome(done.base, done.changes, lanes.crossings, lanes.largest, lanes.subtracts, lost)
+        largest = max(lanes.largest, lanes.total // _KEPT)
+        return _Outcome(done.base, done.changes, lanes.crossings, largest, lanes.subtracts, lost)
 
 
 @dataclass(eq=False)

@@ -58,8 +58,8 @@ class Lanes:
     ----------
     crossings : array of int of shape (count,)
         How many decisions each lane would have taken otherwise than the base values did.
-    largest : int
-        Numbers that the largest change so far has in each lane.
+    largest, total : int
+        Numbers that the largest change so far has in each lane, and all of them together.
     subtracts : bool
         Whether some change was computed by subtracting values, with the rounding that this has.
     finished : bool
@@ -86,7 +86,7 @@ class Lanes:
         self.count, self.decide, self.ties, self.jitter = count, decide, ties, jitter
         self.crossings: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
         self.infinite = infinite
-        self.largest, self.subtracts, self.finished = 0, False, False
+        self.largest, self.total, self.subtracts, self.finished = 0, 0, False, False
         #: Plain numbers that were made of values that change, which whoever made them may return.
         self.numbers: list[Number] = []
         #: Products that a compiled method was given half of, and which must have been asked for again by the end.

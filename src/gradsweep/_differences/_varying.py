@@ -102,7 +102,10 @@ def varying(base: Any, change: "Array | Slab", lanes: Lanes) -> Varying:
     base = np.asarray(base)
     if lanes.infinite:
         change = _without_infinite(base, change)
-    lanes.largest = max(lanes.largest, (change.values if isinstance(change, Slab) else change).size // lanes.count)
+    size = (change.values if isinstance(change, Slab) else change).size // lanes.count
+    lanes.total += size
+    if size > lanes.largest:
+        lanes.largest = size
     if isinstance(change, Slab):
         if lanes.jitter:
             base, change = lanes.blur(base), Slab(change.shape, change.pattern, lanes.blur(change.values))
