@@ -30,7 +30,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 _RADII = tuple(2.0 ** (-54.0 / terms) for terms in range(2, 6))
 
 #: Largest number of entries that are worked on at once where that takes temporary arrays of their number.
-PIECE = 1 << 14
+PIECE = 1 << 16
 
 # Between these a slope has all its digits, and so has its product with any change that the series is used for.
 _LEAST_SLOPE = 1e-290
