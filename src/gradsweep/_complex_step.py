@@ -137,4 +137,6 @@ def _compare(neighbourhood: Neighbourhood, noise: Noise, slopes: Array, pattern:
             f"real differences give {limit.value!r} within {limit.side_bound:.1e}; the cost is not analytic there: abs, max, "
             "comparisons, conj, numpy.linalg.norm or a conversion to float break the complex step"
         )
-    return (limit.side_bound / size if size else float(limit.side_bound > 0.0)), limit.evaluations
+    # Slopes that are all 0 are proven only where the real ones are, to the bit.
+    proven = limit.side_bound / size if size else float(limit.side_bound > 0.0)
+    return proven, limit.evaluations

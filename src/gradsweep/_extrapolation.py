@@ -98,14 +98,11 @@ class Limits:
     ----------
     values, noise, truncation : arrays of shape (lines,)
         The limits, and what noise and truncation may add to them; NaN, infinite and infinite where there is none.
-    last : array of int of shape (lines,)
-        The smallest step that each takes account of.
     """
 
     values: Array
     noise: Array
     truncation: Array
-    last: NDArray[np.intp]
 
     @property
     def bounds(self) -> Array:
@@ -130,8 +127,8 @@ def extrapolate(sequence: Sequence) -> Limits:
     Notes
     -----
     The candidates are all entries of the triangle of extrapolated values. The bound of each is five standard deviations of its
-    noise, and what the step before it tells of its truncation. One is accepted if it agrees with all quotients of smaller steps,
-    each within both bounds: these are noisier, but nearer to the limit, and show where the larger steps mislead.
+    noise, and what the steps before and after it tell of its truncation. One is accepted if it agrees with all quotients of
+    smaller steps, each within both bounds: these are noisier, but nearer to the limit, and show where the larger steps mislead.
 
     References
     ----------
@@ -158,7 +155,7 @@ def extrapolate(sequence: Sequence) -> Limits:
         result: Array = np.where(none, otherwise, table.reshape(lines, columns * steps)[every, best])
         return result
 
-    return Limits(chosen(values, np.nan), chosen(noise, np.inf), chosen(truncation, np.inf), best % steps)
+    return Limits(chosen(values, np.nan), chosen(noise, np.inf), chosen(truncation, np.inf))
 
 
 def _triangle(sequence: Sequence) -> list[tuple[Array, Array, Array]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gradsweep._extrapolation import RATIO, Sequence, extrapolate
 from gradsweep._neighbourhood import Indices, Neighbourhood
-from gradsweep._noise import ROUNDING, Noise, direction_of
+from gradsweep._noise import ROUNDING, Noise, direction_of, least_length
 from gradsweep._types import Array
 
 # Rungs above and below the step that was chosen, at first.
@@ -24,7 +24,7 @@ _ABOVE, _BELOW = 5, 6
 # noise leaves no digits. Each is done once at most.
 _DEEPER, _HIGHER = 11, 5
 
-# Fewer rungs than these tell nothing; with fewer than these by far, lower ones are looked at.
+# Fewer rungs than the first of these tell nothing; with fewer than the second, lower ones are looked at.
 _LEAST_RUNGS, _ENOUGH_RUNGS = 3, 6
 
 # At a kink the one-sided quotients of the lowest rungs with no more noise than the first part of the jump differ by the jump, up
@@ -144,14 +144,19 @@ class _Rungs:
             ),
             jump=Sequence(
                 rising - falling,
-                _noise(central, above / self.right, below / self.left, noise.level * (1.0 / self.right + 1.0 / self.left)),
+                _noise(
+                    np.abs(rising) + np.abs(falling),
+                    above / self.right,
+                    below / self.left,
+                    noise.level * (1.0 / self.right + 1.0 / self.left),
+                ),
                 (1, 3, 5, 7),
             ),
         )
 
 
 def _noise(values: Array, *parts: Array) -> Array:
-    """Standard deviation of quotients: of these parts, and of the rounding of the quotient itself."""
+    """Standard deviation of quotients: of these parts, and of the rounding of the quotients themselves."""
     total = 4.0 * ROUNDING * np.abs(values)
     for part in parts:
         total = np.hypot(total, part)
@@ -241,18 +246,17 @@ def direction_ladder(neighbourhood: Neighbourhood, noise: Noise, pattern: Array,
     limit : Limit
         Of the quotients along it.
     """
-    # Rounded once, at the least length, so that all rungs lie on one line.
-    middle = 2.0 ** round(math.log2(step))
-    lowest = middle * RATIO**_BELOW
+    # Rungs that there is no room for below are added above. The direction is rounded once, for the lowest of them: multiples of
+    # that are exact, and all rungs lie on one line.
+    lowest = 2.0 ** round(math.log2(max(step * RATIO**_BELOW, least_length(neighbourhood, pattern))))
     direction = direction_of(neighbourhood, pattern, lowest) / lowest
 
     def evaluate(lines: Indices, wanted: Array) -> tuple[Array, Array]:
         del lines
         return wanted, neighbourhood.along(direction, wanted)
 
-    # A power of 2, and lower rungs would not be exact.
     bounds = np.array([lowest]), np.array([1.0])
-    return direction, _Ladder(evaluate, noise, neighbourhood.base, *bounds).climb(np.array([middle]))[0]
+    return direction, _Ladder(evaluate, noise, neighbourhood.base, *bounds).climb(np.array([lowest * RATIO**-_BELOW]))[0]
 
 
 class _Ladder:
@@ -327,8 +331,7 @@ class _Findings:
             return self._record(line, Behaviour.NON_FINITE, 0, nothing, (nothing, nothing))
         if side == 0 and self._jumps(line):
             left, right = float(self._left.values[line]), float(self._right.values[line])
-            # The jump is known from another sequence, too, which has other powers to extrapolate.
-            bound = float(max(self._left.bounds[line], self._right.bounds[line]) + abs(right - left - self._jump.values[line]))
+            bound = float(max(self._left.bounds[line], self._right.bounds[line]))
             return self._record(line, Behaviour.KINK, 0, (0.5 * (left + right), bound), ((left, bound), (right, bound)))
         limits = {0: self._central, 1: self._right, -1: self._left}[side]
         value, noise, truncation = (float(each[line]) for each in (limits.values, limits.noise, limits.truncation))

@@ -215,6 +215,14 @@ def direction_of(neighbourhood: Neighbourhood, pattern: Array, length: float) ->
     return result
 
 
+def least_length(neighbourhood: Neighbourhood, pattern: Array) -> float:
+    """Length of a step along a direction below which rounding would change the direction."""
+    moved = pattern != 0.0
+    spacing = float((neighbourhood.spacing[moved] / neighbourhood.scale[moved]).max(initial=0.0))
+    # Entries of the pattern may be as small as ½, and steps are multiples of two spacings.
+    return 4.0 * _SPACINGS * spacing * math.sqrt(int(np.count_nonzero(moved)))
+
+
 class _Line:
     """Tables of differences along one direction.
 

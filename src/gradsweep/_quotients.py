@@ -30,6 +30,9 @@ _FAR = 64.0
 # A step that is far too large is replaced by this many times the one that seems best, where truncation is still to be seen.
 _ABOVE = 8.0
 
+# A step that looks right by chance is looked at again, times this: no simple fraction, so that what oscillates looks different.
+_NEARBY = 0.618
+
 # Where no truncation is seen, noise of this part of a quotient, a hundredth of the least tolerance, is no reason to look at
 # larger steps: they cross more kinks.
 _NEGLIGIBLE = 2.0**-30
@@ -74,7 +77,7 @@ class Quotients:
     steps : array of shape (n,)
         ε of each, smaller than asked for where the cost was not finite, larger where θ + ε was θ.
     sides : array of int8 of shape (n,)
-        1 or −1 where the cost is finite on this side of θ alone, however small the step; else 0.
+        1 or −1 where the cost is finite on this side of θ alone, also at much smaller steps; else 0.
     finite : array of bool of shape (n,)
         Whether there is a quotient.
     evaluations : int
@@ -225,7 +228,8 @@ class _Pilot:
         self._negligible = max(relative_step(neighbourhood, noise, scheme) ** scheme.order, _NEGLIGIBLE)
         # The least step that is known to be too large, and the noise of the quotient before.
         self._too_large, self._noise_before = np.full(len(indices), np.inf), np.full(len(indices), np.inf)
-        self._seen, self._regular = np.zeros((2, len(indices)), dtype=np.bool_)
+        # Whether truncation was seen at the last look, and a quotient in which it looked regular.
+        self._seen, self._regular = np.zeros(len(indices), dtype=np.bool_), np.full(len(indices), np.nan)
         self.relative = np.full(len(indices), np.nan)
         self.evaluations = 0
 
@@ -253,16 +257,17 @@ class _Pilot:
         best = np.maximum(least, steps * (noise / truncation) ** (1.0 / (order + 1)))
         # A gap as large as the quotient itself follows no power of the step.
         regular = seen & (steps <= _FAR * best) & (gap <= _REGULAR * np.abs(values))
-        # Where it was as large before, the cost oscillates within the step, and may look regular by chance, but not twice.
-        settled = (regular & (np.isinf(self._too_large) | self._regular)[active]) | (seen & (steps <= least))
+        # Where it was as large before, the cost oscillates within the step, and may look regular by chance, but not twice alike.
+        alike = np.abs(values - self._regular[active]) <= _RESOLVED * (gap + noise)
+        settled = (regular & (np.isinf(self._too_large[active]) | alike)) | (seen & (steps <= least))
         self._too_large[active] = np.where((seen & ~settled) | ~finite, steps, self._too_large[active])
         ended = finite & ~seen & self._at_end(active, steps, values, noise)
         # A parameter that changes the cost by noise only says nothing of others.
         alive = ended & (np.abs(values) > _RESOLVED * noise)
         self.relative[active] = np.where(settled, best, np.where(alive, steps, np.nan)) / self._sizes[active]
-        self._seen[active], self._regular[active] = seen, regular
+        self._seen[active], self._regular[active] = seen, np.where(regular, values, np.nan)
         self._noise_before[active] = np.where(finite, noise, np.inf)
-        smaller = np.where(regular, 0.5 * steps, np.minimum(_ABOVE * best, steps / _ABOVE))
+        smaller = np.where(regular, _NEARBY * steps, np.minimum(_ABOVE * best, steps / _ABOVE))
         self._steps[active] = np.where(seen, smaller, np.where(finite, _FAR, 1.0 / _FAR) * steps)
         result: Indices = active[~(settled | ended)]
         return result

@@ -99,9 +99,9 @@ class CompiledEvaluator:
         points = Points(np.array([step]), np.array([index], dtype=np.intp))
         try:
             self._loop(points)
+        except InputError:
+            raise
         except OUTSIDE as error:
-            if isinstance(error, InputError):
-                raise
             raise self._refusal(points, error) from error
 
     def _evaluate(self, points: Points) -> Array:

@@ -65,40 +65,52 @@ class _Calls:
 
     def __call__(self, points: Points) -> _Outcome:
         """Evaluate the function at some points, one after the other."""
-        costs, refused, first = np.empty(len(points)), 0, ""
-        with np.errstate(all="ignore"):
-            for place in range(len(points)):
-                try:
-                    costs[place] = self._evaluate(points, place)
-                except OUTSIDE as error:
-                    if isinstance(error, InputError):
-                        raise
-                    costs[place] = np.nan
-                    refused, first = refused + 1, first or f"{type(error).__name__}: {error}"
+        outcome = None
+        try:
+            outcome = self._evaluate_all(points)
+        except Exception:
+            if not self._is_spoilt():
+                raise
         if not np.array_equal(self._working, self._tree.values):
             self._copy()
             raise InputError("cost modifies its parameters")
-        if not self._builds and not _alike(self._argument, self._tree.build(self._tree.arrays(self._working))):
-            # It puts things into the containers that it is given, so each call gets containers of its own.
+        if outcome is None or self._is_spoilt():
             self._builds = True
             self._copy()
             return self(points)
-        return _Outcome(costs, refused, first)
+        return outcome
 
     def explain(self, points: Points) -> None:
         """Raise what the function raises at a point, if it does."""
         try:
             with np.errstate(all="ignore"):
                 self._evaluate(points, 0)
+        except InputError:
+            raise
         except OUTSIDE as error:
-            if isinstance(error, InputError):
-                raise
             raise self._refusal(points, 0, error) from error
+
+    def _is_spoilt(self) -> bool:
+        """Whether the function has put things into the containers that it was given, or taken some out of them."""
+        return not self._builds and not _alike(self._argument, self._tree.build(self._tree.arrays(self._working)))
 
     def _copy(self) -> None:
         self._working = self._tree.values.copy()
         self._arrays = self._tree.arrays(self._working)
         self._argument = self._tree.build(self._arrays)
+
+    def _evaluate_all(self, points: Points) -> _Outcome:
+        costs, refused, first = np.empty(len(points)), 0, ""
+        with np.errstate(all="ignore"):
+            for place in range(len(points)):
+                try:
+                    costs[place] = self._evaluate(points, place)
+                except InputError:
+                    raise
+                except OUTSIDE as error:
+                    costs[place] = np.nan
+                    refused, first = refused + 1, first or f"{type(error).__name__}: {error}"
+        return _Outcome(costs, refused, first)
 
     def _evaluate(self, points: Points, place: int) -> float:
         """Value at a point. The working copy is restored by assignment, since what was added cannot be subtracted exactly."""
@@ -112,7 +124,7 @@ class _Calls:
             working[where] = theta[where]
 
     def _call(self, points: Points, place: int) -> float:
-        # Containers of its own for each call would take as long as a layer of a network does.
+        # Containers of its own for each call would take as long as a layer of a network does; only who changes them gets them.
         argument = self._tree.build(self._tree.arrays(self._working)) if self._builds else self._argument
         try:
             result = self._function(argument)
@@ -154,8 +166,10 @@ class PlainEvaluator:
         self._calls = _Calls(function, tree)
         self._workers = Workers(self._calls, jobs, _same)
         self._refused, self._error = 0, ""
+        here = Points(np.zeros(1), np.zeros(1, dtype=np.intp))
+        self._calls(here)  # what the function does to its containers is known then
         begun = time.perf_counter()
-        self._calls.explain(Points(np.zeros(1), np.zeros(1, dtype=np.intp)))
+        self._calls.explain(here)
         self._length = int(np.clip(_CHUNK / max(time.perf_counter() - begun, 1e-9), 1, _MOST_CALLS))
 
     @property
