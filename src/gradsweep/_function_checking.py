@@ -132,7 +132,7 @@ def differentiate_function(function: Function, params: Any, settings: Settings) 
 
 
 def _by_values(function: Function, tree: Tree, base: float, settings: Settings, departure: Departure) -> Numerics:
-    """The numeric side of a function that leaves NumPy only behind a comparison that a step, or another point, decides otherwise."""
+    """The numeric side of a function that leaves NumPy behind a comparison that a step, or another point, decides otherwise."""
     function.propagates, function.reason = False, str(departure)
     return function.numerics(tree, base, settings)
 

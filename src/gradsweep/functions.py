@@ -24,7 +24,7 @@ def plain(cost: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     Notes
     -----
-    The difference of two values has the noise of both, so that less digits of the gradient can be verified. A function that
+    The difference of two values has the noise of both, so that fewer digits of the gradient can be verified. A function that
     leaves NumPy is checked like this anyway, and the report says where it does.
 
     Examples
@@ -82,7 +82,8 @@ def in_place(f: Callable[[], Any], params: Any) -> Callable[[Any], Any]:
     -------
     callable
         Of parameters in the structure of `params`, for :func:`gradsweep.check`. During a call other arrays stand in the
-        containers of `params`, or other values in its arrays. What was there is put back afterwards, also where `f` raises an error.
+        containers of `params`, or other values in its arrays. What was there is put back afterwards, also where `f` raises an
+        error.
 
     Raises
     ------
