@@ -469,6 +469,15 @@ def test_wrappers_need_functions(wrapper: Any) -> None:
 # ---- batched functions ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError])
+def test_what_a_batched_function_raises_at_the_parameters(kind: type[Exception]) -> None:
+    def cost(w: Any) -> Any:
+        raise kind("shapes of mine")
+
+    with pytest.raises(kind, match="shapes of mine"):
+        gradsweep.check(gradsweep.batched(cost), X, X)
+
+
 def stacked(params: dict[str, Any]) -> Any:
     assert params["W"].shape[1:] == (4, 3)
     assert params["c"].shape == (len(params["W"]),)
@@ -971,3 +980,38 @@ def test_scipys_signatures() -> None:
 def test_bad_input_of_scipys_checkers(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_what_scipys_checker_is_given_as_a_gradient() -> None:
+    for gradient in (np.ones(3), None, np.ones((2, 2))):
+        with pytest.raises(gradsweep.InputError, match="grad returns"):
+            check_grad(np.sum, lambda x, gradient=gradient: gradient, X[:2])
+    assert check_grad(np.sum, lambda x: np.ones((2, 1)), X[:2]) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"v": X}, "params is not nested as"),
+        (X, "params is not nested as"),
+        ({"w": X[:3], "l": [1.0]}, r"params\['w'\] has shape \(3,\)"),
+        ({"w": X, "l": [np.ones(2), np.ones(2)]}, r"params\['l'\] is not nested as"),
+    ],
+)
+def test_in_place_with_other_parameters(params: Any, message: str) -> None:
+    live = {"w": X.copy(), "l": [1.0]}
+    cost = gradsweep.in_place(lambda: float(np.sum(live["w"])), live)
+    with pytest.raises(gradsweep.InputError, match=message):
+        gradsweep.check(cost, params, params)
+    assert np.array_equal(live["w"], X)
+
+
+def test_in_place_where_the_cost_raises_beside_the_parameters() -> None:
+    live = {"w": X.copy()}
+
+    def cost() -> float:
+        return float(np.sum(live["w"])) if live["w"][0] == X[0] else {}["nothing"]
+
+    with pytest.raises(gradsweep.InputError, match="cost raises KeyError when"):
+        gradsweep.check(gradsweep.in_place(cost, live), live, {"w": np.ones(7)})
+    assert np.array_equal(live["w"], X)

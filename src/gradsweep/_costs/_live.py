@@ -72,8 +72,13 @@ class LiveFunction:
         sizes = np.maximum(np.abs(tree.values), 1.0)
         signs = np.random.default_rng(0).choice([-1.0, 1.0], len(sizes))
         moved = tree.build(tree.arrays(tree.values + _VISIBLE * sizes * signs))
-        with np.errstate(all="ignore"):
-            written, held = np.asarray(self(moved)), np.asarray(self.rebound(moved))
+        try:
+            with np.errstate(all="ignore"):
+                written, held = np.asarray(self(moved)), np.asarray(self.rebound(moved))
+        except InputError:
+            raise
+        except Exception as error:
+            return f"in_place: the cost raises {type(error).__name__} where parameters are moved to see what holds them: {error}"
         if written.shape == held.shape and np.allclose(written, held, rtol=_SAME, atol=0.0, equal_nan=True):
             return ""
         return (
@@ -111,8 +116,11 @@ class _Item:
 def _writes(live: Any, given: Any, path: str) -> Iterator[tuple[Any, Any]]:
     """Live arrays and items, each with what it is to be."""
     if isinstance(live, np.ndarray):
+        if np.shape(given) != live.shape:
+            raise InputError(f"{path} has shape {np.shape(given)}, but in_place was given an array of shape {live.shape} there")
         yield live, given
         return
+    _require_alike(live, given, path)
     for key, own, value in _pairs(live, given):
         where = f"{path}[{key!r}]"
         if isinstance(own, np.ndarray | Mapping | list | tuple):
@@ -121,6 +129,18 @@ def _writes(live: Any, given: Any, path: str) -> Iterator[tuple[Any, Any]]:
             if isinstance(live, tuple):
                 raise InputError(f"{where} is a number in a tuple, which in_place cannot change; use a list, or an array")
             yield _Item(live, key), value
+
+
+def _require_alike(live: Any, given: Any, path: str) -> None:
+    """Raise InputError unless a container has the keys, or the length, of the live one."""
+    if isinstance(live, Mapping):
+        alike = isinstance(given, Mapping) and given.keys() == live.keys()
+    elif isinstance(live, list | tuple):
+        alike = isinstance(given, list | tuple) and len(given) == len(live)
+    else:
+        return
+    if not alike:
+        raise InputError(f"{path} is not nested as what in_place was given; give the cost and check the same parameters")
 
 
 def _pairs(live: Any, given: Any) -> Iterator[tuple[Any, Any, Any]]:
