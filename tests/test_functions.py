@@ -250,7 +250,8 @@ BAD_COSTS: dict[str, tuple[Any, str]] = {
     "vector": (lambda w: w, r"cost returns an array of shape \(7,\)"),
     "None": (lambda w: None, "cost returns None"),
     "complex": (lambda w: complex(np.sum(w)), "complex"),
-    "text": (lambda w: "3.0", "cost returns"),
+    "text": (lambda w: "3.0", "cost returns a value of type str"),
+    "tuple": (lambda w: (np.sum(w**2), 2.0 * w), r"cost returns a tuple of 2, .*gradsweep\.split\(f\)"),
     "NaN": (lambda w: math.nan, "cost is nan at the given parameters"),
     "infinite": (lambda w: math.inf, "cost is inf at the given parameters"),
     "random": (lambda w: float(np.sum(w)) + random.random(), r"random\.seed\(0\)"),
@@ -291,7 +292,7 @@ def test_the_callers_generators_are_left_as_they_were() -> None:
 BESIDE: dict[str, tuple[Callable[[], Any], str]] = {
     "vector": (lambda: np.ones(2), r"cost returns an array of shape \(2,\).* \(when W\[1, 2\] (grows|falls) by"),
     "None": (lambda: None, r"cost returns None.* \(when W\[1, 2\] (grows|falls) by"),
-    "complex": (lambda: 1j, r"cost returns complex.* \(when W\[1, 2\] (grows|falls) by"),
+    "complex": (lambda: 1j, r"cost returns a value of type complex.* \(when W\[1, 2\] (grows|falls) by"),
     "key": (lambda: dict[str, int]()["b"], r"cost raises KeyError when W\[1, 2\] (grows|falls) by"),
     "value": (lambda: math.sqrt(-1.0), r"cost raises ValueError when W\[1, 2\] (grows|falls) by .*: math domain error"),
     "zero": (lambda: 1 // 0, r"cost raises ZeroDivisionError when W\[1, 2\] (grows|falls) by"),
@@ -312,6 +313,90 @@ def test_bad_at_some_perturbation(name: str) -> None:
         check_plain(cost, {"W": here}, {"W": 2.0 * here})
     if "raises" in message:
         assert type(caught.value.__cause__).__name__ in message
+
+
+@pytest.mark.parametrize("name", ["None", "key", "value"])
+def test_bad_beside_the_parameters_where_difference_arrays_can_follow(name: str) -> None:
+    """What is raised at the perturbations at which they are held against the function; no value there is no mistake."""
+    here = np.arange(6.0).reshape(2, 3)
+    bad = BESIDE[name][0]
+
+    def cost(w: Any) -> Any:
+        return np.sum(w**2) if type(w) is not np.ndarray or (w == here).all() else bad()
+
+    if name == "value":
+        assert gradsweep.check(cost, here, 2.0 * here).ok
+        return
+    message = "cost (returns None|raises KeyError).*along direction 0 of all parameters"
+    with pytest.raises(gradsweep.InputError, match=message) as caught:
+        gradsweep.check(cost, here, 2.0 * here)
+    assert caught.value.__cause__ is not None
+
+
+def branches(w: Any, beyond: float) -> Any:
+    """A cost that leaves NumPy where its first parameter is beyond a limit, at which it has neither step nor kink."""
+    if w[0] > beyond:
+        return math.exp(float(w[0])) + np.sum(w[1:] ** 2)
+    return np.exp(w[0]) + np.sum(w[1:] ** 2)
+
+
+def slopes_of_branches(w: Any) -> Any:
+    return np.concatenate([[np.exp(w[0])], 2.0 * w[1:]])
+
+
+def test_numpy_is_left_behind_a_comparison_that_a_step_decides() -> None:
+    def cost(w: Any) -> Any:
+        return branches(w, 1.0)
+
+    here = np.array([1.0, 2.0, 3.0])
+    report = gradsweep.check(cost, here, slopes_of_branches(here))
+    assert report.ok
+    assert report.evaluated_by == "plain function"
+    assert "float(...)" in report.reason
+    # What float(...) loses is no slope of the cost.
+    for factor in (0.5, 0.0):
+        wrong = slopes_of_branches(here) * np.array([factor, 1.0, 1.0])
+        assert gradsweep.check(cost, here, wrong).verdict == "fail"
+    np.testing.assert_allclose(gradsweep.numerical_gradient(cost, here), slopes_of_branches(here), rtol=1e-7)
+
+
+def test_an_error_behind_a_comparison_that_a_step_decides() -> None:
+    def cost(w: Any) -> Any:
+        return np.sum(w**2) if w[0] == 1.0 else {}["nothing"]
+
+    here = np.array([1.0, 2.0, 3.0])
+    for run in (lambda: gradsweep.check(cost, here, 2.0 * here), lambda: gradsweep.numerical_gradient(cost, here)):
+        with pytest.raises(gradsweep.InputError, match="cost raises KeyError"):
+            run()
+
+
+def test_numpy_is_left_at_the_second_point() -> None:
+    """Another branch is taken there, with which difference arrays were never compared."""
+
+    here = np.array([1.0, 2.0, 3.0])
+
+    def smooth(w: Any) -> Any:
+        return branches(w, -math.inf) if abs(w[0] - 0.99) > 0.02 else np.exp(w[0]) + np.sum(w[1:] ** 2)
+
+    report = gradsweep.check(smooth, here, slopes_of_branches)
+    assert report.ok
+    assert report.evaluated_by == "difference arrays"
+    assert report.displaced is not None
+
+
+def test_errors_of_the_gradient_at_the_second_point() -> None:
+    here = np.array([1.0, 2.0, 3.0])
+
+    def raises(w: Any) -> Any:
+        return 2.0 * w if (w == here).all() else {}["nothing"]
+
+    def shrinks(w: Any) -> Any:
+        return 2.0 * (w if (w == here).all() else w[:2])
+
+    for gradient, message in ((raises, "gradient raises KeyError"), (shrinks, r"gradient has shape \(2,\)")):
+        with pytest.raises(gradsweep.InputError, match=f"{message}.*at a second point") as caught:
+            gradsweep.check(lambda w: np.sum(w**2), here, gradient)
+        assert caught.value.__cause__ is not None
 
 
 def test_parameters_are_modified_at_some_perturbation() -> None:
@@ -383,6 +468,15 @@ def test_wrappers_need_functions(wrapper: Any) -> None:
 
 
 # ---- batched functions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError])
+def test_what_a_batched_function_raises_at_the_parameters(kind: type[Exception]) -> None:
+    def cost(w: Any) -> Any:
+        raise kind("shapes of mine")
+
+    with pytest.raises(kind, match="shapes of mine"):
+        gradsweep.check(gradsweep.batched(cost), X, X)
 
 
 def stacked(params: dict[str, Any]) -> Any:
@@ -915,3 +1009,39 @@ def test_scipys_signatures() -> None:
 def test_bad_input_of_scipys_checkers(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_what_scipys_checker_is_given_as_a_gradient() -> None:
+    for gradient in (np.ones(3), None, np.ones((2, 2))):
+        with pytest.raises(gradsweep.InputError, match="grad returns"):
+            check_grad(np.sum, lambda x, gradient=gradient: gradient, X[:2])
+    assert check_grad(np.sum, lambda x: np.ones((2, 1)), X[:2]) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"v": X}, "params has not the keys"),
+        (X, "params has not the keys"),
+        ({"w": X[:3], "l": [1.0]}, r"params\['w'\] has shape \(3,\)"),
+        ({"w": X, "l": [np.ones(2), np.ones(2)]}, r"params\['l'\] has not the length"),
+    ],
+)
+def test_in_place_with_other_parameters(params: Any, message: str) -> None:
+    live: dict[str, Any] = {"w": X.copy(), "l": [1.0]}
+    cost = gradsweep.in_place(lambda: float(np.sum(live["w"])), live)
+    with pytest.raises(gradsweep.InputError, match=message):
+        gradsweep.check(cost, params, params)
+    assert np.array_equal(live["w"], X)
+
+
+def test_in_place_where_the_cost_raises_beside_the_parameters() -> None:
+    live = {"w": X.copy()}
+    empty: dict[str, float] = {}
+
+    def cost() -> float:
+        return float(np.sum(live["w"])) if live["w"][0] == X[0] else empty["nothing"]
+
+    with pytest.raises(gradsweep.InputError, match="cost raises KeyError when"):
+        gradsweep.check(gradsweep.in_place(cost, live), live, {"w": np.ones(7)})
+    assert np.array_equal(live["w"], X)

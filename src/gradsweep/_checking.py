@@ -30,38 +30,47 @@ def check(
     Parameters
     ----------
     cost : callable or NetworkCost
-        A function of `params` that returns a number: written with NumPy, compiled with Numba, or any other; see
-        :mod:`gradsweep.functions` for what may be said of it. Or a dense network on its data, as made by
-        :meth:`gradsweep.Network.cost`.
+        A function of `params` that returns a number. What is written with NumPy is run on difference arrays, which look like
+        NumPy's and carry the changes of many perturbations; what they cannot follow is called once for each perturbation. A Numba
+        function of one vector of float64 is called in a compiled loop. :func:`gradsweep.batched`, :func:`gradsweep.in_place`,
+        :func:`gradsweep.split` and :func:`gradsweep.plain` make costs of functions of other kinds. Or a dense network on its
+        data, as made by :meth:`gradsweep.Network.cost`.
     params : array, number, or nesting of dicts, lists and tuples
-        At which the gradient was computed; of a network a dict of W1, b1, W2, …
+        The point at which the gradient is checked. Arrays may have any shape and any real type, numbers are Python's or NumPy's,
+        a list of nothing but numbers is an array, None holds no parameters. An array that stands at several places is one
+        parameter. The function is given arrays of float64 in new containers of the same types. Of a network: a dict of W1 of
+        shape (units, inputs), b1 of shape (units, 1), W2, …
     gradient : the same structure, or callable
-        The gradient under test, each block in the shape of its parameter. Keys may be those of `params`, or as in ``dW1``,
-        ``grad_W1``, ``W1_grad``; ``dA1`` and ``dZ1`` may stand beside them and are ignored. A callable is given a copy of
-        `params`, and looked at in a second point, too, if the cost is a function.
+        The gradient under test, each block in the shape of its parameter, lists and tuples by position, dicts by name: keys may
+        be those of `params`, or as in ``dW1``, ``grad_W1``, ``W1_grad``; ``dA1`` and ``dZ1`` may stand beside them and are
+        ignored. Of an array at several places it is the sum of what is given for them; one array that is given for all counts
+        once. A callable is given a copy of `params` and returns such a gradient. Where the cost is a function, it is called right
+        after that, and once more at a second point, all parameters displaced at random, where up to 64 entries of each block are
+        looked at.
     mode : str, default: "auto"
-        ``"sweep"`` perturbs every parameter on its own. ``"batched"`` does, too, and carries perturbations of several layers
-        through the network together, which is faster where layers are narrow and many. ``"neurons"`` perturbs every
-        pre-activation of every example, and multiplies its quotient with the layer's inputs: far fewer perturbations for the same
-        gradient; some entries of each block are perturbed on their own to guard it. ``"auto"`` takes a sweep, or batches if they
-        are faster, where that is predicted to take less than ten seconds on one core, else neurons; the report says which, and
-        why. Of functions every parameter is perturbed on its own, many of them in a call where the function allows it;
-        ``"batched"`` insists on that.
+        ``"sweep"`` perturbs every parameter on its own. ``"batched"`` does, too: in a network it carries perturbations of several
+        layers together, which is faster where layers are narrow and many; of a function it insists on many perturbations a call.
+        ``"neurons"``, for networks, perturbs every pre-activation of every example, and multiplies its quotient with the layer's
+        inputs: far fewer perturbations for the same gradient; some entries of each block are perturbed on their own to guard it.
+        ``"auto"`` sweeps a function. Of a network it takes a sweep, or batches if they are faster, where that is predicted to
+        take less than ten seconds on one core, else neurons; the report says which, and why.
     scheme : str, default: "central"
         ``"central"`` (J(θ+ε) − J(θ−ε)) / 2ε, ``"forward"`` (J(θ+ε) − J(θ)) / ε, ``"five-point"``, which takes steps of ε and 2ε
         to both sides, or ``"complex"`` Im J(θ+iε) / ε, for functions that accept complex parameters and are analytic.
     step : float, optional
-        ε, absolute. By default 1e-7 (central), 1e-13 (forward) or 1e-4 (five-point), less where an input is beyond a thousand;
-        where only values can be had, what suits their noise.
+        ε, absolute. By default 1e-7 (central), 1e-13 (forward) or 1e-4 (five-point), in a network less where an input is beyond a
+        thousand. Where values of the cost are subtracted each parameter has a step of its own, which suits their noise; the
+        complex step is 2⁻⁶⁶ of a parameter's size, whatever is given here.
     tolerance : float, optional
-        Relative tolerance of every block and entry. By default 1e-7; where parameters or gradient are less precise than float64,
-        1024 times their machine epsilon if that is more, up to 0.01.
+        Relative tolerance of every block and entry, below 1. By default 1e-7; where parameters or gradient are less precise than
+        float64, 1024 times their machine epsilon if that is more, up to 0.01.
     jobs : int, optional
         Number of workers as joblib's ``n_jobs``; by default what an active ``joblib.parallel_config`` says, else one. Kernels
         and compiled functions run in threads, all other functions in processes that have a copy of the function each, if what is
         left to do is predicted to take more than a second. The numeric gradient has the same bits for any number.
     seed : int, default: 0
-        Chooses the perturbations at which fast paths are held against the plain cost, and the entries that guard products.
+        Chooses the perturbations at which fast paths are held against the plain cost, the entries that guard products, and the
+        second point.
 
     Returns
     -------
@@ -71,24 +80,43 @@ def check(
     Raises
     ------
     InputError
-        An argument of another shape, name, type or value than is needed, or a cost that raises an error beside `params`; a
-        ValueError.
+        An argument of another shape, name, type or value than is needed; a cost that returns no finite number at `params`,
+        another one at each call, or modifies its parameters; what a cost raises when a parameter is perturbed, or a gradient at
+        the second point, from which the error is chained. It is a ValueError, too.
     OracleError
-        The fast path disagrees with the plain cost, or a product with the quotient of its parameter (``"neurons"``).
+        The fast path disagrees with the plain cost, a product with the quotient of its parameter (``"neurons"``), or the complex
+        step with real differences.
     WorkerError
         A worker process has died.
+    Exception
+        What `cost` and `gradient` raise at `params` itself is not touched.
 
     Notes
     -----
     Changes of the cost are computed by difference forms, not by subtracting two costs: the quotient is the textbook's, at the
-    textbook's ε, without its rounding. Where a function does what these cannot follow, its values are subtracted, with steps that
-    suit their measured noise. A gradient fails if an entry differs by more than the tolerance and by more than the
-    rounding that a backward pass may carry, both at this step and at one 2³⁰ times smaller than it or the default.
+    textbook's ε, without its rounding. Where a function does what these cannot follow, its values are subtracted: their noise is
+    measured, steps follow from it, and entries in dispute are looked at with a ladder of steps. A perturbed cost that is not
+    finite, or raises an ArithmeticError, a ValueError or a LinAlgError on one side, is one that is not defined there.
+
+    A gradient fails if an entry differs by more than the tolerance and by more than the rounding that a backward pass may carry,
+    both at this step and at a smaller one. At a kink any value between the one-sided slopes is accepted.
 
     Examples
     --------
     >>> import numpy as np
     >>> import gradsweep
+    >>> x, y = np.linspace(-1.0, 1.0, 8), np.linspace(0.0, 1.0, 8)
+    >>> def cost(params):
+    ...     return np.mean((np.tanh(params["w"] * x + params["b"]) - y) ** 2)
+    >>> def backward(params):
+    ...     h = np.tanh(params["w"] * x + params["b"])
+    ...     dz = 2 * (h - y) / 8 * (1 - h**2)
+    ...     return {"dw": np.sum(dz * x), "db": np.sum(dz)}
+    >>> gradsweep.check(cost, {"w": 0.5, "b": 0.0}, backward).verdict
+    'pass'
+
+    A dense network has compiled kernels:
+
     >>> network = gradsweep.Network([4, 3, 1])
     >>> params = network.initialize(seed=0)
     >>> X, Y = np.eye(4), np.array([[0.0, 1.0, 1.0, 0.0]])
@@ -136,7 +164,9 @@ def assert_gradient(cost: Any, params: Any, gradient: Any, **options: Unpack[Opt
     Raises
     ------
     GradientError
-        The gradient is wrong, or could not be verified. The message is the report.
+        The gradient is wrong, or could not be verified. An AssertionError, whose message is the report.
+    InputError, OracleError, WorkerError
+        As of :func:`gradsweep.check`.
 
     Examples
     --------

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import Indices, Numerics, Slopes
+from gradsweep._differences._departure import Departure
 from gradsweep._entries import BlockGradients, Examined, Judge
+from gradsweep._errors import InputError
 from gradsweep._parameters import Precision, precision
 from gradsweep._report import Displaced, Report
 from gradsweep._second_point import DISPLACEMENTS, displaced_tree, overall_verdict
@@ -79,7 +81,12 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     analytic = _gradient_at(function, gradient, tree)
     numerics = function.numerics(tree, base, settings)
     everything = [np.arange(leaf.start, leaf.stop, dtype=np.intp) for leaf in tree.blocks]
-    point = _examine(numerics, _Given(tree, analytic, everything), settings)
+    given = _Given(tree, analytic, everything)
+    try:
+        point = _examine(numerics, given, settings)
+    except Departure as departure:
+        numerics = _by_values(function, tree, base, settings, departure)
+        point = _examine(numerics, given, settings)
     displaced = _second_point(function, gradient, point, settings) if callable(gradient) else None
     function.leave(tree, base)
     total = Tally()
@@ -112,10 +119,19 @@ def differentiate_function(function: Function, params: Any, settings: Settings) 
     """Numeric gradient of a function, in the structure of its parameters."""
     tree = read_tree(params)
     base = function.settle_in(tree)
-    numerics = function.numerics(tree, base, settings)
-    values = numerics.quotients(np.arange(len(tree.values), dtype=np.intp)).values
+    numerics, everything = function.numerics(tree, base, settings), np.arange(len(tree.values), dtype=np.intp)
+    try:
+        values = numerics.quotients(everything).values
+    except Departure as departure:
+        values = _by_values(function, tree, base, settings, departure).quotients(everything).values
     function.leave(tree, base)
     return tree.build(tree.arrays(values))
+
+
+def _by_values(function: Function, tree: Tree, base: float, settings: Settings, departure: Departure) -> Numerics:
+    """The numeric side of a function that leaves NumPy behind a comparison that a step, or another point, decides otherwise."""
+    function.propagates, function.reason = False, str(departure)
+    return function.numerics(tree, base, settings)
 
 
 def _gradient_at(function: Function, gradient: Any, tree: Tree) -> list[NDArray[Any]]:
@@ -172,12 +188,25 @@ def _second_point(function: Function, gradient: Callable[[Any], Any], first: _Po
             break
     else:
         return None
-    analytic = _gradient_at(function, gradient, other)
+    try:
+        analytic = _gradient_at(function, gradient, other)
+    except Exception as error:
+        what = str(error) if isinstance(error, InputError) else f"gradient raises {type(error).__name__}: {error}"
+        raise InputError(
+            f"{what} (at a second point, where all parameters are displaced at random by up to {size:g} of their block's size; "
+            "gradient(params) instead of gradient is checked at the given parameters alone)"
+        ) from error
     if all(np.array_equal(own, before, equal_nan=True) for own, before in zip(analytic, first.given.analytic, strict=True)):
         return None
     chosen = [_sample(leaf.start, leaf.stop, generator) for leaf in tree.blocks]
     numerics = function.numerics(other, base, settings, like=first.numerics)
-    point = _examine(numerics, _Given(other, analytic, chosen), settings, measures=False)
+    given = _Given(other, analytic, chosen)
+    try:
+        point = _examine(numerics, given, settings, measures=False)
+    except Departure as departure:
+        reason = function.reason
+        point = _examine(_by_values(function, other, base, settings, departure), given, settings, measures=False)
+        function.reason = reason  # that of the given parameters, where it did not leave NumPy
     return Displaced(tuple(examined.block for examined in point.examined), size, point.evaluations)
 
 

@@ -81,7 +81,9 @@ class Target:
         try:
             yield
         except InputError as error:
-            raise InputError(f"{self.where}: {error}") from error
+            frames = [] if error.__cause__ is None else _own_frames(error.__cause__, self._folder)
+            where = _place_of(frames, self._file)[0] if frames else self.where
+            raise InputError(f"{where}: {' '.join(str(error).split())}") from error
         except GradsweepError:
             raise
         except _ERRORS as error:
@@ -211,23 +213,34 @@ def _folder_of(module: ModuleType) -> str:
 
 def _describe(error: BaseException, file: str, folder: str) -> str | None:
     """An error and where a user's code raised it, in one line; None if none of it has a part in it."""
+    frames = _own_frames(error, folder)
+    return _line_of(error, frames, file) if frames else None
+
+
+def _own_frames(error: BaseException, folder: str) -> list[traceback.FrameSummary]:
+    """The lines of a user's own code that led to an error."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if folder and frame.filename.startswith(folder) and _is_users(frame.filename)
     ]
     # A folder may have packages in it that are installed there.
-    frames = [frame for frame in frames if "site-packages" not in frame.filename[len(folder) :]]
-    return _line_of(error, frames, file) if frames else None
+    return [frame for frame in frames if "site-packages" not in frame.filename[len(folder) :]]
 
 
 def _line_of(error: BaseException, frames: Sequence[traceback.FrameSummary], file: str) -> str:
     """An error with the innermost line of a file, and that of another one if it was raised there."""
+    where, led_to = _place_of(frames, file)
+    return f"{where}: {_brief(error)}{led_to}"
+
+
+def _place_of(frames: Sequence[traceback.FrameSummary], file: str) -> tuple[str, str]:
+    """The innermost line of a file, and in parentheses that of another one if it led there."""
     last = frames[-1]
     first = next((frame for frame in reversed(frames) if frame.filename == file), last)
     function = "" if first.name.startswith("<") else f", in {first.name}"
     led_to = "" if last.filename == first.filename else f" (raised in {_shown(last.filename)}, line {last.lineno})"
-    return f"{_shown(first.filename)}, line {first.lineno}{function}: {_brief(error)}{led_to}"
+    return f"{_shown(first.filename)}, line {first.lineno}{function}", led_to
 
 
 def _is_users(filename: str) -> bool:

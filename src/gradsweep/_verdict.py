@@ -28,7 +28,25 @@ _SAFE = (1e-140, 1e140)
 
 
 class Status(Enum):
-    """What is known of a block."""
+    """What is known of a block.
+
+    Attributes
+    ----------
+    AGREES
+        No entry differs.
+    WRONG
+        Entries differ, also with a smaller step: the verdict is fail.
+    VACUOUS
+        The whole gradient is below the noise, so that nothing can be said of it.
+    NOISY
+        Noise is above the tolerance: inconclusive.
+    STEP_TOO_LARGE
+        Entries differ at this step, and agree at a smaller one: inconclusive.
+    AT_KINKS
+        Entries differ from all that is accepted at a kink, and yet may be what some backward pass gives: inconclusive.
+    NOT_FINITE
+        The cost is not finite beside the parameters, so that there is no quotient: inconclusive.
+    """
 
     AGREES = "agrees"
     WRONG = "wrong"

@@ -24,7 +24,7 @@ def plain(cost: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     Notes
     -----
-    The difference of two values has the noise of both, so that less digits of the gradient can be verified. A function that
+    The difference of two values has the noise of both, so that fewer digits of the gradient can be verified. A function that
     leaves NumPy is checked like this anyway, and the report says where it does.
 
     Examples

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from gradsweep import _dense
 from gradsweep._costs._network import NetworkCost
-from gradsweep._costs._protocol import PlainCost
+from gradsweep._costs._protocol import CostFunction
 from gradsweep._errors import InputError
 from gradsweep._parameters import format_index, read_array, read_numbers
 from gradsweep._schemes import known
@@ -141,7 +141,7 @@ class Network:
         logits = _dense.checked_forward(cost.read(params), x).z[-1]
         return _dense.LOSSES[self.loss].probability(logits)
 
-    def cost(self, X: ArrayLike, Y: ArrayLike, like: PlainCost | None = None) -> NetworkCost:
+    def cost(self, X: ArrayLike, Y: ArrayLike, like: CostFunction | None = None) -> NetworkCost:
         """Cost on some data, to be called with parameters or given to :func:`gradsweep.check`.
 
         Parameters
@@ -204,7 +204,7 @@ class Network:
             gradient[f"db{number}"] = errors.mean(axis=1, keepdims=True)
         return gradient
 
-    def _cost(self, x: Array, y: Array, like: PlainCost | None = None) -> NetworkCost:
+    def _cost(self, x: Array, y: Array, like: CostFunction | None = None) -> NetworkCost:
         for number, mask in enumerate(self.dropout_masks):
             if mask is not None and mask.shape[1] != x.shape[1]:
                 raise InputError(f"dropout_masks[{number}] has {mask.shape[1]} examples, but X has {x.shape[1]}")

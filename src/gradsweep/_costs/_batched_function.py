@@ -36,8 +36,7 @@ class BatchedCost:
 
     def __call__(self, params: Any) -> float:
         """The cost of one set of parameters."""
-        tree = read_tree(params)
-        return float(_Stacks(self.function, tree)(Points(np.zeros(1), np.zeros(1, dtype=np.intp)))[0])
+        return _Stacks(self.function, read_tree(params)).unperturbed()
 
 
 class _Stacks:
@@ -54,11 +53,14 @@ class _Stacks:
     def __init__(self, function: Callable[[Any], Any], tree: Tree) -> None:
         self._function, self._tree = function, tree
 
+    def unperturbed(self) -> float:
+        """Its value at the parameters, one lane of them; what it raises there is the caller's to see."""
+        return float(_read_lanes(self._call(Points(np.zeros(1))), 1)[0])
+
     def __call__(self, points: Points) -> Array:
         """Evaluate the function once for all points. Where it raises an error that says that it is not defined, for fewer."""
         try:
-            with np.errstate(all="ignore"):
-                result = self._function(self._tree.build([self._stack(leaf, points) for leaf in self._tree.blocks]))
+            result = self._call(points)
         except OUTSIDE:
             if len(points) == 1:
                 return np.full(1, np.nan)
@@ -74,10 +76,14 @@ class _Stacks:
     def explain(self, points: Points) -> None:
         """Raise what the function raises at a point, if it does."""
         try:
-            with np.errstate(all="ignore"):
-                self._function(self._tree.build([self._stack(leaf, points) for leaf in self._tree.blocks]))
+            self._call(points)
         except OUTSIDE as error:
             raise InputError(f"cost raises {type(error).__name__} {points.describe(0, self._tree)}: {error}") from error
+
+    def _call(self, points: Points) -> Any:
+        """What the function returns for all points."""
+        with np.errstate(all="ignore"):
+            return self._function(self._tree.build([self._stack(leaf, points) for leaf in self._tree.blocks]))
 
     def _stack(self, leaf: Any, points: Points) -> Array:
         """A block with a first axis of lanes."""
@@ -96,8 +102,10 @@ def _read_lanes(result: Any, lanes: int) -> Array:
         costs = np.asarray(result)
     except (ValueError, TypeError) as error:
         raise InputError(f"cost returns no numbers: {error}") from error
+    if result is None:
+        raise InputError("cost returns None; it must return a number for each lane")
     if costs.dtype.kind not in "biuf":
-        raise InputError(f"cost returns {type(result).__name__} of dtype {costs.dtype}, but costs are real numbers")
+        raise InputError(f"cost returns a value of type {type(result).__name__}, dtype {costs.dtype}, but costs are real numbers")
     if costs.shape != (lanes,):
         raise InputError(
             f"cost returns an array of shape {costs.shape} for parameters stacked {lanes} times; gradsweep.batched(f) needs "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradsweep import _dense
-from gradsweep._costs._protocol import Chunk, PlainCost
+from gradsweep._costs._protocol import Chunk, CostFunction
 from gradsweep._errors import InputError, OracleError
 from gradsweep._parameters import format_index, precision, read_blocks, read_numbers
 from gradsweep._schemes import FORWARD
@@ -61,7 +61,7 @@ class NetworkCost:
     loss: str
     l2: float
     masks: tuple[Array | None, ...]
-    like: PlainCost | None
+    like: CostFunction | None
 
     @functools.cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._costs._numerics import Indices, Slopes
+from gradsweep._costs._reading import OUTSIDE
 from gradsweep._differences._departure import Departure
 from gradsweep._differences._lanes import Lanes, Number, Ties
 from gradsweep._differences._propagation import loss, perturbed, perturbed_entry, propagate
-from gradsweep._errors import OracleError
+from gradsweep._errors import InputError, OracleError
 from gradsweep._parameters import Precision
 from gradsweep._schemes import BACKWARD, FORWARD, Scheme
 from gradsweep._trees import Tree
@@ -104,14 +105,14 @@ class _Task:
 
 @dataclass(frozen=True, eq=False)
 class _Outcome:
-    """What came of them."""
+    """What came of them; `lost` has the plain numbers that were made on the way, by the lines that made them."""
 
     base: float
     changes: Array
     crossings: NDArray[np.int64]
     largest: int
     subtracts: bool
-    lost: Number | None
+    lost: dict[str, Number]
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +149,9 @@ class _Propagation:
     def _run(self, leaves: Sequence[Any], lanes: Lanes) -> _Outcome:
         done = propagate(self.function, self.tree.build(leaves), lanes, fills=self.fills)
         # Numbers that were made on the way may be harmless, as in a record of costs; the guard tells.
-        lost = lanes.numbers[0]._replace(value=None) if lanes.numbers else None
+        lost: dict[str, Number] = {}
+        for number in lanes.numbers:
+            lost.setdefault(number.where, number._replace(value=None))
         largest = max(lanes.largest, lanes.total // _KEPT)
         return _Outcome(done.base, done.changes, lanes.crossings, largest, lanes.subtracts, lost)
 
@@ -170,7 +173,7 @@ class NumPyFunction:
     workers : Workers
         Who runs the function.
     outcome : _Outcome
-        Of a first run, from which the size of chunks is known.
+        Of a first run, from which the size of chunks is known; of all first runs the plain numbers that were made on the way.
     """
 
     propagation: _Propagation
@@ -309,6 +312,10 @@ class NumPyFunction:
                 yield _Task(np.tile(own, len(offsets)), np.repeat(offsets, len(own)), conditions)
 
         def take(piece: slice, outcome: _Outcome) -> None:
+            for where, number in outcome.lost.items():
+                # Behind a comparison that is decided otherwise at a kink, or at another point: nothing was held against it there.
+                if where not in self.outcome.lost:
+                    raise loss(number)
             values[piece] = coefficients @ outcome.changes.reshape(len(offsets), -1)
             crossings[piece] = outcome.crossings.reshape(len(offsets), -1).sum(axis=0)
 
@@ -444,6 +451,7 @@ def propagated(
     except OracleError as error:
         raise _as_loss(first, error) from error
     workers = Workers(propagation, jobs, _same)
+    outcome = replace(outcome, lost=first.lost | outcome.lost)
     return NumPyFunction(propagation, scheme, usual if step is None else step, usual, workers, outcome)
 
 
@@ -454,7 +462,12 @@ def _same(one: _Outcome, other: _Outcome) -> bool:
 
 def _as_loss(outcome: _Outcome, error: OracleError) -> Exception:
     """Of a disagreement the reason, if plain numbers were made on the way."""
-    return error if outcome.lost is None else loss(outcome.lost)
+    return loss(_first(outcome.lost)) if outcome.lost else error
+
+
+def _first(lost: dict[str, Number]) -> Number:
+    """The number that was made first."""
+    return next(iter(lost.values()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -531,15 +544,26 @@ class _Guard:
         usable = (outcome.crossings == 0) & np.isfinite(outcome.changes)
         for group, places in enumerate(usable.reshape(-1, len(_VISIBLE))):
             if not places.any():
-                if outcome.lost is not None:
+                if outcome.lost:
                     # Nothing shows here whether the number is harmless.
-                    raise loss(outcome.lost)
+                    raise loss(_first(outcome.lost))
                 continue
             place = group * len(_VISIBLE) + int(np.argmax(places))
-            own, other = float(outcome.changes[place]), self.plain(points[place]) - self.base
+            own, other = float(outcome.changes[place]), self._plain_at(points[place], describe(group)) - self.base
             if np.isfinite(other):
                 allowed = _AGREEMENT * max(abs(own), abs(other)) + rounding
                 _agree(f"in the change of the cost {describe(group)}", own, other, allowed)
+
+    def _plain_at(self, point: Array, where: str) -> float:
+        """Plain value at a point; NaN where the function says that it is not defined there."""
+        try:
+            return self.plain(point)
+        except InputError as error:
+            raise InputError(f"{error} ({where})") from error
+        except OUTSIDE:
+            return np.nan
+        except Exception as error:
+            raise InputError(f"cost raises {type(error).__name__} {where}: {error}") from error
 
 
 def _agree(where: str, own: float, plain: float, allowed: float) -> None:

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -205,14 +205,5 @@ class Problem(Protocol):
         """What the usual backward passes give for a block, which take the same slope at all kinks."""
 
 
-class Cost(Protocol):
-    """What ``Network.cost`` returns: a cost that can be called, and that knows how it is checked."""
-
-    def __call__(self, params: Mapping[str, Any]) -> float:
-        """Plain value of the cost."""
-
-    def prepare(self, params: Mapping[str, Any], seed: int) -> Problem:
-        """Check the parameters, run the base pass, and hold the fast path against the plain cost."""
-
-
-PlainCost = Callable[[dict[str, Any]], Any]
+#: A cost of the parameters of a network, as a caller writes it.
+CostFunction: TypeAlias = Callable[[dict[str, Any]], Any]

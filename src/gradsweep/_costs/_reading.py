@@ -17,12 +17,18 @@ def read_cost(value: Any) -> float:
         return value
     if value is None:
         raise InputError("cost returns None; it must return a number")
+    if isinstance(value, tuple):
+        raise InputError(
+            f"cost returns a tuple of {len(value)}, but a cost is a single number; of a function that returns (cost, gradient) "
+            "gradsweep.split(f) makes both"
+        )
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
         raise InputError(f"cost returns no number: {error}") from error
     if array.dtype.kind not in "biuf":
-        raise InputError(f"cost returns {type(value).__name__} of dtype {array.dtype}, but a cost is a real number")
+        of_dtype = f" of dtype {array.dtype}" if isinstance(value, np.ndarray) else ""
+        raise InputError(f"cost returns a value of type {type(value).__name__}{of_dtype}, but a cost is a real number")
     if array.size != 1:
         raise InputError(f"cost returns an array of shape {array.shape}, but a cost is a single number")
     return float(array.reshape(()))

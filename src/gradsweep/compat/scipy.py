@@ -68,13 +68,18 @@ def check_grad(
     True
     """
     point = _read_point(x0, "x0")
-    analytic = np.asarray(grad(point.copy(), *args), dtype=np.float64)
+    analytic = read_numbers(grad(point.copy(), *args), "what grad returns").astype(np.float64)
     if direction == "all":
-        return float(np.sqrt(np.sum(np.square(analytic - approx_fprime(point, func, epsilon, *args)))))
+        numeric = approx_fprime(point, func, epsilon, *args)
+        if analytic.size != numeric.size:
+            raise InputError(f"grad returns an array of shape {analytic.shape}, but {numeric.shape} is needed")
+        return float(np.sqrt(np.sum(np.square(analytic.reshape(numeric.shape) - numeric))))
     if direction != "random":
         raise InputError(f"direction: {direction!r} is not known; known are 'all' and 'random'")
     if epsilon is not None and np.ndim(epsilon):
         raise InputError("epsilon must be a number where direction is 'random'")
+    if analytic.shape[-1:] != point.shape:
+        raise InputError(f"grad returns an array of shape {analytic.shape}, but one of length {len(point)} is needed")
     vector = _generator(rng if rng is not None else seed).standard_normal(point.shape)
     slope = approx_fprime(np.zeros(1), lambda t: func(point + t[0] * vector, *args), epsilon)
     return float(np.sqrt(np.sum(np.square(analytic @ vector - np.squeeze(slope, axis=-1)))))
