@@ -1,5 +1,6 @@
 """Costs that are functions: by their values, in stacks, compiled, inside objects; and what is wrong with some of them."""
 
+import pickle
 import itertools
 import math
 import random
@@ -886,3 +887,119 @@ def test_scipys_signatures() -> None:
 def test_bad_input_of_scipys_checkers(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# ---- found by review: small parameters, second points out of the domain, arrays that are written to ----------------------
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e-10, 1e-12, 1e-30])
+@pytest.mark.parametrize(
+    ("cost", "gradient"),
+    [
+        (lambda p: np.sum(np.log(p)), lambda p: 1.0 / p),
+        (lambda p: np.sum(np.sqrt(p)), lambda p: 0.5 / np.sqrt(p)),
+        (lambda p: np.sum(1.0 / p), lambda p: -1.0 / p**2),
+    ],
+)
+def test_parameters_nearer_to_a_singularity_than_the_step(cost: Any, gradient: Any, size: float) -> None:
+    point = np.array([1.0, size])
+    assert gradsweep.check(cost, point, gradient).verdict == "pass"
+    wrong = gradient(point) * np.array([1.0, 1.001])
+    assert gradsweep.check(cost, point, wrong).verdict == "fail"
+
+
+def _positive(p: Any) -> Any:
+    assert (p > 0.0).all(), "probabilities"
+    return -np.sum(np.log(p) * np.array([3.0, 6.0, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "cost",
+    [
+        _positive,
+        lambda p: -np.sum(np.log(np.clip(p, 1e-12, 1.0)) * np.array([3.0, 6.0, 1.0, 1.0])),
+        lambda p: -np.nansum(np.log(p) * np.array([3.0, 6.0, 1.0, 1.0])),
+        lambda p: -np.sum(np.log(np.abs(p)) * np.array([3.0, 6.0, 1.0, 1.0])) if (p > 0.0).all() else 1e10,
+    ],
+)
+def test_the_second_point_stays_where_parameters_have_a_meaning(cost: Any, seed: int) -> None:
+    p = np.array([0.3, 0.6, 0.05, 0.05])
+    report = gradsweep.check(cost, p, lambda p: -np.array([3.0, 6.0, 1.0, 1.0]) / p, seed=seed)
+    assert report.verdict == "pass"
+    assert report.displaced is not None
+
+
+def test_correlations_stay_between_minus_one_and_one() -> None:
+    for seed in range(5):
+        r = np.array([0.9, -0.95, 0.5])
+        cost = lambda r: np.sum(np.sqrt(1.0 - np.clip(r, -1.0, 1.0) ** 2))  # noqa: E731
+        assert gradsweep.check(cost, r, lambda r: -r / np.sqrt(1.0 - r**2), seed=seed).verdict == "pass"
+
+
+def test_what_is_raised_at_the_second_point_alone_is_no_error() -> None:
+    table = np.arange(10.0) ** 2
+
+    def cost(p: Any) -> Any:
+        return table[int(p["k"])] * p["w"]
+
+    for seed in range(4):
+        report = gradsweep.check(cost, {"k": 9.0, "w": 2.0}, lambda p: {"k": 0.0, "w": table[int(p["k"])]}, seed=seed)
+        assert report.verdict == "pass"
+
+
+@pytest.mark.parametrize("rows", [3, 30])
+@pytest.mark.parametrize("wrong", ["", "W", "v"])
+def test_what_changes_is_written_into_a_copy_of_another_parameter(rows: int, wrong: str) -> None:
+    generator = np.random.default_rng(0)
+    params = {"W": generator.normal(size=(rows, 4)), "v": generator.normal(size=4)}
+
+    def cost(p: Any) -> Any:
+        x = p["W"].copy()
+        x[0] = p["v"]
+        x[1] += p["v"]
+        return np.sum(np.sin(x))
+
+    def gradient(p: Any) -> Any:
+        x = p["W"].copy()
+        x[0], x[1] = p["v"], x[1] + p["v"]
+        slope = np.cos(x)
+        result = {"W": slope.copy(), "v": slope[0] + slope[1]}
+        result["W"][0] = 0.0
+        return {name: 1.01 * value if name == wrong else value for name, value in result.items()}
+
+    report = gradsweep.check(cost, params, gradient)
+    assert report.verdict == ("fail" if wrong else "pass")
+    assert report.evaluated_by == "difference arrays"
+    assert [block.name for block in report.blocks if block.status.name == "WRONG"] == ([wrong] if wrong else [])
+
+
+def test_values_that_cancel_inside_a_saturated_cost_are_no_disagreement() -> None:
+    generator = np.random.default_rng(7)
+    X, y, w = 100.0 * generator.normal(size=(5, 3)), np.array([0.0, 1.0, 1.0, 0.0, 1.0]), np.array([0.1, 0.2, -0.1])
+
+    def probabilities(w: Any) -> Any:
+        return 1.0 / (1.0 + np.exp(-(X @ w)))
+
+    def cost(w: Any) -> Any:
+        a = probabilities(w)
+        return -np.mean(y * np.log(a + 1e-8) + (1.0 - y) * np.log(1.0 - a + 1e-8))
+
+    def gradient(w: Any) -> Any:
+        a = probabilities(w)
+        return X.T @ ((-y / (a + 1e-8) + (1.0 - y) / (1.0 - a + 1e-8)) * a * (1.0 - a)) / 5.0
+
+    assert gradsweep.check(cost, w, gradient).verdict == "pass"
+
+
+def test_what_a_model_keeps_can_be_pickled_afterwards() -> None:
+    kept: list[Any] = []
+
+    def cost(p: Any) -> Any:
+        kept.append(np.sum(p**4))
+        kept.append(p * 2.0)
+        return kept[-2]
+
+    gradsweep.check(cost, np.array([1.0, 2.0]), lambda p: 4.0 * p**3)
+    again = pickle.loads(pickle.dumps(kept))
+    assert all(isinstance(each, np.float64) or type(each) is np.ndarray for each in again)

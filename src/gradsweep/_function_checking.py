@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import Indices, Numerics, Slopes
+from gradsweep._differences._departure import Departure
 from gradsweep._entries import BlockGradients, Examined, Judge
+from gradsweep._errors import GradsweepError
 from gradsweep._parameters import Precision, precision
 from gradsweep._report import Displaced, Report
 from gradsweep._settings import Settings
@@ -81,7 +83,8 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     analytic = _gradient_at(function, gradient, tree)
     numerics = function.numerics(tree, base, settings)
     everything = [np.arange(leaf.start, leaf.stop, dtype=np.intp) for leaf in tree.blocks]
-    point = _examine(numerics, _Given(tree, analytic, everything), settings)
+    point = _examine_or_depart(function, base, numerics, _Given(tree, analytic, everything), settings)
+    numerics = point.numerics
     displaced = _second_point(function, gradient, point, settings) if callable(gradient) else None
     function.leave(tree, base)
     total = Tally()
@@ -116,7 +119,11 @@ def differentiate_function(function: Function, params: Any, settings: Settings) 
     tree = read_tree(params)
     base = function.settle_in(tree)
     numerics = function.numerics(tree, base, settings)
-    values = numerics.quotients(np.arange(len(tree.values), dtype=np.intp)).values
+    everything = np.arange(len(tree.values), dtype=np.intp)
+    try:
+        values = numerics.quotients(everything).values
+    except Departure as departure:
+        values = function.numerics_by_values(tree, base, settings, str(departure)).quotients(everything).values
     function.leave(tree, base)
     return tree.build(tree.arrays(values))
 
@@ -136,6 +143,16 @@ def _gradient_at(function: Function, gradient: Any, tree: Tree) -> list[NDArray[
     return [np.array(block) for block in tree.match(given)]
 
 
+def _gradient_or_none(function: Function, gradient: Callable[[Any], Any], tree: Tree) -> list[NDArray[Any]] | None:
+    """The gradient under test at a point that was chosen here, which may be none of its domain: None if it raises an error."""
+    try:
+        return _gradient_at(function, gradient, tree)
+    except GradsweepError:
+        raise
+    except Exception:  # whatever a user's code says of parameters that it does not take
+        return None
+
+
 def _own_arrays(tree: Tree) -> list[Any]:
     """The parameters once more, in the types in which they were given where those are floating."""
     arrays = tree.arrays(tree.values.copy())
@@ -143,6 +160,17 @@ def _own_arrays(tree: Tree) -> list[Any]:
         array.astype(leaf.dtype) if isinstance(array, np.ndarray) and leaf.dtype.kind == "f" else array
         for leaf, array in zip(tree.blocks, arrays, strict=True)
     ]
+
+
+def _examine_or_depart(
+    function: Function, base: float, numerics: Numerics, given: _Given, settings: Settings, *, measures: bool = True
+) -> _Point:
+    """Judge some entries of each block; by values if only now the cost does what difference arrays cannot follow."""
+    try:
+        return _examine(numerics, given, settings, measures=measures)
+    except Departure as departure:
+        by_values = function.numerics_by_values(given.tree, base, settings, str(departure))
+        return _examine(by_values, given, settings, measures=measures)
 
 
 def _examine(numerics: Numerics, given: _Given, settings: Settings, *, measures: bool = True) -> _Point:
@@ -176,16 +204,17 @@ def _second_point(function: Function, gradient: Callable[[Any], Any], first: _Po
     for size in _DISPLACEMENTS:
         other = _displaced(tree, size, generator)
         base = function.value_or_nan(other)
-        if math.isfinite(base):
+        found = _gradient_or_none(function, gradient, other) if math.isfinite(base) else None
+        if found is not None:
+            analytic = found
             break
     else:
         return None
-    analytic = _gradient_at(function, gradient, other)
     if all(np.array_equal(own, before, equal_nan=True) for own, before in zip(analytic, first.given.analytic, strict=True)):
         return None
     chosen = [_sample(leaf.start, leaf.stop, generator) for leaf in tree.blocks]
     numerics = function.numerics(other, base, settings, like=first.numerics)
-    point = _examine(numerics, _Given(other, analytic, chosen), settings, measures=False)
+    point = _examine_or_depart(function, base, numerics, _Given(other, analytic, chosen), settings, measures=False)
     return Displaced(tuple(examined.block for examined in point.examined), size, point.evaluations)
 
 
@@ -198,9 +227,26 @@ def _displaced(tree: Tree, size: float, generator: np.random.Generator) -> Tree:
         if own.size:
             # Zero biases are moved as well: that a bias is missing shows nowhere else.
             scale = float(np.sqrt(np.mean(np.square(own)))) or min(whole, 1.0)
-            own += size * scale * generator.uniform(0.5, 1.0, own.size) * generator.choice([-1.0, 1.0], own.size)
+            moved = size * scale * generator.uniform(0.5, 1.0, own.size) * generator.choice([-1.0, 1.0], own.size)
+            own += np.clip(moved, *_room(own, size))
     values.flags.writeable = False
     return Tree(tree.blocks, values, tree.root)
+
+
+def _room(own: Array, size: float) -> tuple[Array, Array]:
+    """How far the entries of a block may move to either side: what are all positive, or all less than 1, remain so.
+
+    Variances, probabilities and correlations have no meaning beyond that, and a gradient need not be right there.
+    """
+    low, high = np.full(own.shape, -np.inf), np.full(own.shape, np.inf)
+    if (own > 0.0).all():
+        low = -2.0 * size * own
+    if (own < 0.0).all():
+        high = -2.0 * size * own
+    if (np.abs(own) < 1.0).all():
+        rest = 2.0 * size * (1.0 - np.abs(own))
+        low, high = np.maximum(low, np.where(own < 0.0, -rest, -np.inf)), np.minimum(high, np.where(own > 0.0, rest, np.inf))
+    return low, high
 
 
 def _sample(start: int, stop: int, generator: np.random.Generator) -> Indices:

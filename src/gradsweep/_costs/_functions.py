@@ -13,10 +13,10 @@ from gradsweep._costs._evaluation import Evaluator
 from gradsweep._costs._numerics import Numerics
 from gradsweep._costs._numpy_function import NumPyFunction, propagated
 from gradsweep._costs._plain_function import PlainEvaluator
-from gradsweep._costs._reading import OUTSIDE, read_cost
+from gradsweep._costs._reading import read_cost
 from gradsweep._costs._value_function import ValueNumerics
 from gradsweep._differences._departure import Departure
-from gradsweep._errors import InputError, OracleError
+from gradsweep._errors import GradsweepError, InputError, OracleError
 from gradsweep._schemes import COMPLEX
 from gradsweep._settings import Settings
 from gradsweep._trees import Tree
@@ -74,7 +74,9 @@ class Function:
         """Its plain value, NaN also where it raises an error: as far from the given parameters as that may be."""
         try:
             return self.call(tree)
-        except OUTSIDE:
+        except GradsweepError:
+            raise
+        except Exception:  # an assertion, say, that parameters are positive
             return math.nan
 
     def settle_in(self, tree: Tree) -> float:
@@ -160,6 +162,14 @@ class Function:
                 )
             except Departure as departure:
                 self.reason = str(departure)
+        return self._by_values(tree, base, settings)
+
+    def numerics_by_values(self, tree: Tree, base: float, settings: Settings, reason: str) -> Numerics:
+        """The numeric side by values, for a reason that showed while difference arrays were at work; arguments as of `numerics`."""
+        self.reason = reason
+        return self._by_values(tree, base, settings)
+
+    def _by_values(self, tree: Tree, base: float, settings: Settings) -> Numerics:
         evaluator = self.evaluator(self.cost, tree, settings.jobs)
         if settings.mode == "batched" and evaluator.kind == "plain function":
             because = f": {self.reason}" if self.reason else ""
