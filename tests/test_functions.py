@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import pickle
 import random
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable
@@ -32,6 +33,9 @@ def cubes(params: Any) -> float:
 def slopes_of_cubes(params: Any) -> Any:
     return np.exp(params) * (params**2 + 2.0 * params)
 
+
+# To raise a KeyError by.
+EMPTY: dict[str, Any] = {}
 
 X = np.linspace(-1.0, 2.0, 7)
 
@@ -362,7 +366,7 @@ def test_numpy_is_left_behind_a_comparison_that_a_step_decides() -> None:
 
 def test_an_error_behind_a_comparison_that_a_step_decides() -> None:
     def cost(w: Any) -> Any:
-        return np.sum(w**2) if w[0] == 1.0 else {}["nothing"]
+        return np.sum(w**2) if w[0] == 1.0 else EMPTY["nothing"]
 
     here = np.array([1.0, 2.0, 3.0])
     for run in (lambda: gradsweep.check(cost, here, 2.0 * here), lambda: gradsweep.numerical_gradient(cost, here)):
@@ -388,15 +392,17 @@ def test_errors_of_the_gradient_at_the_second_point() -> None:
     here = np.array([1.0, 2.0, 3.0])
 
     def raises(w: Any) -> Any:
-        return 2.0 * w if (w == here).all() else {}["nothing"]
+        return 2.0 * w if (w == here).all() else EMPTY["nothing"]
 
     def shrinks(w: Any) -> Any:
         return 2.0 * (w if (w == here).all() else w[:2])
 
-    for gradient, message in ((raises, "gradient raises KeyError"), (shrinks, r"gradient has shape \(2,\)")):
-        with pytest.raises(gradsweep.InputError, match=f"{message}.*at a second point") as caught:
-            gradsweep.check(lambda w: np.sum(w**2), here, gradient)
-        assert caught.value.__cause__ is not None
+    with pytest.raises(gradsweep.InputError, match=r"gradient has shape \(2,\).*at a second point"):
+        gradsweep.check(lambda w: np.sum(w**2), here, shrinks)
+    report = gradsweep.check(lambda w: np.sum(w**2), here, raises)
+    assert report.ok
+    assert report.displaced is None
+    assert [note for note in report.notes if "KeyError" in note and "second point" in note]
 
 
 def test_parameters_are_modified_at_some_perturbation() -> None:
@@ -1045,3 +1051,119 @@ def test_in_place_where_the_cost_raises_beside_the_parameters() -> None:
     with pytest.raises(gradsweep.InputError, match="cost raises KeyError when"):
         gradsweep.check(gradsweep.in_place(cost, live), live, {"w": np.ones(7)})
     assert np.array_equal(live["w"], X)
+
+
+# ---- found by review: small parameters, second points out of the domain, arrays that are written to ----------------------
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e-10, 1e-12, 1e-30])
+@pytest.mark.parametrize(
+    ("cost", "gradient"),
+    [
+        (lambda p: np.sum(np.log(p)), lambda p: 1.0 / p),
+        (lambda p: np.sum(np.sqrt(p)), lambda p: 0.5 / np.sqrt(p)),
+        (lambda p: np.sum(1.0 / p), lambda p: -1.0 / p**2),
+    ],
+)
+def test_parameters_nearer_to_a_singularity_than_the_step(cost: Any, gradient: Any, size: float) -> None:
+    point = np.array([1.0, size])
+    assert gradsweep.check(cost, point, gradient).verdict == "pass"
+    wrong = gradient(point) * np.array([1.0, 1.001])
+    assert gradsweep.check(cost, point, wrong).verdict == "fail"
+
+
+def _positive(p: Any) -> Any:
+    assert (p > 0.0).all(), "probabilities"
+    return -np.sum(np.log(p) * np.array([3.0, 6.0, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "cost",
+    [
+        _positive,
+        lambda p: -np.sum(np.log(np.clip(p, 1e-12, 1.0)) * np.array([3.0, 6.0, 1.0, 1.0])),
+        lambda p: -np.nansum(np.log(p) * np.array([3.0, 6.0, 1.0, 1.0])),
+        lambda p: -np.sum(np.log(np.abs(p)) * np.array([3.0, 6.0, 1.0, 1.0])) if (p > 0.0).all() else 1e10,
+    ],
+)
+def test_the_second_point_stays_where_parameters_have_a_meaning(cost: Any, seed: int) -> None:
+    p = np.array([0.3, 0.6, 0.05, 0.05])
+    report = gradsweep.check(cost, p, lambda p: -np.array([3.0, 6.0, 1.0, 1.0]) / p, seed=seed)
+    assert report.verdict == "pass"
+    assert report.displaced is not None
+
+
+def test_correlations_stay_between_minus_one_and_one() -> None:
+    for seed in range(5):
+        r = np.array([0.9, -0.95, 0.5])
+        cost = lambda r: np.sum(np.sqrt(1.0 - np.clip(r, -1.0, 1.0) ** 2))  # noqa: E731
+        assert gradsweep.check(cost, r, lambda r: -r / np.sqrt(1.0 - r**2), seed=seed).verdict == "pass"
+
+
+def test_what_is_raised_at_the_second_point_alone_is_no_error() -> None:
+    table = np.arange(10.0) ** 2
+
+    def cost(p: Any) -> Any:
+        return table[int(p["k"])] * p["w"]
+
+    for seed in range(4):
+        report = gradsweep.check(cost, {"k": 9.0, "w": 2.0}, lambda p: {"k": 0.0, "w": table[int(p["k"])]}, seed=seed)
+        assert report.verdict == "pass"
+
+
+@pytest.mark.parametrize("rows", [3, 30])
+@pytest.mark.parametrize("wrong", ["", "W", "v"])
+def test_what_changes_is_written_into_a_copy_of_another_parameter(rows: int, wrong: str) -> None:
+    generator = np.random.default_rng(0)
+    params = {"W": generator.normal(size=(rows, 4)), "v": generator.normal(size=4)}
+
+    def cost(p: Any) -> Any:
+        x = p["W"].copy()
+        x[0] = p["v"]
+        x[1] += p["v"]
+        return np.sum(np.sin(x))
+
+    def gradient(p: Any) -> Any:
+        x = p["W"].copy()
+        x[0], x[1] = p["v"], x[1] + p["v"]
+        slope = np.cos(x)
+        result = {"W": slope.copy(), "v": slope[0] + slope[1]}
+        result["W"][0] = 0.0
+        return {name: 1.01 * value if name == wrong else value for name, value in result.items()}
+
+    report = gradsweep.check(cost, params, gradient)
+    assert report.verdict == ("fail" if wrong else "pass")
+    assert report.evaluated_by == "difference arrays"
+    assert [block.name for block in report.blocks if block.status.name == "WRONG"] == ([wrong] if wrong else [])
+
+
+def test_values_that_cancel_inside_a_saturated_cost_are_no_disagreement() -> None:
+    generator = np.random.default_rng(7)
+    X, y, w = 100.0 * generator.normal(size=(5, 3)), np.array([0.0, 1.0, 1.0, 0.0, 1.0]), np.array([0.1, 0.2, -0.1])
+
+    def probabilities(w: Any) -> Any:
+        return 1.0 / (1.0 + np.exp(-(X @ w)))
+
+    def cost(w: Any) -> Any:
+        a = probabilities(w)
+        return -np.mean(y * np.log(a + 1e-8) + (1.0 - y) * np.log(1.0 - a + 1e-8))
+
+    def gradient(w: Any) -> Any:
+        a = probabilities(w)
+        return X.T @ ((-y / (a + 1e-8) + (1.0 - y) / (1.0 - a + 1e-8)) * a * (1.0 - a)) / 5.0
+
+    assert gradsweep.check(cost, w, gradient).verdict == "pass"
+
+
+def test_what_a_model_keeps_can_be_pickled_afterwards() -> None:
+    kept: list[Any] = []
+
+    def cost(p: Any) -> Any:
+        kept.append(np.sum(p**4))
+        kept.append(p * 2.0)
+        return kept[-2]
+
+    gradsweep.check(cost, np.array([1.0, 2.0]), lambda p: 4.0 * p**3)
+    again = pickle.loads(pickle.dumps(kept))
+    assert all(isinstance(each, np.float64) or type(each) is np.ndarray for each in again)

@@ -13,7 +13,7 @@ from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import Indices, Numerics, Slopes
 from gradsweep._differences._departure import Departure
 from gradsweep._entries import BlockGradients, Examined, Judge
-from gradsweep._errors import InputError
+from gradsweep._errors import GradsweepError, InputError
 from gradsweep._parameters import Precision, precision
 from gradsweep._report import Displaced, Report
 from gradsweep._second_point import DISPLACEMENTS, displaced_tree, overall_verdict
@@ -81,12 +81,8 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     analytic = _gradient_at(function, gradient, tree)
     numerics = function.numerics(tree, base, settings)
     everything = [np.arange(leaf.start, leaf.stop, dtype=np.intp) for leaf in tree.blocks]
-    given = _Given(tree, analytic, everything)
-    try:
-        point = _examine(numerics, given, settings)
-    except Departure as departure:
-        numerics = _by_values(function, tree, base, settings, departure)
-        point = _examine(numerics, given, settings)
+    point = _examine_or_depart(function, base, numerics, _Given(tree, analytic, everything), settings)
+    numerics = point.numerics
     displaced = _second_point(function, gradient, point, settings) if callable(gradient) else None
     function.leave(tree, base)
     total = Tally()
@@ -111,7 +107,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         kinks=sum(block.kinks for block in blocks),
         evaluated_by=numerics.kind,
         displaced=displaced,
-        notes=tuple(numerics.notes),
+        notes=(*numerics.notes, *dict.fromkeys(function.notes)),
     )
 
 
@@ -119,19 +115,14 @@ def differentiate_function(function: Function, params: Any, settings: Settings) 
     """Numeric gradient of a function, in the structure of its parameters."""
     tree = read_tree(params)
     base = function.settle_in(tree)
-    numerics, everything = function.numerics(tree, base, settings), np.arange(len(tree.values), dtype=np.intp)
+    numerics = function.numerics(tree, base, settings)
+    everything = np.arange(len(tree.values), dtype=np.intp)
     try:
         values = numerics.quotients(everything).values
     except Departure as departure:
-        values = _by_values(function, tree, base, settings, departure).quotients(everything).values
+        values = function.numerics_by_values(tree, base, settings, str(departure)).quotients(everything).values
     function.leave(tree, base)
     return tree.build(tree.arrays(values))
-
-
-def _by_values(function: Function, tree: Tree, base: float, settings: Settings, departure: Departure) -> Numerics:
-    """The numeric side of a function that leaves NumPy behind a comparison that a step, or another point, decides otherwise."""
-    function.propagates, function.reason = False, str(departure)
-    return function.numerics(tree, base, settings)
 
 
 def _gradient_at(function: Function, gradient: Any, tree: Tree) -> list[NDArray[Any]]:
@@ -144,6 +135,18 @@ def _gradient_at(function: Function, gradient: Any, tree: Tree) -> list[NDArray[
     return [np.array(block) for block in tree.match(given)]
 
 
+def _gradient_or_none(function: Function, gradient: Callable[[Any], Any], tree: Tree) -> list[NDArray[Any]] | None:
+    """The gradient under test at a point that was chosen here, which may be none of its domain: None if it raises an error."""
+    try:
+        return _gradient_at(function, gradient, tree)
+    except GradsweepError as error:
+        raise InputError(f"{error} (at a second point, where all parameters are displaced at random)") from error
+    except Exception as error:  # whatever a user's code says of parameters that it does not take
+        what = f"gradient raises {type(error).__name__} at a second point, displaced at random: {error}"
+        function.notes.append(f"{what}; so it was checked at the given parameters alone")
+        return None
+
+
 def _own_arrays(tree: Tree) -> list[Any]:
     """The parameters once more, in the types in which they were given where those are floating."""
     arrays = tree.arrays(tree.values.copy())
@@ -151,6 +154,17 @@ def _own_arrays(tree: Tree) -> list[Any]:
         array.astype(leaf.dtype) if isinstance(array, np.ndarray) and leaf.dtype.kind == "f" else array
         for leaf, array in zip(tree.blocks, arrays, strict=True)
     ]
+
+
+def _examine_or_depart(
+    function: Function, base: float, numerics: Numerics, given: _Given, settings: Settings, *, measures: bool = True
+) -> _Point:
+    """Judge some entries of each block; by values if only now the cost does what difference arrays cannot follow."""
+    try:
+        return _examine(numerics, given, settings, measures=measures)
+    except Departure as departure:
+        by_values = function.numerics_by_values(given.tree, base, settings, str(departure))
+        return _examine(by_values, given, settings, measures=measures)
 
 
 def _examine(numerics: Numerics, given: _Given, settings: Settings, *, measures: bool = True) -> _Point:
@@ -184,29 +198,17 @@ def _second_point(function: Function, gradient: Callable[[Any], Any], first: _Po
     for size in DISPLACEMENTS:
         other = displaced_tree(tree, size, generator)
         base = function.value_or_nan(other)
-        if math.isfinite(base):
+        found = _gradient_or_none(function, gradient, other) if math.isfinite(base) else None
+        if found is not None:
+            analytic = found
             break
     else:
         return None
-    try:
-        analytic = _gradient_at(function, gradient, other)
-    except Exception as error:
-        what = str(error) if isinstance(error, InputError) else f"gradient raises {type(error).__name__}: {error}"
-        raise InputError(
-            f"{what} (at a second point, where all parameters are displaced at random by up to {size:g} of their block's size; "
-            "gradient(params) instead of gradient is checked at the given parameters alone)"
-        ) from error
     if all(np.array_equal(own, before, equal_nan=True) for own, before in zip(analytic, first.given.analytic, strict=True)):
         return None
     chosen = [_sample(leaf.start, leaf.stop, generator) for leaf in tree.blocks]
     numerics = function.numerics(other, base, settings, like=first.numerics)
-    given = _Given(other, analytic, chosen)
-    try:
-        point = _examine(numerics, given, settings, measures=False)
-    except Departure as departure:
-        reason = function.reason
-        point = _examine(_by_values(function, other, base, settings, departure), given, settings, measures=False)
-        function.reason = reason  # that of the given parameters, where it did not leave NumPy
+    point = _examine_or_depart(function, base, numerics, _Given(other, analytic, chosen), settings, measures=False)
     return Displaced(tuple(examined.block for examined in point.examined), size, point.evaluations)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from gradsweep._report import Displaced
 from gradsweep._trees import Tree
+from gradsweep._types import Array
 from gradsweep._verdict import Block, Status, overall
 
 #: How far it is from the first one, relative to the size of each block; less where the cost is not finite there.
@@ -37,9 +38,26 @@ def displaced_tree(tree: Tree, size: float, generator: np.random.Generator) -> T
         if own.size:
             # Zero biases are moved as well: that a bias is missing shows nowhere else.
             scale = float(np.sqrt(np.mean(np.square(own)))) or min(whole, 1.0)
-            own += size * scale * generator.uniform(0.5, 1.0, own.size) * generator.choice([-1.0, 1.0], own.size)
+            moved = size * scale * generator.uniform(0.5, 1.0, own.size) * generator.choice([-1.0, 1.0], own.size)
+            own += np.clip(moved, *_room(own, size))
     values.flags.writeable = False
     return Tree(tree.blocks, values, tree.root)
+
+
+def _room(own: Array, size: float) -> tuple[Array, Array]:
+    """How far the entries of a block may move to either side: what are all positive, or all less than 1, remain so.
+
+    Variances, probabilities and correlations have no meaning beyond that, and a gradient need not be right there.
+    """
+    low, high = np.full(own.shape, -np.inf), np.full(own.shape, np.inf)
+    if (own > 0.0).all():
+        low = -2.0 * size * own
+    if (own < 0.0).all():
+        high = -2.0 * size * own
+    if (np.abs(own) < 1.0).all():
+        rest = 2.0 * size * (1.0 - np.abs(own))
+        low, high = np.maximum(low, np.where(own < 0.0, -rest, -np.inf)), np.minimum(high, np.where(own > 0.0, rest, np.inf))
+    return low, high
 
 
 def overall_verdict(blocks: Sequence[Block], displaced: Displaced | None) -> Literal["pass", "fail", "inconclusive"]:

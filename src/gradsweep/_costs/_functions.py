@@ -16,7 +16,7 @@ from gradsweep._costs._plain_function import PlainEvaluator
 from gradsweep._costs._reading import read_cost
 from gradsweep._costs._value_function import ValueNumerics
 from gradsweep._differences._departure import Departure
-from gradsweep._errors import InputError, OracleError
+from gradsweep._errors import GradsweepError, InputError, OracleError
 from gradsweep._schemes import COMPLEX
 from gradsweep._settings import Settings
 from gradsweep._trees import Tree
@@ -53,6 +53,8 @@ class Function:
         Makes what evaluates it where they are not, or cannot follow.
     reason : str
         Why they were not taken, if so.
+    notes : list of str
+        What else its caller should know.
     """
 
     cost: Callable[[Any], Any]
@@ -62,6 +64,7 @@ class Function:
     within: Callable[[Callable[[Any], Any], Any], Any] | None = None
     evaluator: MakeEvaluator = PlainEvaluator
     reason: str = field(default="")
+    notes: list[str] = field(default_factory=list)
 
     def call(self, tree: Tree) -> float:
         """Its plain value."""
@@ -81,7 +84,9 @@ class Function:
         """Its plain value, NaN also where it raises an error: as far from the given parameters as that may be."""
         try:
             return self.call(tree)
-        except Exception:  # whatever it does where nobody has asked for its value
+        except GradsweepError:
+            raise
+        except Exception:  # an assertion, say, that parameters are positive
             return math.nan
 
     def settle_in(self, tree: Tree) -> float:
@@ -104,6 +109,7 @@ class Function:
         OracleError
             It is another one for arrays of the type in which the parameters were given.
         """
+        self.notes = []
         own = tree.values.copy()
         arrays = tree.arrays(own)
         base = read_cost(self.cost(tree.build(arrays)))
@@ -167,6 +173,14 @@ class Function:
                 )
             except Departure as departure:
                 self.reason = str(departure)
+        return self._by_values(tree, base, settings)
+
+    def numerics_by_values(self, tree: Tree, base: float, settings: Settings, reason: str) -> Numerics:
+        """The numeric side by values, for a reason that showed while differences were propagated; arguments as of `numerics`."""
+        self.reason = reason
+        return self._by_values(tree, base, settings)
+
+    def _by_values(self, tree: Tree, base: float, settings: Settings) -> Numerics:
         evaluator = self.evaluator(self.cost, tree, settings.jobs)
         if settings.mode == "batched" and evaluator.kind == "plain function":
             because = f": {self.reason}" if self.reason else ""

@@ -13,7 +13,7 @@ from gradsweep._costs._numerics import Indices, Slopes
 from gradsweep._costs._reading import OUTSIDE
 from gradsweep._differences._departure import Departure
 from gradsweep._differences._lanes import Lanes, Number, Ties
-from gradsweep._differences._propagation import loss, perturbed, perturbed_entry, propagate
+from gradsweep._differences._propagation import loss, perturbed, perturbed_entry, propagate, unperturbed
 from gradsweep._errors import InputError, OracleError
 from gradsweep._parameters import Precision
 from gradsweep._schemes import BACKWARD, FORWARD, Scheme
@@ -32,6 +32,12 @@ _KEPT = 64
 # How much smaller the step is at which entries in dispute are looked at again, and at which crossed kinks are tried first.
 # Where the function subtracts values somewhere, which rounds by more as the step shrinks, it may not be much smaller.
 _FINER, _LITTLE_FINER = 2.0**-10, 2.0**-3
+
+# Quotients have settled where this part of them, or less, vanishes with the step; so many times smaller steps are taken at most.
+_VANISHED, _DESCENTS = 2.0**-30, 9
+
+# How small a step is beside a parameter, at most, if it shows what happens there.
+_BESIDE = 2.0**-7
 
 # The step at which a kink that is still crossed lies at the very point.
 _FINEST = 2.0**-30
@@ -126,19 +132,28 @@ class _Propagation:
 
     def __call__(self, task: _Task) -> _Outcome:
         """Run the function once for all perturbations of a task."""
+        try:
+            return self._perturb(task, writes=False)
+        except Departure:
+            # It may write what changes into a copy of a parameter that is not perturbed, and hence plain.
+            return self._perturb(task, writes=True)
+
+    def _perturb(self, task: _Task, *, writes: bool) -> _Outcome:
+        """The same; `writes` tells whether parameters that are not perturbed are arrays that take differences, too."""
         lanes = task.conditions.lanes(len(task.indices), infinite=self.infinite)
-        values = self.tree.values.copy()
-        leaves = self.tree.arrays(values)
+        leaves = self.tree.arrays(self.tree.values.copy())
         for place, leaf in enumerate(self.tree.blocks):
             own = (leaf.start <= task.indices) & (task.indices < leaf.stop)
             if own.any():
                 entries, steps = np.where(own, task.indices - leaf.start, 0), np.where(own, task.steps, 0.0)
                 leaves[place] = perturbed_entry(leaves[place], entries, steps, lanes)
+            elif writes and isinstance(leaves[place], np.ndarray):
+                leaves[place] = unperturbed(leaves[place], lanes)
         return self._run(leaves, lanes)
 
-    def along(self, directions: Array, steps: Array) -> _Outcome:
+    def along(self, directions: Array, steps: Array, conditions: Conditions = _USUAL) -> _Outcome:
         """Run it once with whole directions added: `directions` of shape (lanes, parameters)."""
-        lanes = Lanes(len(directions), infinite=self.infinite)
+        lanes = conditions.lanes(len(directions), infinite=self.infinite)
         change = (directions * steps[:, np.newaxis]).T
         leaves = self.tree.arrays(self.tree.values.copy())
         for place, leaf in enumerate(self.tree.blocks):
@@ -247,13 +262,60 @@ class NumPyFunction:
         finer = min(self.step, self.usual) * ratio
         coarse = self.quotients(indices)
         values, crossings = self._quotients(indices, self.scheme, finer)
-        values = np.where(coarse.at_kink | (crossings > 0), coarse.values, values)
-        vanishing = 4.0 * (finer / self.step) ** self.scheme.order * np.abs(coarse.values - values)
-        vanishing[coarse.at_kink] = 0.0
-        noise = self._simulated(indices, finer, precision, _RUNS)
+        vanishing = self._vanishing(coarse.values, values, finer / self.step)
         evaluations = coarse.evaluations + (1 + _RUNS) * len(indices) * len(self.scheme.offsets)
+        noise = self._simulated(indices, finer, precision, _RUNS)
+        if not self.outcome.subtracts:
+            settled = (vanishing <= _VANISHED * np.abs(values)) & self._is_within(indices, finer)
+            moving = np.flatnonzero(~settled & ~coarse.at_kink)
+            if len(moving):
+                extra = self._descend(indices, moving, finer, (values, crossings, vanishing, noise), precision)
+                evaluations += extra
+        unusable = coarse.at_kink | (crossings > 0)
+        values = np.where(unusable, coarse.values, values)
+        vanishing[coarse.at_kink] = 0.0
         low, high = (np.where(coarse.at_kink, bound, values) for bound in (coarse.low, coarse.high))
         return Slopes(values, low - vanishing, high + vanishing, noise, coarse.crossed, evaluations)
+
+    def _vanishing(self, coarse: Array, values: Array, ratio: float) -> Array:
+        """How far quotients may be from their limits, by those of a step larger by 1/ratio; infinite if there are none."""
+        with np.errstate(all="ignore"):
+            gap = 4.0 * ratio**self.scheme.order * np.abs(coarse - values)
+        return np.where(np.isfinite(gap), gap, np.inf)
+
+    def _is_within(self, indices: Indices, step: float) -> NDArray[np.bool_]:
+        """Whether a step is small beside the parameters themselves: a larger one may lead beyond a pole at 0, and back."""
+        sizes = np.abs(self.propagation.tree.values[indices])
+        within: NDArray[np.bool_] = (sizes == 0.0) | (step <= _BESIDE * sizes)
+        return within
+
+    def _descend(
+        self, indices: Indices, moving: NDArray[np.intp], step: float, found: tuple[NDArray[Any], ...], precision: Precision
+    ) -> int:
+        """Ever smaller steps for entries whose quotients still move, as beside a singularity that is nearer than the step.
+
+        `found` are quotients, crossings, what vanishes with the step, and noise, which are replaced; the result is the number of
+        changes of the cost that this took.
+        """
+        values, crossings, vanishing, noise = found
+        evaluations = 0
+        for _ in range(_DESCENTS):
+            step *= _FINER
+            own = indices[moving]
+            again, crossed = self._quotients(own, self.scheme, step)
+            left = self._vanishing(values[moving], again, _FINER)
+            values[moving], crossings[moving], vanishing[moving] = again, crossed, left
+            evaluations += len(own) * len(self.scheme.offsets)
+            settled = (left <= _VANISHED * np.abs(again)) & self._is_within(own, step)
+            if settled.any():
+                places = moving[settled]
+                noise[places] = self._simulated(indices[places], step, precision, _RUNS)
+                evaluations += _RUNS * len(places) * len(self.scheme.offsets)
+            moving = moving[~settled]
+            if not len(moving):
+                break
+        vanishing[moving] = np.where(np.isfinite(vanishing[moving]), vanishing[moving], 0.0)
+        return evaluations
 
     def noise(self, indices: Indices, precision: Precision) -> tuple[Array, int]:
         """Rounding of quotients and gradient, from fewer runs than disputes take: it is not what decides.
@@ -508,7 +570,12 @@ class _Guard:
         _agree("at the given parameters", outcome.base, self.base, _SAME * max(abs(self.base), 1.0))
         points = self.tree.values + directions * steps[:, np.newaxis]
         try:
-            self._compare(points, outcome, lambda group: f"along direction {group} of all parameters")
+            self._compare(
+                points,
+                outcome,
+                lambda group: f"along direction {group} of all parameters",
+                lambda place: _spread(lambda conditions: propagation.along(directions, steps, conditions), place),
+            )
         except OracleError as error:
             raise _as_loss(outcome, error) from error
         return propagation, outcome
@@ -525,7 +592,16 @@ class _Guard:
         points = np.tile(self.tree.values, (len(indices), 1))
         points[np.arange(len(indices)), indices] += steps
         outcome = propagation(_Task(indices, steps, _USUAL))
-        self._compare(points, outcome, lambda group: f"when {self.tree.describe(int(entries[group]))} grows")
+
+        def run(conditions: Conditions) -> _Outcome:
+            return propagation(_Task(indices, steps, conditions))
+
+        self._compare(
+            points,
+            outcome,
+            lambda group: f"when {self.tree.describe(int(entries[group]))} grows",
+            lambda place: _spread(run, place),
+        )
         return outcome
 
     @functools.cached_property
@@ -538,8 +614,13 @@ class _Guard:
             scale[leaf.start : leaf.stop] = np.maximum(np.abs(own), size or 1.0)
         return scale
 
-    def _compare(self, points: Array, outcome: _Outcome, describe: Callable[[int], str]) -> None:
-        """Compare changes at groups of points, of each group at the first one that crosses no kink."""
+    def _compare(
+        self, points: Array, outcome: _Outcome, describe: Callable[[int], str], simulate: Callable[[int], float]
+    ) -> None:
+        """Compare changes at groups of points, of each group at the first one that crosses no kink.
+
+        `simulate` gives the rounding that the difference of two plain values may have at a point, from runs with jitter.
+        """
         rounding = _ROUNDINGS * float(np.finfo(np.float64).eps) * max(abs(self.base), 1.0)
         usable = (outcome.crossings == 0) & np.isfinite(outcome.changes)
         for group, places in enumerate(usable.reshape(-1, len(_VISIBLE))):
@@ -552,6 +633,9 @@ class _Guard:
             own, other = float(outcome.changes[place]), self._plain_at(points[place], describe(group)) - self.base
             if np.isfinite(other):
                 allowed = _AGREEMENT * max(abs(own), abs(other)) + rounding
+                if not abs(own - other) <= allowed:
+                    # Values that cancel inside of the function, as 1 - a does, may be rounded by much more.
+                    allowed += simulate(place)
                 _agree(f"in the change of the cost {describe(group)}", own, other, allowed)
 
     def _plain_at(self, point: Array, where: str) -> float:
@@ -564,6 +648,14 @@ class _Guard:
             return np.nan
         except Exception as error:
             raise InputError(f"cost raises {type(error).__name__} {where}: {error}") from error
+
+
+def _spread(run: Callable[[Conditions], _Outcome], place: int) -> float:
+    """Rounding of a plain value and of its change at a point, from runs whose every intermediate result is jittered."""
+    outcomes = [run(Conditions(jitter=_JITTER, seed=seed)) for seed in range(_RUNS)]
+    with np.errstate(all="ignore"):
+        spread = np.std([outcome.base for outcome in outcomes]) + np.std([outcome.changes[place] for outcome in outcomes])
+    return _SAFETY * float(np.finfo(np.float64).eps) / _JITTER * float(np.nan_to_num(spread, nan=0.0, posinf=0.0))
 
 
 def _agree(where: str, own: float, plain: float, allowed: float) -> None:

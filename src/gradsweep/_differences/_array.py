@@ -538,6 +538,9 @@ class DifferenceArray(NDArrayOperatorsMixin):
         return self.copy()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.lanes.finished:
+            # A model has kept it, as its best cost or last output: from then on it is what its value is.
+            return (self._base[()] if self.is_number else self._base.copy()).__reduce_ex__(protocol)
         raise Departure("a value that changes is pickled")
 
     def __repr__(self) -> str:

@@ -85,6 +85,11 @@ def perturbed_entry(values: Any, entries: Any, steps: Array, lanes: Lanes) -> Di
     return _argument(values, Varying(base, change, lanes))
 
 
+def unperturbed(values: Array, lanes: Lanes) -> DifferenceArray:
+    """An argument that does not change, copies of which take what does."""
+    return DifferenceArray.buffer(values, lanes)
+
+
 def perturbed(values: Any, change: Array, lanes: Lanes) -> DifferenceArray:
     """An argument that changes as a whole: `change` of shape (*shape, lanes)."""
     return _argument(values, Varying(np.array(values, dtype=np.float64, order="C"), change, lanes))
