@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,10 @@ from gradsweep._verdict import Status, Tally, overall
 # Entries of each block that are looked at at the second point.
 _AT_SECOND_POINT = 64
 
+# Points beside the given ones, some last digits away, at which a gradient that seems wrong is looked at for its own rounding; and
+# how many standard deviations of it count as that.
+_ROUNDED, _LAST_DIGITS, _DEVIATIONS = 8, 16, 16.0
+
 # How far the second point is from the first, relative to the size of each block; less where the cost is not finite there.
 _DISPLACEMENTS = (0.25, 0.03, 0.004)
 
@@ -35,6 +39,7 @@ class _Given:
     tree: Tree
     analytic: list[NDArray[Any]]
     indices: list[Indices]
+    rounding: list[Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     numerics = function.numerics(tree, base, settings)
     everything = [np.arange(leaf.start, leaf.stop, dtype=np.intp) for leaf in tree.blocks]
     point = _examine_or_depart(function, base, numerics, _Given(tree, analytic, everything), settings)
+    point = _with_rounding(function, gradient, base, point, settings)
     numerics = point.numerics
     displaced = _second_point(function, gradient, point, settings) if callable(gradient) else None
     function.leave(tree, base)
@@ -162,6 +168,42 @@ def _own_arrays(tree: Tree) -> list[Any]:
     ]
 
 
+def _with_rounding(function: Function, gradient: Any, base: float, point: _Point, settings: Settings) -> _Point:
+    """The same after a look at how the gradient under test is rounded, if it seems wrong and can be called.
+
+    A backward pass that sums what cancels, as that of a bias before a batch norm, is rounded by far more than any change that is
+    propagated forward: what is left of the sum is nothing but rounding, and changes with the last digits of the parameters.
+    """
+    if not callable(gradient) or all(examined.block.status is not Status.WRONG for examined in point.examined):
+        return point
+    tree, analytic = point.given.tree, point.given.analytic
+    again = _gradient_or_none(function, gradient, tree)
+    if again is None or not all(np.array_equal(one, other, equal_nan=True) for one, other in zip(again, analytic, strict=True)):
+        return point  # another one at each call, which is no rounding
+    epsilons = np.concatenate(
+        [np.full(leaf.size, precision([np.empty(0, dtype=leaf.dtype)]).epsilon) for leaf in tree.blocks] or [np.empty(0)]
+    )
+    generator = np.random.default_rng(settings.seed)
+    found = []
+    for _ in range(_ROUNDED):
+        values = tree.values * (1.0 + epsilons * generator.integers(-_LAST_DIGITS, _LAST_DIGITS + 1, len(epsilons)))
+        values.flags.writeable = False
+        found.append(_gradient_or_none(function, gradient, Tree(tree.blocks, values, tree.root)))
+    known = [each for each in found if each is not None]
+    if len(known) < _ROUNDED:
+        return point
+    rounding = []
+    with np.errstate(all="ignore"):
+        for place in range(len(tree.blocks)):
+            spread = np.std([np.asarray(each[place], dtype=np.float64).reshape(-1) for each in known], axis=0)
+            # Entries of a block are rounded alike: a few runs may happen to miss it in one of them.
+            level = np.sqrt(np.mean(np.square(spread))) if spread.size else 0.0
+            rounding.append(_DEVIATIONS * np.nan_to_num(np.maximum(spread, min(level, np.median(spread)) if spread.size else 0.0)))
+    given = replace(point.given, rounding=rounding)
+    again_examined = _examine_or_depart(function, base, point.numerics, given, settings, measures=False)
+    return replace(again_examined, evaluations=again_examined.evaluations + point.evaluations)
+
+
 def _examine_or_depart(
     function: Function, base: float, numerics: Numerics, given: _Given, settings: Settings, *, measures: bool = True
 ) -> _Point:
@@ -185,7 +227,8 @@ def _examine(numerics: Numerics, given: _Given, settings: Settings, *, measures:
         own = Slopes(slopes.values[part], slopes.low[part], slopes.high[part], slopes.noise[part])
         with np.errstate(over="ignore"):
             tested = np.asarray(block, dtype=np.float64).reshape(-1)[indices - leaf.start]
-        blocks.append(BlockGradients(leaf, indices, tested, own))
+        rounding = None if given.rounding is None else given.rounding[len(blocks)][indices - leaf.start]
+        blocks.append(BlockGradients(leaf, indices, tested, own, rounding))
         start = part.stop
     examined, extra = judge.examine(blocks)
     evaluations = slopes.evaluations + extra + sum(each.evaluations for each in examined)
@@ -215,6 +258,7 @@ def _second_point(function: Function, gradient: Callable[[Any], Any], first: _Po
     chosen = [_sample(leaf.start, leaf.stop, generator) for leaf in tree.blocks]
     numerics = function.numerics(other, base, settings, like=first.numerics)
     point = _examine_or_depart(function, base, numerics, _Given(other, analytic, chosen), settings, measures=False)
+    point = _with_rounding(function, gradient, base, point, settings)
     return Displaced(tuple(examined.block for examined in point.examined), size, point.evaluations)
 
 
