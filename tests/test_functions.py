@@ -1167,3 +1167,27 @@ def test_what_a_model_keeps_can_be_pickled_afterwards() -> None:
     gradsweep.check(cost, np.array([1.0, 2.0]), lambda p: 4.0 * p**3)
     again = pickle.loads(pickle.dumps(kept))
     assert all(isinstance(each, np.float64) or type(each) is np.ndarray for each in again)
+
+
+@pytest.mark.parametrize("bias", [0.0, 10.0, 1e3, 1e6])
+def test_rounding_of_a_bias_before_batch_norm_where_inputs_are_off_centre(bias: float) -> None:
+    generator = np.random.default_rng(7)
+    X, V, W = generator.normal(size=(16, 3)) + 20.0, generator.normal(size=(16, 4)), generator.normal(size=(3, 4))
+
+    def normalised(p: Any) -> Any:
+        z = X @ p["W"] + p["b"]
+        scale = np.sqrt(z.var(0) + 1e-5)
+        return (z - z.mean(0)) / scale, scale
+
+    def gradient(p: Any) -> Any:
+        x, scale = normalised(p)
+        d = 3.0 * x**2 * V
+        dz = (d - d.mean(0) - x * (d * x).mean(0)) / scale
+        return {"W": X.T @ dz, "b": dz.sum(0)}
+
+    def cost(p: Any) -> Any:
+        return np.sum(normalised(p)[0] ** 3 * V)
+
+    params = {"W": W, "b": np.full(4, bias)}
+    assert gradsweep.check(cost, params, gradient).verdict == "pass"
+    assert gradsweep.check(cost, params, lambda p: {**gradient(p), "b": gradient(p)["b"] + 1e-3}).verdict == "fail"

@@ -34,12 +34,20 @@ class BlockGradients:
         The gradient under test.
     slopes : Slopes
         The numeric side.
+    rounding : array of shape (n,), optional
+        What the gradient under test was seen to be rounded by.
     """
 
     leaf: Leaf
     indices: Indices
     analytic: Array
     slopes: Slopes
+    rounding: Array | None = None
+
+    @property
+    def least_noise(self) -> Array:
+        """Noise that is known of without a look at the numeric side."""
+        return np.zeros(len(self.indices)) if self.rounding is None else self.rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +116,7 @@ class Judge:
         return [self._examine(block, level) for block, level in zip(blocks, noise, strict=True)], evaluations
 
     def _compare(self, given: BlockGradients) -> "_Comparison":
-        noise = np.maximum(given.slopes.noise, self.precision.tiny)
+        noise = np.maximum(given.slopes.noise + given.least_noise, self.precision.tiny)
         return _Comparison(given.analytic, given.slopes, noise, self.tolerance, given.slopes.at_kink)
 
     def _noise_of_agreeing(self, blocks: Sequence[BlockGradients]) -> tuple[list[float], int]:
@@ -171,7 +179,7 @@ class Judge:
         for name, array in arrays.items():
             array[chosen] = getattr(closer, name)
         noise = before.noise.copy()
-        noise[chosen] = np.maximum(closer.noise, self.precision.tiny)
+        noise[chosen] = np.maximum(closer.noise + given.least_noise[chosen], self.precision.tiny)
         kinks = before.kinks.copy()
         if closer.kinks is not None:
             kinks[chosen] |= closer.kinks

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,14 @@ from gradsweep._second_point import DISPLACEMENTS, displaced_tree, overall_verdi
 from gradsweep._settings import Settings
 from gradsweep._trees import Tree, read_tree
 from gradsweep._types import Array
-from gradsweep._verdict import Tally
+from gradsweep._verdict import Status, Tally
 
 # Entries of each block that are looked at at the second point.
 _AT_SECOND_POINT = 64
+
+# Points beside the given ones, some last digits away, at which a gradient that seems wrong is looked at for its own rounding;
+# and how many standard deviations of it count as that.
+_ROUNDED, _LAST_DIGITS, _DEVIATIONS = 8, 16, 16.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class _Given:
     tree: Tree
     analytic: list[NDArray[Any]]
     indices: list[Indices]
+    rounding: list[Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,9 @@ class _Point:
 
     given: _Given
     numerics: Numerics
+    slopes: Slopes
     examined: list[Examined]
     evaluations: int
-    crossed: int
     exactness: Precision
     tolerance: float
 
@@ -82,6 +87,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     numerics = function.numerics(tree, base, settings)
     everything = [np.arange(leaf.start, leaf.stop, dtype=np.intp) for leaf in tree.blocks]
     point = _examine_or_depart(function, base, numerics, _Given(tree, analytic, everything), settings)
+    point = _with_rounding(function, gradient, point, settings, measures=True)
     numerics = point.numerics
     displaced = _second_point(function, gradient, point, settings) if callable(gradient) else None
     function.leave(tree, base)
@@ -103,7 +109,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         step=numerics.step,
         evaluations=point.evaluations + (displaced.evaluations if displaced else 0),
         seconds=time.perf_counter() - begun,
-        crossed=point.crossed,
+        crossed=point.slopes.crossed,
         kinks=sum(block.kinks for block in blocks),
         evaluated_by=numerics.kind,
         displaced=displaced,
@@ -156,6 +162,42 @@ def _own_arrays(tree: Tree) -> list[Any]:
     ]
 
 
+def _with_rounding(function: Function, gradient: Any, point: _Point, settings: Settings, *, measures: bool) -> _Point:
+    """The same after a look at how the gradient under test is rounded, if it seems wrong and can be called.
+
+    A backward pass that sums what cancels, as that of a bias before a batch norm, is rounded by far more than any change that is
+    propagated forward: what is left of the sum is nothing but rounding, and changes with the last digits of the parameters.
+    """
+    if not callable(gradient) or all(examined.block.status is not Status.WRONG for examined in point.examined):
+        return point
+    tree, analytic = point.given.tree, point.given.analytic
+    again = _gradient_or_none(function, gradient, tree)
+    if again is None or not all(np.array_equal(one, other, equal_nan=True) for one, other in zip(again, analytic, strict=True)):
+        return point  # another one at each call, which is no rounding
+    epsilons = np.concatenate(
+        [np.full(leaf.size, precision([np.empty(0, dtype=leaf.dtype)]).epsilon) for leaf in tree.blocks] or [np.empty(0)]
+    )
+    generator = np.random.default_rng(settings.seed)
+    found = []
+    for _ in range(_ROUNDED):
+        values = tree.values * (1.0 + epsilons * generator.integers(-_LAST_DIGITS, _LAST_DIGITS + 1, len(epsilons)))
+        values.flags.writeable = False
+        found.append(_gradient_or_none(function, gradient, Tree(tree.blocks, values, tree.root)))
+    known = [each for each in found if each is not None]
+    if len(known) < _ROUNDED:
+        return point
+    rounding = []
+    with np.errstate(all="ignore"):
+        for place in range(len(tree.blocks)):
+            spread = np.std([np.asarray(each[place], dtype=np.float64).reshape(-1) for each in known], axis=0)
+            # Entries of a block are rounded alike: a few runs may happen to miss it in one of them.
+            level = np.sqrt(np.mean(np.square(spread))) if spread.size else 0.0
+            rounding.append(
+                _DEVIATIONS * np.nan_to_num(np.maximum(spread, min(level, np.median(spread)) if spread.size else 0.0))
+            )
+    return _judge(point.numerics, replace(point.given, rounding=rounding), point.slopes, settings, measures=measures)
+
+
 def _examine_or_depart(
     function: Function, base: float, numerics: Numerics, given: _Given, settings: Settings, *, measures: bool = True
 ) -> _Point:
@@ -169,21 +211,27 @@ def _examine_or_depart(
 
 def _examine(numerics: Numerics, given: _Given, settings: Settings, *, measures: bool = True) -> _Point:
     """Judge some entries of each block. The numeric side is complete before the gradient is looked at."""
-    slopes = numerics.quotients(np.concatenate(given.indices))
+    return _judge(numerics, given, numerics.quotients(np.concatenate(given.indices)), settings, measures=measures)
+
+
+def _judge(numerics: Numerics, given: _Given, slopes: Slopes, settings: Settings, *, measures: bool) -> _Point:
+    """Judge them by quotients that are known."""
     exactness = precision(given.analytic).or_less(_of_types(given.tree))
     tolerance = settings.tolerance_for(exactness)
     judge = Judge(numerics, tolerance, exactness, replaces=settings.step is None, measures=measures)
-    blocks, start = [], 0
+    blocks: list[BlockGradients] = []
+    start = 0
     for leaf, indices, block in zip(given.tree.blocks, given.indices, given.analytic, strict=True):
         part = slice(start, start + len(indices))
         own = Slopes(slopes.values[part], slopes.low[part], slopes.high[part], slopes.noise[part])
         with np.errstate(over="ignore"):
             tested = np.asarray(block, dtype=np.float64).reshape(-1)[indices - leaf.start]
-        blocks.append(BlockGradients(leaf, indices, tested, own))
+        rounding = None if given.rounding is None else given.rounding[len(blocks)][indices - leaf.start]
+        blocks.append(BlockGradients(leaf, indices, tested, own, rounding))
         start = part.stop
     examined, extra = judge.examine(blocks)
     evaluations = slopes.evaluations + extra + sum(each.evaluations for each in examined)
-    return _Point(given, numerics, examined, evaluations, slopes.crossed, exactness, tolerance)
+    return _Point(given, numerics, slopes, examined, evaluations, exactness, tolerance)
 
 
 def _of_types(tree: Tree) -> Precision:
@@ -209,6 +257,7 @@ def _second_point(function: Function, gradient: Callable[[Any], Any], first: _Po
     chosen = [_sample(leaf.start, leaf.stop, generator) for leaf in tree.blocks]
     numerics = function.numerics(other, base, settings, like=first.numerics)
     point = _examine_or_depart(function, base, numerics, _Given(other, analytic, chosen), settings, measures=False)
+    point = _with_rounding(function, gradient, point, settings, measures=False)
     return Displaced(tuple(examined.block for examined in point.examined), size, point.evaluations)
 
 
