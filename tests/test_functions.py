@@ -1191,3 +1191,19 @@ def test_rounding_of_a_bias_before_batch_norm_where_inputs_are_off_centre(bias: 
     params = {"W": W, "b": np.full(4, bias)}
     assert gradsweep.check(cost, params, gradient).verdict == "pass"
     assert gradsweep.check(cost, params, lambda p: {**gradient(p), "b": gradient(p)["b"] + 1e-3}).verdict == "fail"
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5, 1.25, 0.0])
+def test_kinks_that_cancel_hide_no_mistake(factor: float) -> None:
+    """The stable form of the cross-entropy has two kinks at a logit of 0, and is smooth there."""
+    generator = np.random.default_rng(0)
+    inputs, labels = generator.standard_normal((20, 3)), (generator.random(20) < 0.5).astype(float)
+
+    def cost(w: Any) -> Any:
+        z = inputs @ w
+        return np.mean(np.maximum(z, 0.0) - z * labels + np.log1p(np.exp(-np.abs(z))))
+
+    gradient = inputs.T @ (0.5 - labels) / len(labels)
+    report = gradsweep.check(cost, np.zeros(3), factor * gradient)
+    assert report.verdict == ("pass" if factor == 1.0 else "inconclusive"), str(report)
+    np.testing.assert_allclose(report.numeric["params"], gradient, rtol=1e-12)

@@ -187,12 +187,21 @@ class Judge:
         width = _BESIDE_KINK * (after.slopes.high - after.slopes.low)
         near = (after.analytic >= after.slopes.low - width) & (after.analytic <= after.slopes.high + width)
         known = np.isfinite(after.slopes.values) | ~np.isfinite(after.analytic)
-        wrong = after.differs & known & ~(kinks & near)
+        wrong = after.differs & known & ~(kinks & near) & ~self._is_unclear(given)
         return after, bool(wrong[chosen].any()), closer.evaluations
+
+    def _is_unclear(self, given: BlockGradients) -> NDArray[np.bool_]:
+        """Where the gradient is what a backward pass may give that has one convention for kinks that cancel."""
+        if given.slopes.unclear is None:
+            return np.zeros(len(given.indices), dtype=np.bool_)
+        low, high = given.slopes.unclear
+        slack = self.tolerance * (np.abs(low) + np.abs(high))
+        within: NDArray[np.bool_] = (low < high) & (given.analytic >= low - slack) & (given.analytic <= high + slack)
+        return within
 
     def _finish(self, given: BlockGradients, done: "_Comparison", *, confirmed: bool, evaluations: int) -> Examined:
         tally = done.tally(given)
-        unclear = bool(tally.differing and (done.differs & done.kinks).any())
+        unclear = bool(tally.differing and (done.differs & (done.kinks | self._is_unclear(given))).any())
         size = len(given.indices)
         status = block_status(tally, size, self.tolerance, confirmed=confirmed, at_kinks=unclear)
         if not confirmed and not np.isfinite(done.slopes.values).all():

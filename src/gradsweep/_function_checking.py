@@ -223,7 +223,8 @@ def _judge(numerics: Numerics, given: _Given, slopes: Slopes, settings: Settings
     start = 0
     for leaf, indices, block in zip(given.tree.blocks, given.indices, given.analytic, strict=True):
         part = slice(start, start + len(indices))
-        own = Slopes(slopes.values[part], slopes.low[part], slopes.high[part], slopes.noise[part])
+        unclear = None if slopes.unclear is None else (slopes.unclear[0][part], slopes.unclear[1][part])
+        own = Slopes(slopes.values[part], slopes.low[part], slopes.high[part], slopes.noise[part], unclear=unclear)
         with np.errstate(over="ignore"):
             tested = np.asarray(block, dtype=np.float64).reshape(-1)[indices - leaf.start]
         rounding = None if given.rounding is None else given.rounding[len(blocks)][indices - leaf.start]

@@ -32,6 +32,9 @@ class Slopes:
         Changes, or values, of the cost that were computed.
     kinks : array of bool of shape (n,), optional
         Where there are two slopes, if `low` and `high` may differ elsewhere, too, or only a closer look shows.
+    unclear : tuple of two arrays of shape (n,), optional
+        Kinks may cancel each other: the cost then has one slope, and a backward pass that has one convention for all of them
+        gives another one. What such passes give lies between these; it is neither right nor a mistake.
     """
 
     values: Array
@@ -41,6 +44,7 @@ class Slopes:
     crossed: int = 0
     evaluations: int = 0
     kinks: NDArray[np.bool_] | None = None
+    unclear: tuple[Array, Array] | None = None
 
     @property
     def at_kink(self) -> NDArray[np.bool_]:

@@ -42,6 +42,9 @@ _BESIDE = 2.0**-7
 # The step at which a kink that is still crossed lies at the very point.
 _FINEST = 2.0**-30
 
+# What one-sided slopes may differ by and yet be one, relative to the largest of all that is accepted.
+_ONE_SLOPE = 1e-12
+
 # The jitter by which rounding is simulated: far above that of float64 and float32, far below the changes themselves.
 _JITTER = 2.0**-40
 
@@ -238,9 +241,14 @@ class NumPyFunction:
                 target[crossed] = again
             crossed = crossed[crossings > 0]
         if len(crossed):
-            low, high, extra = self._at_kinks(indices[crossed])
-            slopes.low[crossed], slopes.high[crossed] = low, high
-            evaluations += extra
+            low, high, single, extra = self._at_kinks(indices[crossed])
+            unclear = slopes.values.copy(), slopes.values.copy()
+            unclear[0][crossed], unclear[1][crossed] = low, high
+            # One slope on both sides is the derivative, whatever conventions say.
+            known = np.isfinite(single)
+            slopes.low[crossed], slopes.high[crossed] = np.where(known, single, low), np.where(known, single, high)
+            slopes.values[crossed[known]] = single[known]
+            slopes, evaluations = replace(slopes, unclear=unclear), evaluations + extra
         return replace(slopes, evaluations=evaluations)
 
     def settle(self, indices: Indices, precision: Precision) -> Slopes:
@@ -350,16 +358,20 @@ class NumPyFunction:
         noise: Array = _SAFETY * precision.epsilon / _JITTER * np.nan_to_num(spread, nan=np.inf) + least
         return noise
 
-    def _at_kinks(self, indices: Indices) -> tuple[Array, Array, int]:
-        """What is accepted at kinks: anything between the one-sided slopes and what backward passes of one convention give."""
+    def _at_kinks(self, indices: Indices) -> tuple[Array, Array, Array, int]:
+        """What is accepted at kinks: anything between the one-sided slopes and what backward passes of one convention give.
+
+        Third come slopes that are the same on both sides, NaN where they are not; then how many changes were computed.
+        """
         step = self.usual * (_FINER if self.outcome.subtracts else _FINEST)
-        candidates: list[Array] = [
-            self._quotients(indices, FORWARD, step, Conditions(ties=ties))[0] for ties in ("first", "second", "mean")
-        ]
-        for scheme in (FORWARD, BACKWARD):
-            candidates.append(self._quotients(indices, scheme, step, Conditions(decide=True))[0])
+        right, left = (self._quotients(indices, scheme, step, Conditions(decide=True))[0] for scheme in (FORWARD, BACKWARD))
+        conventions = [self._quotients(indices, FORWARD, step, Conditions(ties=ties))[0] for ties in ("first", "second", "mean")]
+        candidates = np.array([right, left, *conventions])
         low, high = np.min(candidates, axis=0), np.max(candidates, axis=0)
-        return low, np.maximum(high, np.nextafter(low, np.inf)), len(candidates) * len(indices)
+        with np.errstate(invalid="ignore"):
+            same = np.abs(right - left) <= _ONE_SLOPE * np.max(np.abs(candidates), axis=0)
+        single = np.where(same, 0.5 * (right + left), np.nan)
+        return low, np.maximum(high, np.nextafter(low, np.inf)), single, len(candidates) * len(indices)
 
     def _quotients(
         self, indices: Indices, scheme: Scheme, step: float, conditions: Conditions = _USUAL
