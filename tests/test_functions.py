@@ -361,7 +361,7 @@ def test_numpy_is_left_behind_a_comparison_that_a_step_decides() -> None:
 
 def test_an_error_behind_a_comparison_that_a_step_decides() -> None:
     def cost(w: Any) -> Any:
-        return np.sum(w**2) if w[0] == 1.0 else {}["nothing"]
+        return np.sum(w**2) if w[0] == 1.0 else dict[str, Any]()["nothing"]
 
     here = np.array([1.0, 2.0, 3.0])
     for run in (lambda: gradsweep.check(cost, here, 2.0 * here), lambda: gradsweep.numerical_gradient(cost, here)):
@@ -387,7 +387,7 @@ def test_errors_of_the_gradient_at_the_second_point() -> None:
     here = np.array([1.0, 2.0, 3.0])
 
     def raises(w: Any) -> Any:
-        return 2.0 * w if (w == here).all() else {}["nothing"]
+        return 2.0 * w if (w == here).all() else dict[str, Any]()["nothing"]
 
     def shrinks(w: Any) -> Any:
         return 2.0 * (w if (w == here).all() else w[:2])
@@ -985,8 +985,8 @@ def test_bad_input_of_scipys_checkers(call: Callable[[], Any], message: str) -> 
 def test_what_scipys_checker_is_given_as_a_gradient() -> None:
     for gradient in (np.ones(3), None, np.ones((2, 2))):
         with pytest.raises(gradsweep.InputError, match="grad returns"):
-            check_grad(np.sum, lambda x, gradient=gradient: gradient, X[:2])
-    assert check_grad(np.sum, lambda x: np.ones((2, 1)), X[:2]) < 1e-12
+            check_grad(lambda x: np.sum(x), lambda x, given=gradient: given, X[:2])
+    assert check_grad(lambda x: np.sum(x), lambda x: np.ones((2, 1)), X[:2]) < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -999,7 +999,7 @@ def test_what_scipys_checker_is_given_as_a_gradient() -> None:
     ],
 )
 def test_in_place_with_other_parameters(params: Any, message: str) -> None:
-    live = {"w": X.copy(), "l": [1.0]}
+    live: dict[str, Any] = {"w": X.copy(), "l": [1.0]}
     cost = gradsweep.in_place(lambda: float(np.sum(live["w"])), live)
     with pytest.raises(gradsweep.InputError, match=message):
         gradsweep.check(cost, params, params)
@@ -1010,7 +1010,7 @@ def test_in_place_where_the_cost_raises_beside_the_parameters() -> None:
     live = {"w": X.copy()}
 
     def cost() -> float:
-        return float(np.sum(live["w"])) if live["w"][0] == X[0] else {}["nothing"]
+        return float(np.sum(live["w"])) if live["w"][0] == X[0] else dict[str, Any]()["nothing"]
 
     with pytest.raises(gradsweep.InputError, match="cost raises KeyError when"):
         gradsweep.check(gradsweep.in_place(cost, live), live, {"w": np.ones(7)})
