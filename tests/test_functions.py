@@ -1020,8 +1020,8 @@ def test_bad_input_of_scipys_checkers(call: Callable[[], Any], message: str) -> 
 def test_what_scipys_checker_is_given_as_a_gradient() -> None:
     for gradient in (np.ones(3), None, np.ones((2, 2))):
         with pytest.raises(gradsweep.InputError, match="grad returns"):
-            check_grad(np.sum, lambda x, gradient=gradient: gradient, X[:2])
-    assert check_grad(np.sum, lambda x: np.ones((2, 1)), X[:2]) < 1e-12
+            check_grad(lambda x: np.sum(x), lambda x, given=gradient: given, X[:2])
+    assert check_grad(lambda x: np.sum(x), lambda x: np.ones((2, 1)), X[:2]) < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -1205,5 +1205,6 @@ def test_kinks_that_cancel_hide_no_mistake(factor: float) -> None:
 
     gradient = inputs.T @ (0.5 - labels) / len(labels)
     report = gradsweep.check(cost, np.zeros(3), factor * gradient)
-    assert report.verdict == ("pass" if factor == 1.0 else "inconclusive"), str(report)
+    # What a backward pass of one convention might give is inconclusive, anything else is wrong.
+    assert report.ok == (factor == 1.0), str(report)
     np.testing.assert_allclose(report.numeric["params"], gradient, rtol=1e-12)
