@@ -326,16 +326,22 @@ def test_an_interrupt_ends_it(tmp_path: pathlib.Path) -> None:
     script = tmp_path / "interrupted.py"
     script.write_text(
         textwrap.dedent("""
+            import os
+            import pathlib
+            import sys
             import time
             import numpy as np
             import gradsweep
 
+            here, begun = os.getpid(), sys.argv[1]
+
             def cost(x):
+                if os.getpid() != here:
+                    pathlib.Path(begun).touch()
                 time.sleep(0.005)
                 return float(x @ x)
 
             x = np.ones(2000)
-            print("begun", flush=True)
             try:
                 gradsweep.check(gradsweep.plain(cost), x, 2 * x, jobs=2)
             except KeyboardInterrupt:
@@ -344,20 +350,21 @@ def test_an_interrupt_ends_it(tmp_path: pathlib.Path) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
     process = subprocess.Popen(
-        [sys.executable, str(script)],
+        [sys.executable, str(script), str(tmp_path / "begun")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
         start_new_session=True,
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
-    time.sleep(3.0)
+    deadline = time.monotonic() + 120.0
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to workers, too
-    output, _ = process.communicate(timeout=60.0)
-    assert output == "interrupted\n"
-    assert process.returncode == 0
+    output, errors = process.communicate(timeout=120.0)
+    assert (output, process.returncode) == ("interrupted\n", 0), errors
 
 
 @pytest.mark.usefixtures("processes")

@@ -156,7 +156,7 @@ class Function:
             Difference arrays disagree with the function itself.
         """
         if isinstance(like, NumPyFunction):
-            return like.moved(tree)
+            return like.moved(tree, base)
         if settings.mode == "neurons":
             raise InputError("mode: 'neurons' is for dense networks, Network(...).cost(X, Y)")
         if self._may_propagate(tree, settings):

@@ -184,6 +184,8 @@ class NumPyFunction:
     ----------
     propagation : _Propagation
         Function and parameters.
+    base : float
+        Plain value at them.
     scheme : Scheme
         How quotients are formed.
     step, usual : float
@@ -195,6 +197,7 @@ class NumPyFunction:
     """
 
     propagation: _Propagation
+    base: float
     scheme: Scheme
     step: float
     usual: float
@@ -208,11 +211,11 @@ class NumPyFunction:
         """Why there were fewer workers than was asked for."""
         return list(self.workers.notes)
 
-    def moved(self, tree: Tree) -> "NumPyFunction":
-        """The same at another point; what was compared at this one is not compared again."""
+    def moved(self, tree: Tree, base: float) -> "NumPyFunction":
+        """The same at another point, where the plain value is `base`; changes that were compared here are not compared again."""
         propagation = replace(self.propagation, tree=tree)
         workers = Workers(propagation, self.workers.jobs, _same)
-        return NumPyFunction(propagation, self.scheme, self.step, self.usual, workers, self.outcome)
+        return NumPyFunction(propagation, base, self.scheme, self.step, self.usual, workers, self.outcome)
 
     def quotients(self, indices: Indices) -> Slopes:
         """Difference quotients; where a step crosses a kink, with a smaller one; at a kink, what is accepted there.
@@ -390,6 +393,8 @@ class NumPyFunction:
                 # Behind a comparison that is decided otherwise at a kink, or at another point: nothing was held against it there.
                 if where not in self.outcome.lost:
                     raise loss(number)
+            if conditions == _USUAL:
+                _agree("in the value at a point", outcome.base, self.base, _SAME * max(abs(self.base), 1.0))
             values[piece] = coefficients @ outcome.changes.reshape(len(offsets), -1)
             crossings[piece] = outcome.crossings.reshape(len(offsets), -1).sum(axis=0)
 
@@ -526,7 +531,7 @@ def propagated(
         raise _as_loss(first, error) from error
     workers = Workers(propagation, jobs, _same)
     outcome = replace(outcome, lost=first.lost | outcome.lost)
-    return NumPyFunction(propagation, scheme, usual if step is None else step, usual, workers, outcome)
+    return NumPyFunction(propagation, base, scheme, usual if step is None else step, usual, workers, outcome)
 
 
 def _same(one: _Outcome, other: _Outcome) -> bool:
