@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import cloudpickle
 import joblib
 import numpy as np
 import pytest
@@ -19,6 +20,9 @@ import gradsweep
 from gradsweep import _workers
 from gradsweep._costs import _numpy_function, _plain_function
 from gradsweep._workers import Workers
+
+# A worker process may not find this file by the name that it was imported under.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 SOURCES = pathlib.Path(__file__).resolve().parents[1] / "src"
 
