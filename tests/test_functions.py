@@ -1208,3 +1208,44 @@ def test_kinks_that_cancel_hide_no_mistake(factor: float) -> None:
     # What a backward pass of one convention might give is inconclusive, anything else is wrong.
     assert report.ok == (factor == 1.0), str(report)
     np.testing.assert_allclose(report.numeric["params"], gradient, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e-12, 1e-30])
+def test_a_number_that_is_lost_in_a_tiny_cost_is_missed(scale: float) -> None:
+    """Difference arrays are held against the plain function on the scale of its own values."""
+
+    def cost(x: Any) -> Any:
+        return scale * (np.sum(x**2) + float(np.sum(x**3)))
+
+    report = gradsweep.check(cost, X, scale * (2.0 * X + 3.0 * X**2))
+    assert report.evaluated_by == "plain function"
+    assert "float" in report.reason
+    assert report.verdict != "fail", str(report)
+
+
+def test_a_cost_that_is_zero_but_for_rounding_is_no_disagreement() -> None:
+    """A perfect fit: the cost is a rest of numbers near 1, on whose scale it is rounded."""
+    generator = np.random.default_rng(0)
+    inputs, weights = generator.standard_normal((40, 5)), generator.standard_normal(5)
+    targets = inputs @ weights
+
+    def cost(w: Any) -> Any:
+        return np.mean((inputs @ w - targets) ** 2)
+
+    report = gradsweep.check(cost, weights, lambda w: 2.0 * inputs.T @ (inputs @ w - targets) / len(targets))
+    assert report.verdict != "fail", str(report)
+    assert report.evaluated_by == "difference arrays"
+
+
+def test_a_gradient_that_can_be_had_nearby_alone_needs_no_note() -> None:
+    here = np.array([1.0, 2.0, 3.0])
+
+    def gradient(w: Any) -> Any:
+        assert np.max(np.abs(w - here)) < 0.1
+        return 2.0 * w
+
+    report = gradsweep.check(lambda w: np.sum(w**2), here, gradient)
+    assert report.ok
+    assert report.displaced is not None
+    assert report.displaced.size < 0.1
+    assert not report.notes

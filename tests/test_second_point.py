@@ -70,6 +70,29 @@ class TestNetwork:
         assert report.verdict == "pass"
         assert report.displaced is None
 
+    def test_a_gradient_that_raises_elsewhere_is_noted(self) -> None:
+        params = at_zero_biases()
+
+        def gradient(given: Any) -> Any:
+            assert not given["b1"].any(), "biases are not 0"
+            return right(given)
+
+        report = gradsweep.check(NETWORK.cost(X, Y), params, gradient)
+        assert report.verdict == "pass"
+        assert report.displaced is None
+        (note,) = report.notes
+        assert "AssertionError" in note
+        assert "biases are not 0" in note
+        assert "second point" in str(report)
+
+    def test_a_gradient_of_another_shape_elsewhere_is_an_error(self) -> None:
+        def gradient(given: Any) -> Any:
+            found = right(given)
+            return {**found, "db1": found["db1"][:1]} if given["b1"].any() else found
+
+        with pytest.raises(gradsweep.InputError, match=r"shape \(1, 1\).*second point"):
+            gradsweep.check(NETWORK.cost(X, Y), at_zero_biases(), gradient)
+
     def test_float32_stays_float32(self) -> None:
         params = {name: value.astype(np.float32) for name, value in at_zero_biases().items()}
         seen = []

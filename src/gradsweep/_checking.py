@@ -45,8 +45,8 @@ def check(
         be those of `params`, or as in ``dW1``, ``grad_W1``, ``W1_grad``; ``dA1`` and ``dZ1`` may stand beside them and are
         ignored. Of an array at several places it is the sum of what is given for them; one array that is given for all counts
         once. A callable is given a copy of `params` and returns such a gradient. Where the cost is a function, it is called right
-        after that, and once more at a second point, all parameters displaced at random, where up to 64 entries of each block are
-        looked at.
+        before that. A callable is asked once more at a second point, all parameters displaced at random, where up to 64 entries
+        of each block are looked at, of a network all of them.
     mode : str, default: "auto"
         ``"sweep"`` perturbs every parameter on its own. ``"batched"`` does, too: in a network it carries perturbations of several
         layers together, which is faster where layers are narrow and many; of a function it insists on many perturbations a call.

@@ -16,7 +16,7 @@ from gradsweep._entries import BlockGradients, Examined, Judge
 from gradsweep._errors import GradsweepError, InputError
 from gradsweep._parameters import Precision, precision
 from gradsweep._report import Displaced, Report
-from gradsweep._second_point import DISPLACEMENTS, displaced_tree, overall_verdict
+from gradsweep._second_point import AWAY, DISPLACEMENTS, describe_raised, displaced_tree, overall_verdict
 from gradsweep._settings import Settings
 from gradsweep._trees import Tree, read_tree
 from gradsweep._types import Array
@@ -113,7 +113,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         kinks=sum(block.kinks for block in blocks),
         evaluated_by=numerics.kind,
         displaced=displaced,
-        notes=(*numerics.notes, *dict.fromkeys(function.notes)),
+        notes=(*numerics.notes, *function.notes),
     )
 
 
@@ -137,29 +137,18 @@ def _gradient_at(function: Function, gradient: Any, tree: Tree) -> list[NDArray[
     if callable(gradient):
         # A backward pass may use what the forward pass left behind.
         function.call(tree)
-        given = function.gradient(gradient, tree.build(_own_arrays(tree)))
+        given = function.gradient(gradient, tree.build(tree.typed_arrays()))
     return [np.array(block) for block in tree.match(given)]
 
 
-def _gradient_or_none(function: Function, gradient: Callable[[Any], Any], tree: Tree) -> list[NDArray[Any]] | None:
-    """The gradient under test at a point that was chosen here, which may be none of its domain: None if it raises an error."""
+def _gradient_nearby(function: Function, gradient: Callable[[Any], Any], tree: Tree) -> list[NDArray[Any]] | Exception:
+    """The gradient under test at a point that was chosen here, which may be none of its domain: then what it raises."""
     try:
         return _gradient_at(function, gradient, tree)
     except GradsweepError as error:
-        raise InputError(f"{error} (at a second point, where all parameters are displaced at random)") from error
+        raise InputError(f"{error} ({AWAY})") from error
     except Exception as error:  # whatever a user's code says of parameters that it does not take
-        what = f"gradient raises {type(error).__name__} at a second point, displaced at random: {error}"
-        function.notes.append(f"{what}; so it was checked at the given parameters alone")
-        return None
-
-
-def _own_arrays(tree: Tree) -> list[Any]:
-    """The parameters once more, in the types in which they were given where those are floating."""
-    arrays = tree.arrays(tree.values.copy())
-    return [
-        array.astype(leaf.dtype) if isinstance(array, np.ndarray) and leaf.dtype.kind == "f" else array
-        for leaf, array in zip(tree.blocks, arrays, strict=True)
-    ]
+        return error
 
 
 def _with_rounding(function: Function, gradient: Any, point: _Point, settings: Settings, *, measures: bool) -> _Point:
@@ -171,8 +160,8 @@ def _with_rounding(function: Function, gradient: Any, point: _Point, settings: S
     if not callable(gradient) or all(examined.block.status is not Status.WRONG for examined in point.examined):
         return point
     tree, analytic = point.given.tree, point.given.analytic
-    again = _gradient_or_none(function, gradient, tree)
-    if again is None or not all(np.array_equal(one, other, equal_nan=True) for one, other in zip(again, analytic, strict=True)):
+    again = _gradient_at(function, gradient, tree)
+    if not all(np.array_equal(one, other, equal_nan=True) for one, other in zip(again, analytic, strict=True)):
         return point  # another one at each call, which is no rounding
     epsilons = np.concatenate(
         [np.full(leaf.size, precision([np.empty(0, dtype=leaf.dtype)]).epsilon) for leaf in tree.blocks] or [np.empty(0)]
@@ -182,14 +171,14 @@ def _with_rounding(function: Function, gradient: Any, point: _Point, settings: S
     for _ in range(_ROUNDED):
         values = tree.values * (1.0 + epsilons * generator.integers(-_LAST_DIGITS, _LAST_DIGITS + 1, len(epsilons)))
         values.flags.writeable = False
-        found.append(_gradient_or_none(function, gradient, Tree(tree.blocks, values, tree.root)))
-    known = [each for each in found if each is not None]
-    if len(known) < _ROUNDED:
-        return point
+        nearby = _gradient_nearby(function, gradient, Tree(tree.blocks, values, tree.root))
+        if isinstance(nearby, Exception):
+            return point
+        found.append(nearby)
     rounding = []
     with np.errstate(all="ignore"):
         for place in range(len(tree.blocks)):
-            spread = np.std([np.asarray(each[place], dtype=np.float64).reshape(-1) for each in known], axis=0)
+            spread = np.std([np.asarray(each[place], dtype=np.float64).reshape(-1) for each in found], axis=0)
             # Entries of a block are rounded alike: a few runs may happen to miss it in one of them.
             level = np.sqrt(np.mean(np.square(spread))) if spread.size else 0.0
             rounding.append(
@@ -244,14 +233,18 @@ def _second_point(function: Function, gradient: Callable[[Any], Any], first: _Po
     """Entries of each block at another point; None if there is none, or the gradient does not depend on its argument."""
     tree = first.given.tree
     generator = np.random.default_rng(settings.seed)
+    raised: Exception | None = None
     for size in DISPLACEMENTS:
         other = displaced_tree(tree, size, generator)
         base = function.value_or_nan(other)
-        found = _gradient_or_none(function, gradient, other) if math.isfinite(base) else None
-        if found is not None:
+        found = _gradient_nearby(function, gradient, other) if math.isfinite(base) else None
+        if isinstance(found, Exception):
+            raised = found
+        elif found is not None:
             analytic = found
             break
     else:
+        function.notes += [describe_raised(raised)] if raised else []
         return None
     if all(np.array_equal(own, before, equal_nan=True) for own, before in zip(analytic, first.given.analytic, strict=True)):
         return None

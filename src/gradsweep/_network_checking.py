@@ -18,10 +18,10 @@ from gradsweep._parameters import Precision, match_gradient, precision, read_map
 from gradsweep._planning import Plan, make_plan
 from gradsweep._report import Displaced, Report
 from gradsweep._schemes import COMPLEX
-from gradsweep._second_point import DISPLACEMENTS, displaced_tree, overall_verdict
+from gradsweep._second_point import AWAY, DISPLACEMENTS, describe_raised, displaced_tree, overall_verdict
 from gradsweep._settings import Settings
 from gradsweep._sweep import FINER, LayerQuotients, Steps
-from gradsweep._trees import Leaf, Tree, read_tree
+from gradsweep._trees import read_tree
 from gradsweep._types import Array, Gradient, Parameters
 from gradsweep._verdict import Block, Entry, Sides, Tally, block_status, compare, overall
 
@@ -66,9 +66,10 @@ def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, set
         report = _check(problem, analytic, settings, begun)
     if not callable(gradient):
         return report
-    displaced = _second_point(cost, params, gradient, analytic, settings)
+    displaced, notes = _second_point(cost, params, gradient, analytic, settings)
     return replace(
         report,
+        notes=notes,
         verdict=overall_verdict(report.blocks, displaced),
         evaluations=report.evaluations + (displaced.evaluations if displaced else 0),
         seconds=time.perf_counter() - begun,
@@ -82,33 +83,37 @@ def _second_point(
     gradient: Gradient,
     before: Mapping[str, NDArray[Any]],
     settings: Settings,
-) -> Displaced | None:
-    """The whole gradient at another point; None if there is none, or the gradient does not depend on its argument."""
+) -> tuple[Displaced | None, tuple[str, ...]]:
+    """The whole gradient at another point; None if there is none, or the gradient does not depend on its argument. And notes."""
     tree = read_tree(dict(params.items()))
     generator = np.random.default_rng(settings.seed)
+    raised: Exception | None = None
     for size in DISPLACEMENTS:
         moved = displaced_tree(tree, size, generator)
-        arrays = [array.astype(leaf.dtype) if leaf.dtype.kind == "f" else array for leaf, array in _leaves(moved)]
-        other = moved.build(arrays)
+        other = moved.build(moved.typed_arrays())
         try:
             with one_blas_thread():
                 problem = cost.prepare(other, settings.seed)
-            break
         except InputError:  # the cost is not finite there
             continue
+        try:
+            given = _read_gradient(gradient, other)
+        except Exception as error:  # whatever a user's code says of parameters that it does not take
+            raised = error
+            continue
+        break
     else:
-        return None
-    analytic = match_gradient(_read_gradient(gradient, other), "gradient", problem.shapes)
+        return None, (describe_raised(raised),) if raised else ()
+    try:
+        analytic = match_gradient(given, "gradient", problem.shapes)
+    except InputError as error:
+        raise InputError(f"{error} ({AWAY})") from error
     if all(np.array_equal(analytic[name], block, equal_nan=True) for name, block in before.items()):
-        return None
+        return None, ()
     with one_blas_thread():
         # By units, since that is quick whatever the first point took.
         found = _check(problem, analytic, replace(settings, mode="neurons"), time.perf_counter())
-    return Displaced(found.blocks, size, found.evaluations)
-
-
-def _leaves(tree: Tree) -> list[tuple[Leaf, Array]]:
-    return list(zip(tree.blocks, tree.arrays(tree.values.copy()), strict=True))
+    return Displaced(found.blocks, size, found.evaluations), ()
 
 
 def differentiate_network(cost: NetworkCost, params: Parameters, settings: Settings) -> dict[str, Array]:
@@ -116,9 +121,7 @@ def differentiate_network(cost: NetworkCost, params: Parameters, settings: Setti
     _require_real(settings)
     with one_blas_thread():
         problem = cost.prepare(params, settings.seed)
-        usual = settings.scheme.choose_step(problem.largest_input)
-        step = usual if settings.step is None else settings.step
-        steps = Steps(settings.scheme, step, min(step, usual) * FINER)
+        steps = _steps(problem, settings)
         numeric, _ = differentiate(problem, make_plan(problem, settings.mode, steps), steps, settings.jobs, settings.seed)
         blocks = NumericGradient({name: numeric[problem.layer_of(name)].block(name) for name in problem.shapes})
         return {name: np.array(block) for name, block in blocks.items()}
@@ -130,13 +133,17 @@ def _require_real(settings: Settings) -> None:
         raise InputError("scheme: 'complex' is for functions; the kernels of dense networks lose no digits to a real step")
 
 
+def _steps(problem: Problem, settings: Settings) -> Steps:
+    """The step, and one so small that no truncation is left, however large the step that was asked for."""
+    usual = settings.scheme.choose_step(problem.largest_input)
+    step = usual if settings.step is None else settings.step
+    return Steps(settings.scheme, step, min(step, usual) * FINER)
+
+
 def _check(problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: Settings, begun: float) -> Report:
     exactness = problem.precision.or_less(precision(analytic.values()))
     tolerance = settings.tolerance_for(exactness)
-    usual = settings.scheme.choose_step(problem.largest_input)
-    step = usual if settings.step is None else settings.step
-    # The finer one is so small that no truncation is left, however large the step that was asked for.
-    steps = Steps(settings.scheme, step, min(step, usual) * FINER)
+    steps = _steps(problem, settings)
     plan = make_plan(problem, settings.mode, steps)
     # The numeric side is complete before the gradient under test is looked at.
     numeric, evaluations = differentiate(problem, plan, steps, settings.jobs, settings.seed)
@@ -157,7 +164,7 @@ def _check(problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: Set
         reason=plan.reason,
         predicted=plan.seconds,
         scheme=settings.scheme.name,
-        step=step,
+        step=steps.step,
         evaluations=evaluations + sum(extra for _, _, extra in judged),
         seconds=time.perf_counter() - begun,
         crossed=sum(layer.crossed for layer in numeric.values()),

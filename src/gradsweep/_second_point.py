@@ -13,6 +13,14 @@ from gradsweep._verdict import Block, Status, overall
 #: How far it is from the first one, relative to the size of each block; less where the cost is not finite there.
 DISPLACEMENTS = (0.25, 0.03, 0.004)
 
+#: Where that is, for an error.
+AWAY = "at a second point, where all parameters are displaced at random"
+
+
+def describe_raised(error: Exception) -> str:
+    """A note of a gradient that can be had nowhere but at the given parameters."""
+    return f"gradient raises {type(error).__name__} {AWAY}: {error}; so it was checked at the given parameters alone"
+
 
 def displaced_tree(tree: Tree, size: float, generator: np.random.Generator) -> Tree:
     """Another point: every entry moved, to either side, by some part of the size of its block.

@@ -136,6 +136,14 @@ class Tree:
             for leaf in self.blocks
         ]
 
+    def typed_arrays(self) -> list[Any]:
+        """The blocks once more, in the types in which they were given where those are floating: copies, ready for `build`."""
+        arrays = self.arrays(self.values.copy())
+        return [
+            array.astype(leaf.dtype) if leaf.scalar is None and leaf.dtype.kind == "f" else array
+            for leaf, array in zip(self.blocks, arrays, strict=True)
+        ]
+
     def locate(self, index: int) -> tuple[Leaf, tuple[int, ...]]:
         """Where an entry of the flat vector belongs.
 

@@ -1,6 +1,6 @@
 """A function of many parameters at once: stacked along a first axis, a lane for each perturbation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,11 +160,7 @@ class BatchedEvaluator:
 
     def _evaluate(self, points: Points) -> Array:
         count = -(-len(points) // self._length)
-        return np.concatenate([np.empty(0), *self._workers.run(self._chunks(points), count)])
-
-    def _chunks(self, points: Points) -> Iterator[Points]:
-        for start in range(0, len(points), self._length):
-            yield points.part(slice(start, start + self._length))
+        return np.concatenate([np.empty(0), *self._workers.run(points.parts(self._length), count)])
 
     def _require_independence(self, tree: Tree) -> None:
         """Raise InputError unless a lane's value is the same alone and in company, as far as rounding allows."""

@@ -1,6 +1,6 @@
 """What values of a cost are asked of: costs at steps of single parameters, and along directions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -61,6 +61,11 @@ class Points:
     def part(self, chosen: slice) -> "Points":
         """Some of them."""
         return Points(self.steps[chosen], None if self.indices is None else self.indices[chosen], self.direction)
+
+    def parts(self, length: int) -> Iterator["Points"]:
+        """All of them in pieces of this length, in order."""
+        for start in range(0, len(self), length):
+            yield self.part(slice(start, start + length))
 
     def describe(self, place: int, tree: Tree) -> str:
         """How the point differs from θ: ``when W1[3, 5] grows by 1.2e-06``."""

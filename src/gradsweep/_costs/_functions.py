@@ -237,13 +237,9 @@ class Function:
         if not narrow:
             return
         epsilon = max(float(np.finfo(kind).eps) for kind in narrow)
-        given = [
-            array.astype(leaf.dtype) if isinstance(array, np.ndarray) and leaf.dtype.kind == "f" else array
-            for leaf, array in zip(tree.blocks, tree.arrays(tree.values.copy()), strict=True)
-        ]
         with np.errstate(all="ignore"):
             try:
-                own = read_cost(self.cost(tree.build(given)))
+                own = read_cost(self.cost(tree.build(tree.typed_arrays())))
             except Exception:  # a cost that takes float64 alone has one value, and there is nothing to compare it with
                 return
             signs = np.random.default_rng(0).choice([-1.0, 1.0], len(tree.values))

@@ -638,7 +638,8 @@ class _Guard:
 
         `simulate` gives the rounding that the difference of two plain values may have at a point, from runs with jitter.
         """
-        rounding = _ROUNDINGS * float(np.finfo(np.float64).eps) * max(abs(self.base), 1.0)
+        # Of the values alone, however small they are; what they are made of shows by jitter, where that is not enough.
+        rounding = _ROUNDINGS * float(np.finfo(np.float64).eps) * abs(self.base)
         usable = (outcome.crossings == 0) & np.isfinite(outcome.changes)
         for group, places in enumerate(usable.reshape(-1, len(_VISIBLE))):
             if not places.any():

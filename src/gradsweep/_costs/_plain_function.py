@@ -1,7 +1,7 @@
 """A cost of which nothing is known but its values: a call for each perturbation."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,16 +196,12 @@ class PlainEvaluator:
     def _evaluate(self, points: Points) -> Array:
         costs = np.empty(len(points))
         start = 0
-        for outcome in self._workers.run(self._chunks(points), -(-len(points) // self._length)):
+        for outcome in self._workers.run(points.parts(self._length), -(-len(points) // self._length)):
             costs[start : start + len(outcome.costs)] = outcome.costs
             start += len(outcome.costs)
             self._refused += outcome.refused
             self._error = self._error or outcome.error
         return costs
-
-    def _chunks(self, points: Points) -> Iterator[Points]:
-        for start in range(0, len(points), self._length):
-            yield points.part(slice(start, start + self._length))
 
 
 def _alike(one: Any, other: Any) -> bool:
