@@ -385,6 +385,7 @@ def test_numpy_is_left_at_the_second_point() -> None:
     report = gradsweep.check(smooth, here, slopes_of_branches)
     assert report.ok
     assert report.evaluated_by == "difference arrays"
+    assert not report.reason
     assert report.displaced is not None
 
 

@@ -88,7 +88,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     everything = [np.arange(leaf.start, leaf.stop, dtype=np.intp) for leaf in tree.blocks]
     point = _examine_or_depart(function, base, numerics, _Given(tree, analytic, everything), settings)
     point = _with_rounding(function, gradient, point, settings, measures=True)
-    numerics = point.numerics
+    numerics, reason = point.numerics, function.reason  # at the second point there may be another one
     displaced = _second_point(function, gradient, point, settings) if callable(gradient) else None
     function.leave(tree, base)
     total = Tally()
@@ -103,7 +103,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         blocks=blocks,
         numeric=_by_name(tree, [examined.numeric for examined in point.examined]),
         mode=settings.mode if settings.mode != "auto" else "sweep",
-        reason=function.reason,
+        reason=reason,
         predicted=math.nan,
         scheme=settings.scheme.name,
         step=numerics.step,
@@ -184,7 +184,8 @@ def _with_rounding(function: Function, gradient: Any, point: _Point, settings: S
             rounding.append(
                 _DEVIATIONS * np.nan_to_num(np.maximum(spread, min(level, np.median(spread)) if spread.size else 0.0))
             )
-    return _judge(point.numerics, replace(point.given, rounding=rounding), point.slopes, settings, measures=measures)
+    judged = _judge(point.numerics, replace(point.given, rounding=rounding), point.slopes, settings, measures=measures)
+    return replace(judged, evaluations=judged.evaluations + point.evaluations - point.slopes.evaluations)
 
 
 def _examine_or_depart(
