@@ -24,6 +24,8 @@ def check(
     tolerance: float | None = None,
     jobs: int | None = None,
     seed: int = 0,
+    max_evaluations: int | None = None,
+    max_seconds: float | None = None,
 ) -> Report:
     """Check a gradient against difference quotients of its cost.
 
@@ -52,8 +54,10 @@ def check(
         layers together, which is faster where layers are narrow and many; of a function it insists on many perturbations a call.
         ``"neurons"``, for networks, perturbs every pre-activation of every example, and multiplies its quotient with the layer's
         inputs: far fewer perturbations for the same gradient; some entries of each block are perturbed on their own to guard it.
-        ``"auto"`` sweeps a function. Of a network it takes a sweep, or batches if they are faster, where that is predicted to
-        take less than ten seconds on one core, else neurons; the report says which, and why.
+        ``"screen"`` looks at two random directions in each block, whatever its size: the signed sum of all of its entries at
+        once. Where these differ, the block is bisected, and single entries decide. ``"auto"`` sweeps. Of a network it takes
+        batches if they are faster. Where that is predicted to take more than ten seconds on one core, it takes neurons, or, of a
+        function, a screen; the report says which, and why.
     scheme : str, default: "central"
         ``"central"`` (J(θ+ε) − J(θ−ε)) / 2ε, ``"forward"`` (J(θ+ε) − J(θ)) / ε, ``"five-point"``, which takes steps of ε and 2ε
         to both sides, or ``"complex"`` Im J(θ+iε) / ε, for functions that accept complex parameters and are analytic.
@@ -69,8 +73,13 @@ def check(
         and compiled functions run in threads, all other functions in processes that have a copy of the function each, if what is
         left to do is predicted to take more than a second. The numeric gradient has the same bits for any number.
     seed : int, default: 0
-        Chooses the perturbations at which fast paths are held against the plain cost, the entries that guard products, and the
-        second point.
+        Chooses the perturbations at which fast paths are held against the plain cost, the entries that guard products, the
+        directions of a screen, and the second point.
+    max_evaluations : int, optional
+        What ``mode="screen"`` may take, at most, in changes or values of the cost, at each of the two points; two directions in
+        each block are always looked at. No limit by default: a right gradient takes those directions alone.
+    max_seconds : float, optional
+        The same in seconds.
 
     Returns
     -------
@@ -128,7 +137,7 @@ def check(
     'fail'
     """
     begun = time.perf_counter()
-    settings = read_settings(mode, scheme, step, tolerance, jobs, seed)
+    settings = read_settings(mode, scheme, step, tolerance, jobs, seed, max_evaluations, max_seconds)
     if isinstance(cost, NetworkCost):
         return check_network(cost, params, gradient, settings, begun)
     with one_blas_thread():
@@ -144,6 +153,8 @@ class Options(TypedDict, total=False):
     tolerance: float | None
     jobs: int | None
     seed: int
+    max_evaluations: int | None
+    max_seconds: float | None
 
 
 def assert_gradient(cost: Any, params: Any, gradient: Any, **options: Unpack[Options]) -> Report:

@@ -60,8 +60,8 @@ class Examined:
         The block.
     tally : Tally
         Its sums.
-    numeric : array of shape (n,)
-        Its numeric gradient.
+    numeric, noise : arrays of shape (n,)
+        Its numeric gradient, and the rounding that the two may carry, as far as it was looked at.
     evaluations : int
         Changes, or values, of the cost that disputes took.
     """
@@ -69,6 +69,7 @@ class Examined:
     block: Block
     tally: Tally
     numeric: Array
+    noise: Array
     evaluations: int
 
 
@@ -218,7 +219,7 @@ class Judge:
             kinks=tally.kinks,
             worst=tuple(tally.candidates),
         )
-        return Examined(block, tally, done.slopes.values, evaluations)
+        return Examined(block, tally, done.slopes.values, done.noise, evaluations)
 
 
 @dataclass(frozen=True, eq=False)

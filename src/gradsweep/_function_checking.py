@@ -3,54 +3,37 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradsweep._costs._functions import Function
-from gradsweep._costs._numerics import Indices, Numerics, Slopes
+from gradsweep._costs._numerics import PLAIN, Indices, Numerics
 from gradsweep._differences._departure import Departure
-from gradsweep._entries import BlockGradients, Examined, Judge
-from gradsweep._errors import GradsweepError, InputError
-from gradsweep._parameters import Precision, precision
+from gradsweep._function_points import (
+    Given,
+    Point,
+    another_point,
+    examine_or_depart,
+    gradient_at,
+    with_rounding,
+)
+from gradsweep._function_screening import Start, screen_function
+from gradsweep._planning import LONGEST, describe_seconds
 from gradsweep._report import Displaced, Report
-from gradsweep._second_point import AWAY, DISPLACEMENTS, describe_raised, displaced_tree, overall_verdict
+from gradsweep._schemes import COMPLEX
+from gradsweep._second_point import overall_verdict
 from gradsweep._settings import Settings
 from gradsweep._trees import Tree, read_tree
 from gradsweep._types import Array
-from gradsweep._verdict import Status, Tally
+from gradsweep._verdict import Tally
+
+# Entries of the largest blocks by which the time that a sweep takes is predicted, and of how many blocks.
+_TIMED, _TIMED_BLOCKS = 64, 4
 
 # Entries of each block that are looked at at the second point.
 _AT_SECOND_POINT = 64
-
-# Points beside the given ones, some last digits away, at which a gradient that seems wrong is looked at for its own rounding;
-# and how many standard deviations of it count as that.
-_ROUNDED, _LAST_DIGITS, _DEVIATIONS = 8, 16, 16.0
-
-
-@dataclass(frozen=True)
-class _Given:
-    """A point, the gradient under test there, and which entries of each block are compared."""
-
-    tree: Tree
-    analytic: list[NDArray[Any]]
-    indices: list[Indices]
-    rounding: list[Array] | None = None
-
-
-@dataclass(frozen=True)
-class _Point:
-    """What was found at one point."""
-
-    given: _Given
-    numerics: Numerics
-    slopes: Slopes
-    examined: list[Examined]
-    evaluations: int
-    exactness: Precision
-    tolerance: float
 
 
 def check_function(function: Function, params: Any, gradient: Any, settings: Settings, begun: float) -> Report:
@@ -83,11 +66,15 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     """
     tree = read_tree(params)
     base = function.settle_in(tree)
-    analytic = _gradient_at(function, gradient, tree)
+    analytic = gradient_at(function, gradient, tree)
     numerics = function.numerics(tree, base, settings)
+    mode, because = _choose_mode(function, tree, numerics, settings)
+    if mode == "screen":
+        start = Start(tree, base, analytic, numerics, because)
+        return screen_function(function, gradient, start, replace(settings, mode=mode), begun)
     everything = [np.arange(leaf.start, leaf.stop, dtype=np.intp) for leaf in tree.blocks]
-    point = _examine_or_depart(function, base, numerics, _Given(tree, analytic, everything), settings)
-    point = _with_rounding(function, gradient, point, settings, measures=True)
+    point = examine_or_depart(function, base, numerics, Given(tree, analytic, everything), settings)
+    point = with_rounding(function, gradient, point, settings, measures=True)
     numerics, reason = point.numerics, function.reason  # at the second point there may be another one
     displaced = _second_point(function, gradient, point, settings) if callable(gradient) else None
     function.leave(tree, base)
@@ -102,7 +89,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         precision=point.exactness.epsilon,
         blocks=blocks,
         numeric=_by_name(tree, [examined.numeric for examined in point.examined]),
-        mode=settings.mode if settings.mode != "auto" else "sweep",
+        mode=mode,
         reason=reason,
         predicted=math.nan,
         scheme=settings.scheme.name,
@@ -131,129 +118,17 @@ def differentiate_function(function: Function, params: Any, settings: Settings) 
     return tree.build(tree.arrays(values))
 
 
-def _gradient_at(function: Function, gradient: Any, tree: Tree) -> list[NDArray[Any]]:
-    """The gradient under test at a point, copied: its arrays may be buffers that another call overwrites."""
-    given = gradient
-    if callable(gradient):
-        # A backward pass may use what the forward pass left behind.
-        function.call(tree)
-        given = function.gradient(gradient, tree.build(tree.typed_arrays()))
-    return [np.array(block) for block in tree.match(given)]
-
-
-def _gradient_nearby(function: Function, gradient: Callable[[Any], Any], tree: Tree) -> list[NDArray[Any]] | Exception:
-    """The gradient under test at a point that was chosen here, which may be none of its domain: then what it raises."""
-    try:
-        return _gradient_at(function, gradient, tree)
-    except GradsweepError as error:
-        raise InputError(f"{error} ({AWAY})") from error
-    except Exception as error:  # whatever a user's code says of parameters that it does not take
-        return error
-
-
-def _with_rounding(function: Function, gradient: Any, point: _Point, settings: Settings, *, measures: bool) -> _Point:
-    """The same after a look at how the gradient under test is rounded, if it seems wrong and can be called.
-
-    A backward pass that sums what cancels, as that of a bias before a batch norm, is rounded by far more than any change that is
-    propagated forward: what is left of the sum is nothing but rounding, and changes with the last digits of the parameters.
-    """
-    if not callable(gradient) or all(examined.block.status is not Status.WRONG for examined in point.examined):
-        return point
-    tree, analytic = point.given.tree, point.given.analytic
-    again = _gradient_at(function, gradient, tree)
-    if not all(np.array_equal(one, other, equal_nan=True) for one, other in zip(again, analytic, strict=True)):
-        return point  # another one at each call, which is no rounding
-    epsilons = np.concatenate(
-        [np.full(leaf.size, precision([np.empty(0, dtype=leaf.dtype)]).epsilon) for leaf in tree.blocks] or [np.empty(0)]
-    )
-    generator = np.random.default_rng(settings.seed)
-    found = []
-    for _ in range(_ROUNDED):
-        values = tree.values * (1.0 + epsilons * generator.integers(-_LAST_DIGITS, _LAST_DIGITS + 1, len(epsilons)))
-        values.flags.writeable = False
-        nearby = _gradient_nearby(function, gradient, Tree(tree.blocks, values, tree.root))
-        if isinstance(nearby, Exception):
-            return point
-        found.append(nearby)
-    rounding = []
-    with np.errstate(all="ignore"):
-        for place in range(len(tree.blocks)):
-            spread = np.std([np.asarray(each[place], dtype=np.float64).reshape(-1) for each in found], axis=0)
-            # Entries of a block are rounded alike: a few runs may happen to miss it in one of them.
-            level = np.sqrt(np.mean(np.square(spread))) if spread.size else 0.0
-            rounding.append(
-                _DEVIATIONS * np.nan_to_num(np.maximum(spread, min(level, np.median(spread)) if spread.size else 0.0))
-            )
-    judged = _judge(point.numerics, replace(point.given, rounding=rounding), point.slopes, settings, measures=measures)
-    return replace(judged, evaluations=judged.evaluations + point.evaluations - point.slopes.evaluations)
-
-
-def _examine_or_depart(
-    function: Function, base: float, numerics: Numerics, given: _Given, settings: Settings, *, measures: bool = True
-) -> _Point:
-    """Judge some entries of each block; by values if only now the cost does what difference arrays cannot follow."""
-    try:
-        return _examine(numerics, given, settings, measures=measures)
-    except Departure as departure:
-        by_values = function.numerics_by_values(given.tree, base, settings, str(departure))
-        return _examine(by_values, given, settings, measures=measures)
-
-
-def _examine(numerics: Numerics, given: _Given, settings: Settings, *, measures: bool = True) -> _Point:
-    """Judge some entries of each block. The numeric side is complete before the gradient is looked at."""
-    return _judge(numerics, given, numerics.quotients(np.concatenate(given.indices)), settings, measures=measures)
-
-
-def _judge(numerics: Numerics, given: _Given, slopes: Slopes, settings: Settings, *, measures: bool) -> _Point:
-    """Judge them by quotients that are known."""
-    exactness = precision(given.analytic).or_less(_of_types(given.tree))
-    tolerance = settings.tolerance_for(exactness)
-    judge = Judge(numerics, tolerance, exactness, replaces=settings.step is None, measures=measures)
-    blocks: list[BlockGradients] = []
-    start = 0
-    for leaf, indices, block in zip(given.tree.blocks, given.indices, given.analytic, strict=True):
-        part = slice(start, start + len(indices))
-        unclear = None if slopes.unclear is None else (slopes.unclear[0][part], slopes.unclear[1][part])
-        own = Slopes(slopes.values[part], slopes.low[part], slopes.high[part], slopes.noise[part], unclear=unclear)
-        with np.errstate(over="ignore"):
-            tested = np.asarray(block, dtype=np.float64).reshape(-1)[indices - leaf.start]
-        rounding = None if given.rounding is None else given.rounding[len(blocks)][indices - leaf.start]
-        blocks.append(BlockGradients(leaf, indices, tested, own, rounding))
-        start = part.stop
-    examined, extra = judge.examine(blocks)
-    evaluations = slopes.evaluations + extra + sum(each.evaluations for each in examined)
-    return _Point(given, numerics, slopes, examined, evaluations, exactness, tolerance)
-
-
-def _of_types(tree: Tree) -> Precision:
-    """Precision of the least precise of the parameters."""
-    return precision(np.empty(0, dtype=leaf.dtype) for leaf in tree.blocks)
-
-
-def _second_point(function: Function, gradient: Callable[[Any], Any], first: _Point, settings: Settings) -> Displaced | None:
+def _second_point(function: Function, gradient: Callable[[Any], Any], first: Point, settings: Settings) -> Displaced | None:
     """Entries of each block at another point; None if there is none, or the gradient does not depend on its argument."""
-    tree = first.given.tree
-    generator = np.random.default_rng(settings.seed)
-    raised: Exception | None = None
-    for size in DISPLACEMENTS:
-        other = displaced_tree(tree, size, generator)
-        base = function.value_or_nan(other)
-        found = _gradient_nearby(function, gradient, other) if math.isfinite(base) else None
-        if isinstance(found, Exception):
-            raised = found
-        elif found is not None:
-            analytic = found
-            break
-    else:
-        function.notes += [describe_raised(raised)] if raised else []
+    other = another_point(function, gradient, first.given.tree, first.given.analytic, settings.seed)
+    if other is None:
         return None
-    if all(np.array_equal(own, before, equal_nan=True) for own, before in zip(analytic, first.given.analytic, strict=True)):
-        return None
-    chosen = [_sample(leaf.start, leaf.stop, generator) for leaf in tree.blocks]
-    numerics = function.numerics(other, base, settings, like=first.numerics)
-    point = _examine_or_depart(function, base, numerics, _Given(other, analytic, chosen), settings, measures=False)
-    point = _with_rounding(function, gradient, point, settings, measures=False)
-    return Displaced(tuple(examined.block for examined in point.examined), size, point.evaluations)
+    chosen = [_sample(leaf.start, leaf.stop, other.generator) for leaf in other.tree.blocks]
+    numerics = function.numerics(other.tree, other.base, settings, like=first.numerics)
+    given = Given(other.tree, other.analytic, chosen)
+    point = examine_or_depart(function, other.base, numerics, given, settings, measures=False)
+    point = with_rounding(function, gradient, point, settings, measures=False)
+    return Displaced(tuple(examined.block for examined in point.examined), other.size, point.evaluations)
 
 
 def _sample(start: int, stop: int, generator: np.random.Generator) -> Indices:
@@ -262,6 +137,34 @@ def _sample(start: int, stop: int, generator: np.random.Generator) -> Indices:
         return np.arange(start, stop, dtype=np.intp)
     inner = generator.choice(np.arange(start + 1, stop - 1), _AT_SECOND_POINT - 2, replace=False)
     return np.sort(np.concatenate([[start, stop - 1], inner])).astype(np.intp)
+
+
+def _choose_mode(function: Function, tree: Tree, numerics: Numerics, settings: Settings) -> tuple[str, str]:
+    """The mode, and why it is a screen, if it is that because a sweep would take too long."""
+    if settings.mode != "auto":
+        return settings.mode, ""
+    begun = time.perf_counter()
+    function.call(tree)
+    seconds = len(tree.values) * len(settings.scheme.offsets) * (time.perf_counter() - begun)
+    if seconds >= LONGEST and numerics.kind != PLAIN:
+        seconds = _predicted(numerics, tree)
+    if seconds < LONGEST or settings.scheme is COMPLEX:
+        return "sweep", ""
+    return "screen", f"a sweep would take some {describe_seconds(seconds)} (mode='sweep')"
+
+
+def _predicted(numerics: Numerics, tree: Tree) -> float:
+    """Seconds that quotients of all parameters would take, from some of the largest blocks."""
+    seconds, entries = 0.0, 0
+    for leaf in sorted(tree.blocks, key=lambda each: -each.size)[:_TIMED_BLOCKS]:
+        some = np.arange(leaf.start, min(leaf.stop, leaf.start + _TIMED), dtype=np.intp)
+        for _ in range(2):  # what is done once only is done at the first time
+            begun = time.perf_counter()
+            numerics.quotients(some)
+            spent = time.perf_counter() - begun
+        seconds += spent * leaf.size / max(len(some), 1)
+        entries += leaf.size
+    return seconds * len(tree.values) / entries
 
 
 def _by_name(tree: Tree, values: list[Array]) -> Mapping[str, Array]:

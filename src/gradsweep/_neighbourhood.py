@@ -40,6 +40,9 @@ class Neighbourhood:
         Number of parameters of each block, in the order of `theta`; one block of all by default.
     types : tuple of dtype, optional
         Floating type in which the cost keeps each block: what a perturbed parameter is rounded to. float64 by default.
+    given_scale, given_spacing : arrays of shape (parameters,), optional
+        What `scale` and `spacing` are where the parameters are places along lines, all of them 0: steps along these are then
+        taken as they are.
     """
 
     theta: Array
@@ -48,6 +51,8 @@ class Neighbourhood:
     direction_values: Callable[[Array, Array], Any]
     sizes: tuple[int, ...] = ()
     types: tuple[np.dtype[Any], ...] = ()
+    given_scale: Array | None = None
+    given_spacing: Array | None = None
 
     def __post_init__(self) -> None:
         """Refuse a base value that is no number: nothing can be said around it."""
@@ -66,6 +71,8 @@ class Neighbourhood:
 
         The median is that of the block's non-zero entries. Unlike their root mean square, it is not set by one huge entry.
         """
+        if self.given_scale is not None:
+            return self.given_scale
         result = np.empty_like(self.theta)
         for block, _ in self.blocks():
             sizes = np.abs(self.theta[block])
@@ -76,6 +83,8 @@ class Neighbourhood:
     @functools.cached_property
     def spacing(self) -> Array:
         """Distance of each parameter from the next number of its type: array of shape (parameters,)."""
+        if self.given_spacing is not None:
+            return self.given_spacing
         result = np.empty_like(self.theta)
         for block, kind in self.blocks():
             result[block] = np.spacing(np.abs(self.theta[block]).astype(kind))
@@ -101,6 +110,8 @@ class Neighbourhood:
         array of shape (n, steps)
             What is added.
         """
+        if self.given_spacing is not None:
+            return steps
         places = self.theta[indices][:, np.newaxis]
         points = places + steps
         for kind, members in self._narrow(indices):

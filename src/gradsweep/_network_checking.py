@@ -13,6 +13,7 @@ from gradsweep._costs._network import NetworkCost
 from gradsweep._costs._protocol import Problem
 from gradsweep._errors import InputError
 from gradsweep._execution import one_blas_thread
+from gradsweep._network_screening import screen_network
 from gradsweep._numeric import NumericGradient, differentiate, quotients_of
 from gradsweep._parameters import Precision, match_gradient, precision, read_mapping
 from gradsweep._planning import Plan, make_plan
@@ -111,8 +112,9 @@ def _second_point(
     if all(np.array_equal(analytic[name], block, equal_nan=True) for name, block in before.items()):
         return None, ()
     with one_blas_thread():
-        # By units, since that is quick whatever the first point took.
-        found = _check(problem, analytic, replace(settings, mode="neurons"), time.perf_counter())
+        # By units, since that is quick whatever the first point took; only a screen may be asked for of what is larger still.
+        mode = "screen" if settings.mode == "screen" else "neurons"
+        found = _check(problem, analytic, replace(settings, mode=mode), time.perf_counter())
     return Displaced(found.blocks, size, found.evaluations), ()
 
 
@@ -141,6 +143,8 @@ def _steps(problem: Problem, settings: Settings) -> Steps:
 
 
 def _check(problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: Settings, begun: float) -> Report:
+    if settings.mode == "screen":
+        return screen_network(problem, analytic, settings, _steps(problem, settings), begun)
     exactness = problem.precision.or_less(precision(analytic.values()))
     tolerance = settings.tolerance_for(exactness)
     steps = _steps(problem, settings)

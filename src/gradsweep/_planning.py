@@ -6,10 +6,10 @@ from gradsweep._costs._protocol import Problem, Workload
 from gradsweep._sweep import Steps
 
 #: The modes that can be asked for.
-MODES = ("auto", "sweep", "batched", "neurons")
+MODES = ("auto", "sweep", "batched", "neurons", "screen")
 
-# What `auto` lets a check take before it chooses a mode that is less direct.
-_LONGEST = 10.0
+#: Seconds that `auto` lets a check take before it chooses a mode that is less direct.
+LONGEST = 10.0
 
 # How much faster several layers together must be than one after the other: less is not worth a word.
 _CLEARLY = 0.9
@@ -78,14 +78,14 @@ def make_plan(problem: Problem, mode: str, steps: Steps) -> Plan:
 
 def _choose(sweep: float, batched: float) -> tuple[str, str]:
     """Mode and reason, from the seconds that the two take which perturb each parameter."""
-    if min(sweep, batched) > _LONGEST:
-        return "neurons", f"a sweep would take some {_rounded(sweep)} (mode='sweep')"
+    if min(sweep, batched) > LONGEST:
+        return "neurons", f"a sweep would take some {describe_seconds(sweep)} (mode='sweep')"
     if batched < _CLEARLY * sweep:
         return "batched", "layers are narrow, so their perturbations go through the network together (one by one: mode='sweep')"
     return "sweep", "every parameter on its own takes less than ten seconds"
 
 
-def _rounded(seconds: float) -> str:
+def describe_seconds(seconds: float) -> str:
     """A duration with one digit, as befits a prediction."""
     for size, unit in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
         if seconds >= 2.0 * size:

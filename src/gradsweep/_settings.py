@@ -11,7 +11,7 @@ from gradsweep._errors import InputError
 from gradsweep._execution import read_jobs
 from gradsweep._parameters import Precision
 from gradsweep._planning import MODES
-from gradsweep._schemes import LEAST_STEP, Scheme, find_scheme, known
+from gradsweep._schemes import COMPLEX, LEAST_STEP, Scheme, find_scheme, known
 
 #: What the post calls fine.
 TOLERANCE = 1e-7
@@ -40,6 +40,10 @@ class Settings:
         Workers.
     seed : int
         Of all that is random.
+    max_evaluations : int, optional
+        What a screen may take, in changes or values of the cost.
+    max_seconds : float, optional
+        The same in seconds.
     """
 
     mode: str
@@ -48,6 +52,8 @@ class Settings:
     tolerance: float | None
     jobs: int | None
     seed: int
+    max_evaluations: int | None = None
+    max_seconds: float | None = None
 
     def tolerance_for(self, precision: Precision) -> float:
         """The tolerance, or what it is by default for gradients of this precision."""
@@ -56,19 +62,43 @@ class Settings:
         return min(max(TOLERANCE, _ROUNDINGS * precision.epsilon), _LARGEST_TOLERANCE)
 
 
-def read_settings(mode: Any, scheme: Any, step: Any, tolerance: Any, jobs: Any, seed: Any) -> Settings:
+def read_settings(
+    mode: Any = "auto",
+    scheme: Any = "central",
+    step: Any = None,
+    tolerance: Any = None,
+    jobs: Any = None,
+    seed: Any = 0,
+    max_evaluations: Any = None,
+    max_seconds: Any = None,
+) -> Settings:
     """Check the keyword arguments; InputError, with the name of the argument, if one is of no use."""
     if not isinstance(mode, str) or mode not in MODES:
         raise InputError(f"mode: {mode!r} is not known; known are {known(MODES)}")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"seed must be a whole number of at least 0, not {seed!r}")
+    start = _read_whole(seed, "seed", 0)
     width = _read_positive(step, "step")
     if width is not None and width < LEAST_STEP:
         raise InputError(f"step must be at least {LEAST_STEP:g}, not {step!r}")
     allowed = _read_positive(tolerance, "tolerance")
     if allowed is not None and allowed >= 1.0:
         raise InputError(f"tolerance must be below 1, since |g - ĝ| is never more than |g| + |ĝ|, not {tolerance!r}")
-    return Settings(mode, find_scheme(scheme), width, allowed, read_jobs(jobs), int(seed))
+    most = None
+    if max_evaluations is not None:
+        most = _read_whole(max_evaluations, "max_evaluations", 1)
+    seconds = _read_positive(max_seconds, "max_seconds")
+    for name, value in (("max_evaluations", most), ("max_seconds", seconds)):
+        if value is not None and mode != "screen":
+            raise InputError(f"{name} is for mode='screen'; any other one looks at every entry")
+    chosen = find_scheme(scheme)
+    if mode == "screen" and chosen is COMPLEX:
+        raise InputError("scheme: 'complex' is for single parameters, and so not for mode='screen'")
+    return Settings(mode, chosen, width, allowed, read_jobs(jobs), start, most, seconds)
+
+
+def _read_whole(value: Any, argument: str, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(f"{argument} must be a whole number of at least {least}, not {value!r}")
+    return int(value)
 
 
 def _read_positive(value: Any, argument: str) -> float | None:

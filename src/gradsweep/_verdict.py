@@ -118,6 +118,10 @@ class Block:
         Entries at a kink, where any value between the one-sided slopes is accepted, and what the usual backward passes give.
     worst : tuple of Entry
         At most ten, the worst first.
+    interval : tuple of float, optional
+        Where `difference` is an estimate from random directions: with 95 % probability it lies between these.
+    looked_at : int, optional
+        Where it is one, the number of entries that were perturbed on their own; `differing` counts among them.
     """
 
     name: str
@@ -130,6 +134,8 @@ class Block:
     vacuous: int
     kinks: int
     worst: tuple[Entry, ...]
+    interval: tuple[float, float] | None = None
+    looked_at: int | None = None
 
 
 @dataclass

@@ -2,15 +2,16 @@
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gradsweep._complex_step import complex_quotients
-from gradsweep._costs._numerics import Indices, Slopes
+from gradsweep._costs._numerics import Directional, Indices, Slopes
 from gradsweep._costs._value_function import ValueNumerics
+from gradsweep._directions import Direction
 from gradsweep._errors import InputError, OracleError
 from gradsweep._parameters import Precision
 from gradsweep._trees import Tree
@@ -61,6 +62,10 @@ class ComplexNumerics:
     def sample(self) -> int:
         """As of real differences."""
         return self.real.sample
+
+    def along(self, directions: Sequence[Direction]) -> Directional:
+        """The real differences': settings refuse a screen by imaginary steps."""
+        return self.real.along(directions)
 
     def quotients(self, indices: Indices) -> Slopes:
         """Im J(θ + iε) / ε, once real differences along random directions have agreed.

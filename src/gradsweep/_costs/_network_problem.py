@@ -7,7 +7,7 @@ import functools
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,8 @@ from gradsweep._matrices import LINE, BlockMatrix, Matrix, aligned
 from gradsweep._parameters import Precision
 from gradsweep._schemes import Scheme
 from gradsweep._types import Array
-from gradsweep.kernels import activations, dense, losses
+from gradsweep.kernels import activations, dense, forms, losses
+from gradsweep.kernels.products import STRETCH
 
 # Changes of an activation in one chunk: some milliseconds of work, which makes the hand-over to a worker negligible.
 _WORK = 2**25
@@ -365,6 +366,13 @@ class NetworkProblem:
             values[done + penalised] += slope * weights[row[penalised], column[penalised]] + constant
             done += run.size
 
+    def penalty_along(self, name: str, scheme: Scheme, step: float, product: Callable[[Array], float]) -> float:
+        """Quotient of the penalty along a direction of unit norm in a block, whose product with the weights is asked for."""
+        if not self._decay or name[0] == "b":
+            return 0.0
+        slope, constant = self._penalty(scheme, step)
+        return slope * product(self.layers[self.layer_of(name)].weights) + constant
+
     def _penalty(self, scheme: Scheme, step: float) -> tuple[float, float]:
         """Quotient of λ/(2m)·w², whose change is λ/(2m)·d·(2w + d): what w counts in it, and what is added."""
         if not self._decay:
@@ -372,6 +380,54 @@ class NetworkProblem:
         steps, coefficients = scheme.steps(step), scheme.coefficients(step)
         slope = self._decay * sum(c * d for c, d in zip(coefficients, steps, strict=True))
         return slope, 0.5 * self._decay * sum(c * d * d for c, d in zip(coefficients, steps, strict=True))
+
+    # ---- directions ------------------------------------------------------------------------------------------------------
+
+    def along(self, products: Sequence[tuple[int, Array]], scheme: Scheme, step: float) -> Quotients:
+        """Difference quotients along directions, without the penalty.
+
+        Parameters
+        ----------
+        products : sequence of (int, array of shape (units, examples))
+            For each direction its layer, in ascending order, and its product with the layer's inputs: by how much the layer's
+            pre-activations change for a step of 1, since they are linear in the parameters.
+        scheme : Scheme
+            Steps and their weights.
+        step : float
+            ε.
+
+        Returns
+        -------
+        Quotients
+            In one row, in this order.
+        """
+        offsets = scheme.steps(step)
+        changes = np.empty((self._sizes[0], self.examples, len(offsets), 0))
+        crossings = np.zeros((self.examples, 0))
+        for index, (layer, code) in enumerate(zip(self.layers, self._codes, strict=True)):
+            units = layer.weights.shape[0]
+            entering = [product for first, product in products if first == index]
+            if not changes.shape[-1] and not entering:
+                continue
+            carried = np.empty((units, *changes.shape[1:]))
+            if changes.size:
+                np.dot(layer.weights, changes.reshape(len(changes), -1), out=carried.reshape(units, -1))
+            new = np.array(entering).reshape(-1, units, self.examples).transpose(1, 2, 0)
+            changes = np.concatenate([carried, new[:, :, np.newaxis] * offsets[:, np.newaxis]], axis=-1)
+            lanes = changes.reshape(units, self.examples, -1)
+            crossed = np.zeros(lanes.shape[1:])
+            forms.change_all(code, self._bases[index], lanes, crossed)
+            known = crossings.reshape(self.examples, len(offsets), -1)
+            now = crossed.reshape(self.examples, len(offsets), -1)
+            now[:, :, : known.shape[-1]] += known
+            crossings = crossed
+        values = np.zeros(changes.shape[-1])
+        coefficients = scheme.coefficients(step) / self.examples
+        scratch = np.empty(STRETCH)
+        lanes = changes.reshape(len(changes), self.examples, -1)
+        forms.add_change(self._loss_code, self._loss_base, self._labels, lanes, coefficients, scratch, values)
+        total = crossings.reshape(self.examples * len(offsets), -1).sum(axis=0)
+        return Quotients(values[np.newaxis], total[np.newaxis])
 
     # ---- a layer's array and its blocks ----------------------------------------------------------------------------------
 

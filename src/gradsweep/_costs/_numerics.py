@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._directions import Direction
 from gradsweep._parameters import Precision
 from gradsweep._types import Array
+
+#: What evaluates a cost that is called once for each perturbation.
+PLAIN = "plain function"
 
 #: Indices of parameters in the flat vector.
 Indices: TypeAlias = NDArray[np.intp]
@@ -71,6 +75,9 @@ class Numerics(Protocol):
     def sample(self) -> int:
         """How many entries in dispute are looked at closely at first."""
 
+    def along(self, directions: Sequence[Direction]) -> "Directional":
+        """The same of directions, by blocks, in the place of parameters: their number takes the place of the index."""
+
     def quotients(self, indices: Indices) -> Slopes:
         """Difference quotients of some parameters."""
 
@@ -79,3 +86,10 @@ class Numerics(Protocol):
 
     def settle(self, indices: Indices, precision: Precision) -> Slopes:
         """A closer look at some parameters: quotients with less truncation, and the rounding of a gradient of this precision."""
+
+
+class Directional(Numerics, Protocol):
+    """The numeric side along directions, which are perhaps rounded to what parameters can take."""
+
+    def product(self, number: int, block: NDArray[Any]) -> tuple[float, float]:
+        """Product of a direction with its block of a gradient, and the norm of that in the direction's region."""

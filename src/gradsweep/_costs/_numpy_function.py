@@ -14,16 +14,20 @@ from gradsweep._costs._reading import OUTSIDE
 from gradsweep._differences._departure import Departure
 from gradsweep._differences._lanes import Lanes, Number, Ties
 from gradsweep._differences._propagation import loss, perturbed, perturbed_entry, propagate, unperturbed
+from gradsweep._directions import Direction, matrix_shape, product
 from gradsweep._errors import InputError, OracleError
 from gradsweep._parameters import Precision
 from gradsweep._schemes import BACKWARD, FORWARD, Scheme
-from gradsweep._trees import Tree
+from gradsweep._trees import Leaf, Tree
 from gradsweep._types import Array
 from gradsweep._workers import Workers
 
 # Numbers in the largest array of changes: 2 MB, of which a processor's caches hold a few. And how many lanes there are at least
 # and at most: fewer are mostly overhead, more gain nothing.
 _ENTRIES, _FEWEST, _MOST = 2**18, 64, 4096
+
+# Numbers in the changes of a block along directions, of all lanes together: 8 MB.
+_DENSE = 2**20
 
 # How many arrays of that size all changes of a run may fill: a recurrent network keeps its states in a list, and none of them is
 # freed. 128 MB at most, but for the fewest lanes.
@@ -105,7 +109,7 @@ _USUAL = Conditions()
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """Perturbations that go through the function together: `steps[k]` is added to parameter `indices[k]`."""
+    """Perturbations that go through the function together: `steps[k]` is added to parameter, or direction, `indices[k]`."""
 
     indices: Indices
     steps: Array
@@ -126,12 +130,13 @@ class _Outcome:
 
 @dataclass(frozen=True, eq=False)
 class _Propagation:
-    """Function and parameters: all that a worker needs."""
+    """Function and parameters: all that a worker needs. If there are `directions`, these are perturbed, not parameters."""
 
     function: Callable[[Any], Any]
     tree: Tree
     fills: bool = False
     infinite: bool = False
+    directions: tuple[Direction, ...] | None = None
 
     def __call__(self, task: _Task) -> _Outcome:
         """Run the function once for all perturbations of a task."""
@@ -146,13 +151,34 @@ class _Propagation:
         lanes = task.conditions.lanes(len(task.indices), infinite=self.infinite)
         leaves = self.tree.arrays(self.tree.values.copy())
         for place, leaf in enumerate(self.tree.blocks):
-            own = (leaf.start <= task.indices) & (task.indices < leaf.stop)
+            own = self._concerns(place, task.indices)
             if own.any():
                 entries, steps = np.where(own, task.indices - leaf.start, 0), np.where(own, task.steps, 0.0)
-                leaves[place] = perturbed_entry(leaves[place], entries, steps, lanes)
+                if self.directions is None:
+                    leaves[place] = perturbed_entry(leaves[place], entries, steps, lanes)
+                else:
+                    leaves[place] = perturbed(leaves[place], self._changes(leaf, task.indices, steps), lanes)
             elif writes and isinstance(leaves[place], np.ndarray):
                 leaves[place] = unperturbed(leaves[place], lanes)
         return self._run(leaves, lanes)
+
+    def _concerns(self, place: int, indices: Indices) -> NDArray[np.bool_]:
+        """Which lanes perturb a block."""
+        if self.directions is not None:
+            return np.array([self.directions[index].region.block == place for index in indices.tolist()])
+        leaf = self.tree.blocks[place]
+        own: NDArray[np.bool_] = (leaf.start <= indices) & (indices < leaf.stop)
+        return own
+
+    def _changes(self, leaf: Leaf, indices: Indices, steps: Array) -> Array:
+        """Changes of a block along directions: array of shape (*shape, lanes), zeros in lanes whose step is 0."""
+        assert self.directions is not None
+        changes = np.zeros((leaf.size, len(indices)))
+        for index in np.unique(indices[steps != 0.0]).tolist():
+            lanes = np.flatnonzero((indices == index) & (steps != 0.0))
+            whole = self.directions[index].whole(matrix_shape(leaf.shape)).reshape(-1)
+            changes[:, lanes] = whole[:, np.newaxis] * steps[lanes]
+        return changes.reshape(*leaf.shape, len(indices))
 
     def along(self, directions: Array, steps: Array, conditions: Conditions = _USUAL) -> _Outcome:
         """Run it once with whole directions added: `directions` of shape (lanes, parameters)."""
@@ -216,6 +242,12 @@ class NumPyFunction:
         propagation = replace(self.propagation, tree=tree)
         workers = Workers(propagation, self.workers.jobs, _same)
         return NumPyFunction(propagation, base, self.scheme, self.step, self.usual, workers, self.outcome)
+
+    def along(self, directions: Sequence[Direction]) -> "DirectionChanges":
+        """The same of directions in the place of parameters."""
+        propagation = replace(self.propagation, directions=tuple(directions))
+        workers = Workers(propagation, self.workers.jobs, _same)
+        return DirectionChanges(propagation, self.base, self.scheme, self.step, self.usual, workers, self.outcome)
 
     def quotients(self, indices: Indices) -> Slopes:
         """Difference quotients; where a step crosses a kink, with a smaller one; at a kink, what is accepted there.
@@ -296,6 +328,8 @@ class NumPyFunction:
 
     def _is_within(self, indices: Indices, step: float) -> NDArray[np.bool_]:
         """Whether a step is small beside the parameters themselves: a larger one may lead beyond a pole at 0, and back."""
+        if self.propagation.directions is not None:
+            return np.ones(len(indices), dtype=np.bool_)  # of unit norm, in blocks of whatever size
         sizes = np.abs(self.propagation.tree.values[indices])
         within: NDArray[np.bool_] = (sizes == 0.0) | (step <= _BESIDE * sizes)
         return within
@@ -398,8 +432,8 @@ class NumPyFunction:
             values[piece] = coefficients @ outcome.changes.reshape(len(offsets), -1)
             crossings[piece] = outcome.crossings.reshape(len(offsets), -1).sum(axis=0)
 
-        mixed = 1 if conditions.decide else _entries_together(self.outcome.largest, len(offsets))
-        cut = _Cut(self.propagation.tree, indices, len(offsets), mixed)
+        mixed = 1 if conditions.decide else self._together(len(offsets))
+        cut = _Cut(self.propagation, indices, len(offsets), mixed)
         # The first entries of each block show how many of it go together.
         for piece, task in zip(cut.first, tasks(cut.first), strict=True):
             outcome = self.propagation(task)
@@ -410,6 +444,23 @@ class NumPyFunction:
             take(piece, outcome)
         return values, crossings
 
+    def _together(self, steps: int) -> int:
+        """How many entries of several blocks, or directions, go together."""
+        if self.propagation.directions is None:
+            return _entries_together(self.outcome.largest, steps)
+        # Directions change all of a block, so that lanes are long however few they are.
+        largest = max([self.outcome.largest, *(leaf.size for leaf in self.propagation.tree.blocks)])
+        return max(_DENSE // (max(largest, 1) * steps), 1)
+
+
+class DirectionChanges(NumPyFunction):
+    """The same along directions."""
+
+    def product(self, number: int, block: NDArray[Any]) -> tuple[float, float]:
+        """Product of a direction with a block, and the norm of the block in its region."""
+        assert self.propagation.directions is not None
+        return product(self.propagation.directions[number], block)
+
 
 class _Cut:
     """How the entries to be perturbed are cut into chunks: the same chunks for any number of workers.
@@ -419,10 +470,10 @@ class _Cut:
 
     Parameters
     ----------
-    tree : Tree
-        The parameters.
+    propagation : _Propagation
+        Function and parameters.
     indices : array of int of shape (n,)
-        Which, ascending by blocks.
+        Which parameters, ascending by blocks, or directions.
     steps : int
         Lanes that an entry takes.
     mixed : int
@@ -434,16 +485,18 @@ class _Cut:
         Pieces of `indices` that go first: the beginnings of large blocks.
     """
 
-    def __init__(self, tree: Tree, indices: Indices, steps: int, mixed: int) -> None:
+    def __init__(self, propagation: _Propagation, indices: Indices, steps: int, mixed: int) -> None:
         self._steps, self._mixed = steps, mixed
-        starts = np.array([leaf.start for leaf in tree.blocks])
-        blocks = np.searchsorted(starts, indices, side="right")
-        edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(indices)]
-        self._runs = [slice(*pair) for pair in itertools.pairwise(edges) if pair[0] < pair[1]]
-        few = max(_FEWEST // steps, 1)
-        large = [run.start for run in self._runs if run.stop - run.start > 2 * few and mixed > 1]
-        self.first = [slice(start, start + few) for start in large]
         self._lengths: dict[int, int] = {}
+        self._runs, large = [slice(0, len(indices))], []
+        few = max(_FEWEST // steps, 1)
+        if propagation.directions is None:
+            starts = np.array([leaf.start for leaf in propagation.tree.blocks])
+            blocks = np.searchsorted(starts, indices, side="right")
+            edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(indices)]
+            self._runs = [slice(*pair) for pair in itertools.pairwise(edges) if pair[0] < pair[1]]
+            large = [run.start for run in self._runs if run.stop - run.start > 2 * few and mixed > 1]
+        self.first = [slice(start, start + few) for start in large]
 
     def learn(self, piece: slice, largest: int) -> None:
         """Take in the size of the largest change that a piece met, in each of its lanes."""

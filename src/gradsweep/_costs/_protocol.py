@@ -183,6 +183,12 @@ class Problem(Protocol):
     def quotients(self, chunk: Chunk, scheme: Scheme, step: float) -> Quotients:
         """Difference quotients of a chunk; may run in another thread or process."""
 
+    def along(self, products: Sequence[tuple[int, Array]], scheme: Scheme, step: float) -> Quotients:
+        """Difference quotients along directions, given by layer and by their products with its inputs; without the penalty."""
+
+    def penalty_along(self, name: str, scheme: Scheme, step: float, product: Callable[[Array], float]) -> float:
+        """Quotient of the penalty along a direction in a block, of which its product with the weights is asked for."""
+
     def block(self, name: str, matrix: Matrix) -> BlockMatrix:
         """The part of a layer's array that is one block."""
 

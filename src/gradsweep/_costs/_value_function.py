@@ -1,13 +1,17 @@
 """A function of which only values can be had: quotients of their differences, with the noise that these have."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._costs._evaluation import Evaluator
+from gradsweep._costs._lines import Lines
 from gradsweep._costs._numerics import Indices, Slopes
+from gradsweep._directions import Direction
 from gradsweep._ladder import Behaviour, Limit, ladder
 from gradsweep._neighbourhood import Neighbourhood
 from gradsweep._noise import Noise, measure_noise
@@ -54,6 +58,10 @@ class ValueNumerics:
         ε, if the caller chose it.
     seed : int
         Of the directions along which noise is measured, and of the parameters by which steps are chosen.
+    around : Neighbourhood, optional
+        Values around the point, if they are not simply those of the evaluator.
+    whole : ValueNumerics, optional
+        That of the parameters themselves, if these are lines through them: the noise of the values is the same.
     """
 
     evaluator: Evaluator
@@ -62,6 +70,8 @@ class ValueNumerics:
     scheme: Scheme
     given: float | None
     seed: int
+    around: Neighbourhood | None = None
+    whole: "ValueNumerics | None" = None
     sample: int = field(default=16, init=False)
     _largest: Array = field(init=False, repr=False)
     _uncounted: int = field(default=0, init=False, repr=False)
@@ -84,6 +94,13 @@ class ValueNumerics:
     def step(self) -> float:
         """ε, or the largest of all parameters'."""
         return self.given if self.given is not None else float(self._steps(self.scheme).steps.max())
+
+    def along(self, directions: Sequence[Direction]) -> "DirectionValues":
+        """The same of directions in the place of parameters."""
+        lines = Lines(self.neighbourhood, self.tree, self.evaluator, directions)
+        return DirectionValues(
+            lines, lines.tree, self.base, self.scheme, self.given, self.seed, around=lines.neighbourhood, whole=self
+        )
 
     def quotients(self, indices: Indices) -> Slopes:
         """Difference quotients, and their noise; at four points where at two the noise is a large part of a block.
@@ -174,6 +191,8 @@ class ValueNumerics:
     @functools.cached_property
     def neighbourhood(self) -> Neighbourhood:
         """Values around the point."""
+        if self.around is not None:
+            return self.around
         sizes = tuple(leaf.size for leaf in self.tree.blocks)
         evaluator = self.evaluator
         return Neighbourhood(self.tree.values, self.base, evaluator.values, evaluator.direction_values, sizes, evaluator.types)
@@ -181,6 +200,10 @@ class ValueNumerics:
     @functools.cached_property
     def measured(self) -> Noise:
         """Noise of the values, measured when it is first needed."""
+        if self.whole is not None:
+            noise = self.whole.measured
+            self._uncounted += self.whole._newly_counted()
+            return noise
         noise = measure_noise(self.neighbourhood, self.seed)
         self._uncounted += noise.evaluations
         return noise
@@ -217,6 +240,15 @@ class ValueNumerics:
         for index, step in zip(indices[:_EXPLAINED].tolist(), steps[:_EXPLAINED].tolist(), strict=True):
             for side in (1.0, -1.0):
                 self.evaluator.explain(index, side * step)
+
+
+class DirectionValues(ValueNumerics):
+    """The same along directions."""
+
+    def product(self, number: int, block: NDArray[Any]) -> tuple[float, float]:
+        """Product of a direction with a block, and the norm of the block in its region."""
+        assert isinstance(self.evaluator, Lines)
+        return self.evaluator.product(number, block)
 
 
 def _ends(limit: Limit) -> tuple[float, float]:

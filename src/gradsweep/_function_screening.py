@@ -1,0 +1,152 @@
+"""A screen of the gradient of a function."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from gradsweep._costs._functions import Function
+from gradsweep._costs._numerics import Indices, Numerics
+from gradsweep._differences._departure import Departure
+from gradsweep._entries import Examined
+from gradsweep._function_points import Given, another_point, examine_or_depart, of_types, with_rounding
+from gradsweep._parameters import precision
+from gradsweep._report import Displaced, Report
+from gradsweep._screening import Budget, Found, Screen, Subject
+from gradsweep._second_point import overall_verdict
+from gradsweep._settings import Settings
+from gradsweep._trees import Tree
+from gradsweep._verdict import Tally
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known before anything is perturbed.
+
+    Attributes
+    ----------
+    tree : Tree
+        The parameters.
+    base : float
+        The cost there.
+    analytic : list of array
+        The gradient under test.
+    numerics : Numerics
+        The numeric side.
+    reason : str
+        Why it is a screen, if that was not asked for.
+    """
+
+    tree: Tree
+    base: float
+    analytic: list[NDArray[Any]]
+    numerics: Numerics
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Screened:
+    """What a screen found at a point."""
+
+    found: list[Found]
+    numerics: Numerics
+    evaluations: int
+
+
+def screen_function(function: Function, gradient: Any, start: Start, settings: Settings, begun: float) -> Report:
+    """Screen the gradient of a function.
+
+    Parameters
+    ----------
+    function : Function
+        The cost.
+    gradient : the structure of the parameters, or callable
+        Under test.
+    start : Start
+        The point.
+    settings : Settings
+        How to check.
+    begun : float
+        When the check began, by `time.perf_counter`.
+
+    Returns
+    -------
+    Report
+        The report.
+
+    Raises
+    ------
+    InputError
+        As of `check_function`.
+    """
+    screened = _screen(function, gradient, start, settings, begun)
+    numerics, reason = screened.numerics, function.reason
+    displaced = _second_point(function, gradient, start, numerics, settings) if callable(gradient) else None
+    function.leave(start.tree, start.base)
+    exactness = precision(start.analytic).or_less(of_types(start.tree))
+    blocks = tuple(each.block for each in screened.found)
+    total = Tally()
+    for each in screened.found:
+        total.add(each.tally)
+    return Report(
+        verdict=overall_verdict(blocks, displaced),
+        difference=total.difference,
+        tolerance=settings.tolerance_for(exactness),
+        precision=exactness.epsilon,
+        blocks=blocks,
+        numeric={},
+        mode="screen",
+        reason="; ".join(part for part in (start.reason, reason) if part),
+        predicted=math.nan,
+        scheme=settings.scheme.name,
+        step=numerics.step,
+        evaluations=screened.evaluations + (displaced.evaluations if displaced else 0),
+        seconds=time.perf_counter() - begun,
+        crossed=0,
+        kinks=sum(block.kinks for block in blocks),
+        evaluated_by=numerics.kind,
+        displaced=displaced,
+        notes=(*numerics.notes, *function.notes),
+    )
+
+
+def _screen(function: Function, gradient: Any, start: Start, settings: Settings, begun: float) -> _Screened:
+    """Screen at a point; by values if only now the cost does what difference arrays cannot follow."""
+    try:
+        return _screen_with(function, gradient, start, settings, begun)
+    except Departure as departure:
+        by_values = function.numerics_by_values(start.tree, start.base, settings, str(departure))
+        other = Start(start.tree, start.base, start.analytic, by_values)
+        return _screen_with(function, gradient, other, settings, begun)
+
+
+def _screen_with(function: Function, gradient: Any, start: Start, settings: Settings, begun: float) -> _Screened:
+    exactness = precision(start.analytic).or_less(of_types(start.tree))
+    budget = Budget(settings.max_evaluations, settings.max_seconds, begun)
+
+    def judge(indices: list[Indices]) -> tuple[list[Examined], int]:
+        given = Given(start.tree, start.analytic, indices)
+        point = examine_or_depart(function, start.base, start.numerics, given, settings, measures=False)
+        point = with_rounding(function, gradient, point, settings, measures=False)
+        return point.examined, point.evaluations
+
+    steps = len(settings.scheme.offsets)
+    subject = Subject(start.tree.blocks, start.analytic, start.numerics, exactness, steps, judge)
+    found = Screen(subject, settings.tolerance_for(exactness), settings.seed, budget).run()
+    return _Screened(found, start.numerics, budget.spent)
+
+
+def _second_point(
+    function: Function, gradient: Callable[[Any], Any], first: Start, like: Numerics, settings: Settings
+) -> Displaced | None:
+    """Screen at another point; None if there is none, or the gradient does not depend on its argument."""
+    other = another_point(function, gradient, first.tree, first.analytic, settings.seed)
+    if other is None:
+        return None
+    numerics = function.numerics(other.tree, other.base, settings, like=like)
+    start = Start(other.tree, other.base, other.analytic, numerics)
+    screened = _screen(function, gradient, start, settings, time.perf_counter())
+    return Displaced(tuple(each.block for each in screened.found), other.size, screened.evaluations)

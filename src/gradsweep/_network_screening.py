@@ -1,0 +1,90 @@
+"""A screen of the gradient of a dense network."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._costs._network_numerics import Entries, NetworkNumerics, leaves_of
+from gradsweep._costs._numerics import Indices
+from gradsweep._costs._protocol import Problem
+from gradsweep._entries import BlockGradients, Examined, Judge
+from gradsweep._parameters import precision
+from gradsweep._report import Report
+from gradsweep._screening import Budget, Screen, Subject
+from gradsweep._settings import Settings
+from gradsweep._sweep import Steps
+from gradsweep._verdict import Tally, overall
+
+
+def screen_network(
+    problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: Settings, steps: Steps, begun: float, reason: str = ""
+) -> Report:
+    """Screen the gradient of a dense network at a point.
+
+    Parameters
+    ----------
+    problem : Problem
+        The cost.
+    analytic : mapping of str to array
+        The gradient under test.
+    settings : Settings
+        How to check.
+    steps : Steps
+        How quotients are formed.
+    begun : float
+        When the check began, by `time.perf_counter`.
+    reason : str, optional
+        Why it is a screen, if that was not asked for.
+
+    Returns
+    -------
+    Report
+        The report.
+    """
+    leaves = leaves_of(problem)
+    exactness = problem.precision.or_less(precision(analytic.values()))
+    tolerance = settings.tolerance_for(exactness)
+    numerics = NetworkNumerics(problem, steps, Entries(problem))
+    gradients = [analytic[leaf.name] for leaf in leaves]
+    # Where the caller chose the step, an entry that differs at this step alone is said to do so, not replaced.
+    entries = Judge(numerics, tolerance, exactness, replaces=settings.step is None, measures=False)
+
+    def judge(indices: list[Indices]) -> tuple[list[Examined], int]:
+        slopes = [numerics.quotients(each) for each in indices]
+        blocks = []
+        for leaf, each, block, own in zip(leaves, indices, gradients, slopes, strict=True):
+            row, column = np.divmod(each - leaf.start, leaf.shape[1])
+            blocks.append(BlockGradients(leaf, each, np.asarray(block[row, column], dtype=np.float64), own))
+        examined, extra = entries.examine(blocks)
+        return examined, extra + sum(own.evaluations for own in slopes) + sum(each.evaluations for each in examined)
+
+    budget = Budget(settings.max_evaluations, settings.max_seconds, begun)
+    subject = Subject(leaves, gradients, numerics, exactness, len(steps.scheme.offsets), judge)
+    found = Screen(subject, tolerance, settings.seed, budget).run()
+    blocks = tuple(each.block for each in found)
+    total = Tally()
+    for each in found:
+        total.add(each.tally)
+    return Report(
+        verdict=overall(blocks),
+        difference=total.difference,
+        tolerance=tolerance,
+        precision=exactness.epsilon,
+        blocks=blocks,
+        numeric={},
+        mode="screen",
+        reason=reason,
+        predicted=math.nan,
+        scheme=settings.scheme.name,
+        step=steps.step,
+        evaluations=budget.spent,
+        seconds=time.perf_counter() - begun,
+        crossed=0,
+        kinks=sum(block.kinks for block in blocks),
+        evaluated_by="kernels",
+        displaced=None,
+    )

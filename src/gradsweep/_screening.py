@@ -1,0 +1,470 @@
+"""A gradient of any size in some tens of evaluations: directions in each block, and bisection of a block that disagrees.
+
+What a direction shows is only where to look. Whether a gradient is wrong is decided by single entries, by the same rules as in a
+sweep, so that nothing is loosened for the number of tests, and nothing is an error that no sweep would call one.
+"""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._costs._numerics import Directional, Indices, Numerics, Slopes
+from gradsweep._diagnosis import sample_places
+from gradsweep._directions import Direction, Region, matrix_shape
+from gradsweep._entries import Examined
+from gradsweep._parameters import Precision
+from gradsweep._trees import Leaf
+from gradsweep._types import Array
+from gradsweep._verdict import Block, Status, Tally, ratio
+
+# Directions in each block at first; a block of one entry needs no more than one.
+_DIRECTIONS = 2
+
+# Roundings of a block's entries that its product with a direction may be off by without a closer look: a backward pass rounds
+# each of them some times, and the products are summed on both sides.
+_ROUNDINGS = 256.0
+
+# So many parts of a block that disagree at the same time are a few wrong entries or rows; with more, the error is dense.
+_FEW = 8
+
+# Entries of a block with a dense error that are looked at, and those in each row or column that was found.
+_SAMPLED, _IN_REGION = 128, 16
+
+# By how much the noise of a part of a block may exceed that of the whole.
+_UNEVEN = 4.0
+
+# Probability that a norm lies within the interval that is given for it.
+_CONFIDENCE = 0.95
+
+
+@dataclass
+class Budget:
+    """What a screen may take.
+
+    Attributes
+    ----------
+    evaluations : int, optional
+        Changes, or values, of the cost.
+    seconds : float, optional
+        Time, from `begun` on by `time.perf_counter`.
+    begun : float
+        When the check began.
+    spent : int
+        Evaluations so far.
+    """
+
+    evaluations: int | None
+    seconds: float | None
+    begun: float
+    spent: int = 0
+
+    @property
+    def left(self) -> float:
+        """Evaluations that are left; none if there is no time."""
+        if self.seconds is not None and time.perf_counter() - self.begun > self.seconds:
+            return 0
+        return math.inf if self.evaluations is None else max(self.evaluations - self.spent, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is screened: a point, and the gradient under test there.
+
+    Attributes
+    ----------
+    blocks : tuple of Leaf
+        The blocks, in the order of the parameters.
+    analytic : list of array
+        The gradient under test, by block.
+    numerics : Numerics
+        The numeric side.
+    precision : Precision
+        Of the gradient.
+    steps : int
+        Evaluations that a quotient takes.
+    judge : callable
+        Decides about single entries, given as indices of each block.
+    """
+
+    blocks: tuple[Leaf, ...]
+    analytic: Sequence[NDArray[np.generic]]
+    numerics: Numerics
+    precision: Precision
+    steps: int
+    judge: Callable[[list[Indices]], tuple[list[Examined], int]]
+
+    def matrix(self, block: int) -> NDArray[np.generic]:
+        """A block of the gradient under test, as a matrix."""
+        return self.analytic[block].reshape(matrix_shape(self.blocks[block].shape))
+
+
+@dataclass(frozen=True, eq=False)
+class _Tests:
+    """What directions showed.
+
+    Attributes
+    ----------
+    regions : list of Region
+        Where each of them is not 0.
+    analytic, norms : arrays of shape (n,)
+        Products with the gradient under test, and the root mean square of its entries in the regions: what the product with a
+        direction of unit norm is like.
+    slopes : Slopes
+        The numeric side.
+    noise : array of shape (n,)
+        By how much the two may differ without there being anything wrong.
+    """
+
+    regions: list[Region]
+    analytic: Array
+    norms: Array
+    slopes: Slopes
+    noise: Array
+
+    @property
+    def gap(self) -> Array:
+        """How far they are apart, infinite where either is no number; at a kink, from what is accepted there."""
+        with np.errstate(all="ignore"):
+            gap = np.abs(self.analytic - np.clip(self.analytic, self.slopes.low, self.slopes.high))
+        return np.where(np.isfinite(gap) & np.isfinite(self.slopes.values), gap, np.inf)
+
+    @property
+    def disagrees(self) -> NDArray[np.bool_]:
+        """Where they differ by more than that."""
+        return ~(self.gap <= self.noise)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a screen found of a block.
+
+    Attributes
+    ----------
+    block : Block
+        The block.
+    tally : Tally
+        Its norms, as they are estimated.
+    examined : Examined or None
+        Entries that were perturbed on their own, if any were.
+    indices : array of int
+        Which, in the flat vector.
+    noise : float
+        By how much the gradient, along a direction of unit norm in the whole block, may differ without being noticed.
+    products : array of shape (directions,)
+        Products of the directions with the gradient under test.
+    """
+
+    block: Block
+    tally: Tally
+    examined: Examined | None
+    indices: Indices
+    noise: float
+    products: Array
+
+
+@dataclass
+class _Traced:
+    """Where the error of a block was found to be.
+
+    Attributes
+    ----------
+    entries : list of int
+        In the flat vector.
+    regions : list of Region
+        Rows, columns or other parts of the block to which the error is confined.
+    dense : bool
+        Whether there are more wrong parts than were followed.
+    """
+
+    entries: list[int] = field(default_factory=list)
+    regions: list[Region] = field(default_factory=list)
+    dense: bool = False
+
+
+class Screen:
+    """A screen of a gradient at a point.
+
+    Parameters
+    ----------
+    subject : Subject
+        Point and gradient.
+    tolerance : float
+        Relative.
+    seed : int
+        Of the directions.
+    budget : Budget
+        What it may take; a screen's first directions are always taken.
+    """
+
+    def __init__(self, subject: Subject, tolerance: float, seed: int, budget: Budget) -> None:
+        self._subject, self._tolerance, self._seed, self._budget = subject, tolerance, seed, budget
+        self._numbers = itertools.count(_DIRECTIONS + 1, 2)  # odd ones: errors of equal size do not cancel
+
+    def run(self) -> list[Found]:
+        """Screen every block.
+
+        Returns
+        -------
+        list of Found
+            In their order.
+        """
+        subject = self._subject
+        regions, numbers = [], []
+        for place, leaf in enumerate(subject.blocks):
+            rows, columns = matrix_shape(leaf.shape)
+            for number in range(min(_DIRECTIONS, leaf.size)):
+                regions.append(Region(place, (0, rows), (0, columns)))
+                numbers.append(number)
+        tests = self._settled(regions, numbers)
+        owners = np.array([region.block for region in regions], dtype=np.intp)
+        return [self._block(place, _of(tests, owners == place)) for place in range(len(subject.blocks))]
+
+    # ---- what directions show ------------------------------------------------------------------------------------------
+
+    def _measure(self, regions: list[Region], numbers: Sequence[int]) -> tuple[Directional, _Tests]:
+        """Quotients along directions, and the gradient's products with them."""
+        subject = self._subject
+        directions = [
+            Direction(region, matrix_shape(subject.blocks[region.block].shape)[1], number, self._seed)
+            for region, number in zip(regions, numbers, strict=True)
+        ]
+        directional = subject.numerics.along(directions)
+        slopes = directional.quotients(np.arange(len(directions)))
+        self._budget.spent += slopes.evaluations
+        sides = [directional.product(number, subject.matrix(region.block)) for number, region in enumerate(regions)]
+        analytic, norms = np.array(sides).reshape(-1, 2).T
+        norms = norms / np.sqrt([region.size for region in regions])
+        with np.errstate(invalid="ignore"):
+            noise = _ROUNDINGS * subject.precision.epsilon * norms + slopes.noise
+        return directional, _Tests(regions, analytic, norms, slopes, np.nan_to_num(noise))
+
+    def _settled(self, regions: list[Region], numbers: Sequence[int]) -> _Tests:
+        """The same after a closer look at those that disagree: a smaller step, a ladder, the rounding that they may carry."""
+        directional, tests = self._measure(regions, numbers)
+        disputed = np.flatnonzero(tests.disagrees & np.isfinite(tests.analytic))
+        if not len(disputed):
+            return tests
+        closer = directional.settle(disputed, self._subject.precision)
+        self._budget.spent += closer.evaluations
+        arrays = {name: getattr(tests.slopes, name).copy() for name in ("values", "low", "high")}
+        for name, array in arrays.items():
+            array[disputed] = getattr(closer, name)
+        noise = tests.noise.copy()
+        # A closer look knows what rounding there is, and so may also find less of it; but not of that of the sums.
+        summed = _ROUNDINGS * float(np.finfo(np.float64).eps) * tests.norms
+        noise[disputed] = np.maximum(closer.noise + summed[disputed], self._subject.precision.tiny)
+        slopes = Slopes(**arrays, noise=noise, crossed=tests.slopes.crossed + closer.crossed)
+        return _Tests(regions, tests.analytic, tests.norms, slopes, noise)
+
+    # ---- a block -------------------------------------------------------------------------------------------------------
+
+    def _block(self, place: int, tests: _Tests) -> Found:
+        leaf = self._subject.blocks[place]
+        disagrees = bool(tests.disagrees.any())
+        examined, indices = None, np.empty(0, dtype=np.intp)
+        if disagrees:
+            examined, indices = self._look(place, tests)
+        estimate = _Estimate(tests)
+        status = self._status(leaf, tests, estimate, examined, disagrees=disagrees)
+        own = examined.block if examined is not None else None
+        block = Block(
+            name=leaf.name,
+            shape=leaf.shape,
+            size=leaf.size,
+            status=status,
+            difference=estimate.difference,
+            noise=estimate.noise,
+            differing=own.differing if own else 0,
+            vacuous=leaf.size if status is Status.VACUOUS else 0,
+            kinks=own.kinks if own else 0,
+            worst=own.worst if own else (),
+            interval=estimate.interval,
+            looked_at=len(indices),
+        )
+        noise = float(np.max(tests.noise, initial=0.0))
+        return Found(block, estimate.tally, examined, indices, noise, tests.analytic)
+
+    def _status(self, leaf: Leaf, tests: _Tests, estimate: "_Estimate", examined: Examined | None, *, disagrees: bool) -> Status:
+        """What is known of a block."""
+        if examined is not None and examined.block.status is Status.WRONG:
+            return Status.WRONG
+        if not leaf.size:
+            return Status.VACUOUS
+        if not np.isfinite(tests.slopes.values).all():
+            return Status.NOT_FINITE
+        if disagrees:
+            if bool(tests.slopes.at_kink.any()) or (examined is not None and examined.block.status is Status.AT_KINKS):
+                return Status.AT_KINKS
+            # What no entry shows is below the tolerance, or hidden in the noise of single entries.
+            return Status.AGREES if estimate.interval[1] <= self._tolerance else Status.NOISY
+        if max(float(np.max(np.abs(tests.slopes.values))), float(np.max(tests.norms))) <= float(np.max(tests.noise)):
+            return Status.VACUOUS
+        return Status.AGREES if estimate.noise <= self._tolerance else Status.NOISY
+
+    # ---- where it is -----------------------------------------------------------------------------------------------------
+
+    def _look(self, place: int, tests: _Tests) -> tuple[Examined | None, Indices]:
+        """Entries of a block that disagrees, and what was decided of them."""
+        leaf = self._subject.blocks[place]
+        matrix = self._subject.matrix(place)
+        broken = np.flatnonzero(~np.isfinite(np.asarray(matrix).reshape(-1)))
+        if len(broken):
+            chosen = leaf.start + _spread(broken, _SAMPLED // 2)
+            return self._examine(place, chosen)
+        relative = float(np.max(tests.noise))
+        traced = self._trace(place, relative, by_columns=False)
+        if traced.dense and min(matrix.shape) > 1:
+            by_columns = self._trace(place, relative, by_columns=True)
+            traced = traced if by_columns.dense else by_columns
+        chosen = np.array(sorted(set(traced.entries)), dtype=np.intp)
+        chosen = np.union1d(chosen, self._sampled(place, traced)).astype(np.intp)
+        examined, indices = self._examine(place, chosen)
+        if examined is not None and examined.block.status is not Status.WRONG and traced.dense:
+            # Errors that are dense in parts only: the parts that disagree most are followed to their entries.
+            followed = self._trace(place, relative, by_columns=False, follow=True)
+            examined, indices = self._examine(place, np.union1d(indices, np.array(followed.entries, dtype=np.intp)))
+        return examined, indices
+
+    def _examine(self, place: int, chosen: Indices) -> tuple[Examined | None, Indices]:
+        """Perturb single entries."""
+        if self._budget.left < self._subject.steps:
+            return None, np.empty(0, dtype=np.intp)
+        if math.isfinite(self._budget.left):
+            chosen = _spread(chosen, int(self._budget.left) // self._subject.steps)
+        each = [np.empty(0, dtype=np.intp) for _ in self._subject.blocks]
+        each[place] = chosen.astype(np.intp)
+        examined, evaluations = self._subject.judge(each)
+        self._budget.spent += evaluations
+        return examined[place], each[place]
+
+    def _sampled(self, place: int, traced: _Traced) -> Indices:
+        """Entries of a block that show most of a dense error, and of the rows or columns to which it is confined."""
+        leaf = self._subject.blocks[place]
+        columns = matrix_shape(leaf.shape)[1]
+        chosen = [np.empty(0, dtype=np.intp)]
+        if traced.dense:
+            chosen.append(leaf.start + sample_places(leaf.shape, _SAMPLED, self._seed))
+        for region in traced.regions:
+            inner = _spread(np.arange(region.size), _IN_REGION)
+            row, column = np.divmod(inner, region.width)
+            chosen.append(leaf.start + (region.rows[0] + row) * columns + region.columns[0] + column)
+            if not traced.dense:  # right ones beside them, that show that it is confined
+                chosen.append(leaf.start + sample_places(leaf.shape, _SAMPLED // 2, self._seed))
+        return np.unique(np.concatenate(chosen)).astype(np.intp)
+
+    def _trace(self, place: int, relative: float, *, by_columns: bool, follow: bool = False) -> _Traced:
+        """Bisect a block, level by level, keeping all parts that disagree, and at least one.
+
+        `relative` is the noise along directions in the whole block; with `follow` a dense error does not end the
+        search, which then goes on with two parts.
+        """
+        leaf = self._subject.blocks[place]
+        rows, columns = matrix_shape(leaf.shape)
+        parts = [Region(place, (0, rows), (0, columns))]
+        traced = _Traced()
+        lines: list[Region] = []
+        while parts:
+            done = [part for part in parts if part.size == 1]
+            traced.entries += [leaf.start + part.rows[0] * columns + part.columns[0] for part in done]
+            children = list(_children((part for part in parts if part.size > 1), by_columns=by_columns))
+            if not children or self._budget.left < len(children) * self._subject.steps:
+                traced.regions += [part for part in parts if part.size > 1]
+                break
+            # A single row, or column, that is split for the first time: if all of it is wrong, this is what is wrong.
+            lines += [part for part in parts if part.size > 1 and (part.width if by_columns else part.height) == 1]
+            tests = self._measure(children, [next(self._numbers)] * len(children))[1]
+            score = tests.gap / np.maximum(np.maximum(tests.noise, _UNEVEN * relative), self._subject.precision.tiny)
+            order = np.argsort(-score, kind="stable")
+            wrong = [int(each) for each in order if score[each] > 1.0] or [int(order[0])]
+            if len(wrong) > _FEW:
+                if not follow:
+                    traced.regions = _outermost(lines)
+                    traced.dense = not traced.regions or len(traced.regions) > _FEW
+                    return traced
+                wrong = wrong[:2]
+            parts = [children[each] for each in sorted(wrong)]
+        return traced
+
+
+def _children(parts: Iterable[Region], *, by_columns: bool) -> Iterator[Region]:
+    """Halves of all parts."""
+    for part in parts:
+        yield from part.halves(by_columns=by_columns)
+
+
+def _outermost(lines: list[Region]) -> list[Region]:
+    """Those that lie in no other one."""
+    return [
+        line
+        for line in lines
+        if not any(
+            other is not line
+            and other.size > line.size
+            and other.rows[0] <= line.rows[0]
+            and line.rows[1] <= other.rows[1]
+            and other.columns[0] <= line.columns[0]
+            and line.columns[1] <= other.columns[1]
+            for other in lines
+        )
+    ]
+
+
+def _of(tests: _Tests, own: NDArray[np.bool_]) -> _Tests:
+    """Some of the tests."""
+    slopes = Slopes(*(getattr(tests.slopes, name)[own] for name in ("values", "low", "high", "noise")))
+    regions = [region for region, chosen in zip(tests.regions, own.tolist(), strict=True) if chosen]
+    return _Tests(regions, tests.analytic[own], tests.norms[own], slopes, tests.noise[own])
+
+
+def _spread(places: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """Some of them, evenly, the first and the last among them."""
+    if len(places) <= count:
+        return places
+    return places[np.unique(np.linspace(0, len(places) - 1, max(count, 1)).astype(np.intp))]
+
+
+class _Estimate:
+    """Formula 3 of a block, estimated from directions.
+
+    Entries of a direction are independent, of mean 0 and variance 1 before it is made of unit norm, so that the mean square of
+    its product with g − ĝ is ‖g − ĝ‖² over the number of entries.
+
+    Attributes
+    ----------
+    difference : float
+        The estimate.
+    interval : tuple of float
+        Between these it lies with 95 % probability, if the error has many entries: the products are then normally distributed.
+    noise : float
+        The same with the noise in the place of g − ĝ.
+    tally : Tally
+        The norms.
+    """
+
+    def __init__(self, tests: _Tests) -> None:
+        count = len(tests.gap)
+        if not count:
+            self.difference, self.interval, self.noise, self.tally = 0.0, (0.0, 0.0), 0.0, Tally()
+            return
+        root = math.sqrt(tests.regions[0].size)
+        gaps = tests.gap * root
+        with np.errstate(all="ignore"):
+            gap = math.sqrt(float(np.mean(np.square(gaps))))
+            norm = float(tests.norms[0]) * root
+            # ‖ĝ‖² = ‖g‖² − 2·g·(g − ĝ) + ‖g − ĝ‖², of which the middle term is estimated by the same directions.
+            error = tests.analytic - np.clip(tests.analytic, tests.slopes.low, tests.slopes.high)
+            other = norm**2 + float(np.mean((error * root) ** 2 - 2.0 * tests.analytic * error * root**2))
+            numeric = math.sqrt(max(other, 0.0)) if math.isfinite(other) else math.nan
+        self.difference = ratio(gap, norm + numeric)
+        # The product of the only entry of a block is known, not estimated. Else the sum of the two squares is distributed
+        # exponentially, as χ² with two degrees of freedom is.
+        tails = () if count < _DIRECTIONS else (0.5 - 0.5 * _CONFIDENCE, 0.5 + 0.5 * _CONFIDENCE)
+        low, high = (self.difference * math.sqrt(-1.0 / math.log(tail)) for tail in tails) if tails else (self.difference,) * 2
+        self.interval = (min(low, 1.0), min(high, 1.0))
+        self.noise = ratio(float(np.max(tests.noise)) * root, norm + numeric)
+        self.tally = Tally(analytic=norm, numeric=numeric, gap=gap, noise=float(np.max(tests.noise)) * root)
