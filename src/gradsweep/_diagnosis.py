@@ -1,0 +1,253 @@
+"""The diagnosis: which mistake the evidence of failing blocks is consistent with.
+
+Each failing block is fitted by itself, simple explanations first; what is said of several blocks alike becomes one finding; and
+what no fit explains is bounded by which blocks are right: errors spread toward the input only.
+"""
+
+import itertools
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from gradsweep._confinement import fit_confined, fit_one_number, fit_sum, fit_zero, say_accumulated, say_at_kinks, say_not_finite
+from gradsweep._evidence import Claim, Evidence, Finding, Places, Seen
+from gradsweep._network_evidence import Layers
+from gradsweep._proportions import (
+    Numbers,
+    fit_factor,
+    fit_factor_and_term,
+    fit_missing_term,
+    fit_parameter_as_factor,
+    fit_small_gap,
+)
+from gradsweep._rearrangements import fit_lookup, fit_order, fit_other_block
+from gradsweep._verdict import Status
+
+__all__ = ["KINDS", "Finding", "Seen", "diagnose", "sample_places"]
+
+#: The kinds of findings, those first that are preferred among equally convincing ones.
+KINDS = (
+    "non_finite",
+    "zero",
+    "accumulated",
+    "factor",
+    "transposed",
+    "permuted",
+    "missing_term",
+    "bias_sum",
+    "rows",
+    "columns",
+    "entries",
+    "activation_derivative",
+    "from_above",
+    "precision",
+    "guard",
+    "kink",
+)
+
+# Findings that are kept, and what a finding must explain of ‖g − ĝ‖² if it is a fit.
+_MOST, _LEAST_EXPLAINED = 6, 0.9
+
+# Confidence from which on a block counts as explained.
+_CONVINCING = 0.5
+
+# Blocks that another one's gradient is looked for among, at most.
+_COMPARED = 256
+
+_FAILING = (Status.WRONG, Status.AT_KINKS, Status.NOT_FINITE)
+
+# Entries of which a sample has its corners, one row, one column and pairs, each a quarter at most.
+_PARTS = 4
+
+
+def sample_places(shape: Sequence[int], count: int = 128, seed: int = 0) -> Places:
+    """Entries that show most of a failing block.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Shape of the block.
+    count : int, default: 128
+        How many entries, at most.
+    seed : int, default: 0
+        Of the random choice.
+
+    Returns
+    -------
+    array of int of shape (n,)
+        C-order indices, ascending, each once: corners, one row and one column or parts of them, pairs (i, j) and (j, i) of a
+        square matrix, and entries at random. All of a block of no more than `count` entries.
+
+    Examples
+    --------
+    >>> sample_places((2, 3)).tolist()
+    [0, 1, 2, 3, 4, 5]
+    >>> len(sample_places((1000, 1000)))
+    128
+    """
+    shape = tuple(shape)
+    size = math.prod(shape)
+    if size <= count:
+        return np.arange(size)
+    generator = np.random.default_rng(seed)
+    chosen = _regular_places(shape, count, generator)
+    while len(chosen) < count:
+        chosen = np.union1d(chosen, generator.integers(size, size=count - len(chosen)))
+    return chosen
+
+
+def _regular_places(shape: tuple[int, ...], count: int, generator: np.random.Generator) -> Places:
+    """Corners, one row, one column, and pairs on both sides of the diagonal."""
+    part = max(count // _PARTS, 1)
+    corners = itertools.islice(itertools.product(*({0, extent - 1} for extent in shape)), part)
+    found = [np.array([np.ravel_multi_index(corner, shape) for corner in corners], dtype=np.intp)]
+    long = [axis for axis, extent in enumerate(shape) if extent > 1]
+    if len(long) > 1:
+        middle = [int(generator.integers(extent)) for extent in shape]
+        for axis in (long[0], long[-1]):
+            index: list[int | Places] = list(middle)
+            index[axis] = np.unique(np.linspace(0, shape[axis] - 1, min(part, shape[axis])).astype(np.intp))
+            found.append(np.atleast_1d(np.ravel_multi_index(tuple(np.broadcast_arrays(*index)), shape)))
+    if len(shape) == 2 and shape[0] == shape[1]:
+        rows, columns = generator.integers(shape[0], size=(2, part // 2))
+        found += [rows * shape[0] + columns, columns * shape[0] + rows]
+    return np.unique(np.concatenate(found))[:count].astype(np.intp)
+
+
+def diagnose(blocks: Sequence[Seen], tolerance: float, *, order: Sequence[str] = ()) -> tuple[Finding, ...]:
+    """Say which mistake the evidence is consistent with.
+
+    Parameters
+    ----------
+    blocks : sequence of Seen
+        All blocks, failing or not.
+    tolerance : float
+        Relative, of entries.
+    order : sequence of str, optional
+        Names of blocks from input to loss; those that it lacks stand as they are given.
+
+    Returns
+    -------
+    tuple of Finding
+        The most convincing first, at most six; none if no block fails.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> numeric = np.array([[0.5, -1.0], [2.0, 0.25]])
+    >>> seen = Seen("W1", (2, 2), Status.WRONG, np.ones((2, 2)), 2 * numeric, None, numeric, np.zeros((2, 2)))
+    >>> print(diagnose([seen], 1e-7)[0].message)
+    W1: the gradient is 2.0 times the numerical one: consistent with a term that is counted twice, or a half that is missing
+    """
+    given = {name: place for place, name in enumerate(order)}
+    ordered = sorted(blocks, key=lambda seen: given.get(seen.name, -1)) if order else list(blocks)
+    if all(seen.status not in _FAILING for seen in ordered):
+        return ()
+    with np.errstate(all="ignore"):
+        claims = _merged(_claims(ordered, tolerance), [seen.name for seen in ordered])
+    findings = [claim.finding() for claim in claims]
+    findings = [each for each in findings if math.isnan(each.explained) or each.explained >= _LEAST_EXPLAINED]
+    findings.sort(key=lambda finding: (-round(finding.confidence, 3), KINDS.index(finding.kind)))
+    return tuple(findings[:_MOST])
+
+
+def _claims(blocks: Sequence[Seen], tolerance: float) -> list[Claim]:
+    """All that is said of single blocks, or of several."""
+    failing = [seen for seen in blocks if seen.status in _FAILING]
+    claims = [claim for seen in blocks if (claim := say_accumulated(seen))]
+    claims += [say_at_kinks(seen) for seen in failing if seen.status is Status.AT_KINKS]
+    not_finite = [claim for seen in failing if (claim := say_not_finite(seen))]
+    claims += not_finite
+    left = {seen.name for seen in failing if seen.status is Status.WRONG} - {claim.blocks[0] for claim in not_finite}
+    evidence = {seen.name: Evidence(seen, tolerance) for seen in blocks if seen.name in left and seen.analytic.size}
+    layers = Layers(blocks, evidence)
+    numbers = Numbers(
+        examples=next((seen.examples for seen in blocks if seen.examples), None),
+        extents=tuple(dict.fromkeys(extent for seen in blocks for extent in seen.shape if extent > 2)),
+    )
+    fitted = [claim for block in evidence.values() if (claim := _explanation(block, list(evidence.values()), numbers, blocks))]
+    known = {name for claim in fitted for name in claim.blocks}
+    fitted += layers.scaled_units([block for block in evidence.values() if block.name not in known])
+    claims += [layers.as_bias_sum(claim, numbers.examples) for claim in _merged(fitted, layers.names)]
+    convincing = {name for claim in claims if claim.confidence >= _CONVINCING for name in claim.blocks}
+    unexplained = [block for name, block in evidence.items() if name not in convincing]
+    claims += [claim for block in unexplained for claim in fit_small_gap(block)]
+    return claims + layers.bounds([block.name for block in unexplained])
+
+
+def _explanation(block: Evidence, failing: Sequence[Evidence], numbers: Numbers, blocks: Sequence[Seen]) -> Claim | None:
+    """The first explanation of a block that fits, the simplest first."""
+    return (
+        fit_zero(block)
+        or fit_factor(block, numbers)
+        or fit_one_number(block)
+        or _from_other_block(block, failing, blocks)
+        or fit_order(block)
+        or fit_missing_term(block)
+        or fit_parameter_as_factor(block)
+        or fit_lookup(block)
+        or fit_sum(block)
+        or fit_confined(block)
+        or fit_factor_and_term(block, numbers)
+    )
+
+
+def _from_other_block(block: Evidence, failing: Sequence[Evidence], blocks: Sequence[Seen]) -> Claim | None:
+    """The gradient is the numerical one of another block."""
+    candidates = {other.name: other for other in failing if other.shape == block.shape and other.name != block.name}
+    for seen in blocks[:_COMPARED]:
+        if seen.shape == block.shape and seen.name not in candidates and seen.name != block.name:
+            candidates[seen.name] = Evidence(seen, block.tolerance)
+    other = fit_other_block(block, list(candidates.values()))
+    if other is None:
+        return None
+    both = other.name in {each.name for each in failing}
+    return Claim(
+        kind="permuted",
+        blocks=(block.name,),
+        what=f"the gradient is the numerical one of {other.name}",
+        cause="gradients that are returned in the wrong order"
+        if both
+        else f"the gradient of {other.name}, given for this one, too",
+        advice="Look at the names, or the order, under which gradients are returned.",
+        confidence=0.99,
+        key="given for another",
+        misfit=0.0,
+        entries=len(other.places),
+        evidence={block.name: other.name},
+    )
+
+
+def _merged(claims: Sequence[Claim], names: Sequence[str]) -> list[Claim]:
+    """Claims of one kind and key as one, its blocks from the loss to the input."""
+    groups: dict[Hashable, list[Claim]] = {}
+    for claim in claims:
+        alone = claim.key is None
+        groups.setdefault((claim.kind, claim.blocks if alone else claim.key), []).append(claim)
+    place = {name: position for position, name in enumerate(names)}
+    return [_one_of(group, place) for group in groups.values()]
+
+
+def _one_of(group: Sequence[Claim], place: dict[str, int]) -> Claim:
+    """One claim of several that say the same."""
+    if len(group) == 1:
+        return group[0]
+    blocks = sorted({name for claim in group for name in claim.blocks}, key=lambda name: -place[name])
+    first = max(group, key=lambda claim: claim.entries)
+    what = first.what
+    if first.key == "given for another":
+        what = "each gradient is the numerical one of another block, in this order of " + ", ".join(
+            str(value) for claim in sorted(group, key=lambda claim: -place[claim.blocks[0]]) for value in claim.evidence.values()
+        )
+    misfits = [claim.misfit for claim in group if not math.isnan(claim.misfit)]
+    return replace(
+        first,
+        blocks=tuple(blocks),
+        what=what,
+        confidence=max(claim.confidence for claim in group),
+        misfit=max(misfits, default=math.nan),
+        entries=sum(claim.entries for claim in group),
+        evidence={name: value for claim in reversed(group) for name, value in claim.evidence.items()},
+    )

@@ -1,0 +1,437 @@
+"""Fits of one block whose gradient, or gap, is in proportion to something: a factor, a penalty, a scale of each unit."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradsweep._evidence import Claim, Evidence, Mask, certainty, number
+from gradsweep._types import Array
+from gradsweep._verdict import norm
+
+# A gap below this share of the gradient is small: a guard against division by zero, a rounding, another form of a function.
+SMALL = 2e-3
+
+# Integers up to which a factor, or its inverse, is one, however small the chance.
+_INTEGERS = 10**6
+
+# By how much a factor may be off one that has a meaning, at least and at most.
+_OFF = (1e-8, 1e-3)
+
+# Entries by which two numbers are fitted, at least.
+_TWO_FITTED = 6
+
+# Of a block of one entry anything is a multiple: no more than this confidence.
+_ONE_ENTRY = 0.4
+
+# Share of the entries above the noise from which on what holds for them is said of the block.
+_MAJORITY = 0.5
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a factor may mean.
+
+    Attributes
+    ----------
+    value : float
+        The factor, as it would be but for rounding.
+    cause : str
+        What it is consistent with.
+    known : bool
+        Whether it is a number of this network, or a common slip, not merely an integer or some number.
+    """
+
+    value: float
+    cause: str
+    known: bool = True
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers of a network that a factor may be made of.
+
+    Attributes
+    ----------
+    examples : int or None
+        Number of examples, if it is known.
+    extents : tuple of int
+        Extents of the blocks.
+    """
+
+    examples: int | None
+    extents: tuple[int, ...]
+
+    def meaning(self, factor: float, own: Sequence[int], off: float) -> Meaning:
+        """What a factor means.
+
+        Parameters
+        ----------
+        factor : float
+            As it was fitted.
+        own : sequence of int
+            Extents of the block itself, which are thought of first.
+        off : float
+            By how much it may be off, relatively.
+
+        Returns
+        -------
+        Meaning
+            That of the first number that is near enough; if there is none, that of an unknown factor.
+        """
+        room = min(max(off, _OFF[0]), _OFF[1])
+        for known in self._known(own):
+            for sign in (1.0, -1.0):
+                if abs(factor - sign * known.value) <= room * known.value:
+                    extra = " and a wrong sign" if sign < 0 and known.value != 1.0 else ""
+                    cause = "a wrong sign" if sign < 0 and known.value == 1.0 else known.cause + extra
+                    return Meaning(sign * known.value, cause)
+        size = abs(factor)
+        integer = round(max(size, 1.0 / size)) if 1.0 / _INTEGERS < size < _INTEGERS else 1
+        value = math.copysign(float(integer) if size > 1.0 else 1.0 / integer, factor)
+        if integer > 1 and abs(factor - value) <= room * abs(value):
+            missing = f"a mean over {integer} that is missing, or a sum that has one term {integer} times"
+            cause = missing if size > 1.0 else f"a mean over {integer} where a sum was meant"
+            return Meaning(value, cause + (" and a wrong sign" if value < 0 else ""), known=False)
+        return Meaning(factor, "a constant that is missing, or counted twice", known=False)
+
+    def _known(self, own: Sequence[int]) -> Iterator[Meaning]:
+        """Numbers that have a meaning, the likeliest first."""
+        yield Meaning(1.0, "")
+        m = self.examples
+        if m is not None and m > 1:
+            yield Meaning(float(m), f"a mean over {m} examples that is missing")
+            yield Meaning(1.0 / m, f"a mean over {m} examples where a sum was meant, or one that is taken twice")
+        yield Meaning(2.0, "a term that is counted twice, or a half that is missing")
+        yield Meaning(0.5, "a missing 2, as from the derivative of a square, or a half that is too many")
+        if m is not None and m > 2:
+            yield Meaning(m / (m - 1), f"a division by {m - 1} in place of {m}")
+            yield Meaning((m - 1) / m, f"a division by {m} in place of {m - 1}")
+        extents = [extent for extent in dict.fromkeys([*own, *self.extents]) if extent > 2]
+        for extent in extents:
+            yield Meaning(float(extent), f"a mean over {extent}, an extent of these blocks, that is missing")
+            yield Meaning(1.0 / extent, f"a mean over {extent}, an extent of these blocks, where a sum was meant")
+        for extent in extents:
+            yield Meaning(math.sqrt(extent), f"a scale of 1/√{extent} that is missing, {extent} an extent of these blocks")
+            yield Meaning(
+                1 / math.sqrt(extent), f"a scale of 1/√{extent} that is applied twice, {extent} an extent of these blocks"
+            )
+        pairs = [(m, extent) for extent in extents] if m is not None and m > 1 else []
+        pairs += [(one, other) for place, one in enumerate(extents[:12]) for other in extents[place:12]]
+        for one, other in pairs:
+            product = f"{one}·{other} = {one * other}"
+            yield Meaning(float(one * other), f"a mean over {product} that is missing")
+            yield Meaning(1.0 / (one * other), f"a mean over {product} where a sum was meant")
+
+
+def fit_factor(block: Evidence, numbers: Numbers) -> Claim | None:
+    """The gradient is a constant times the numerical one, in all entries or in most.
+
+    Parameters
+    ----------
+    block : Evidence
+        The block.
+    numbers : Numbers
+        What the factor may be made of.
+
+    Returns
+    -------
+    Claim or None
+        None if it is not.
+    """
+    for on in (block.signal, block.differs & block.signal):
+        fitted = factor_on(block, on)
+        if fitted is None or np.count_nonzero(on) < _MAJORITY * np.count_nonzero(block.signal):
+            continue
+        factor, misfit = fitted
+        entries = int(np.count_nonzero(on))
+        meaning = numbers.meaning(factor, block.shape, 5.0 * misfit * abs(factor - 1.0) / abs(factor) if factor else 0.0)
+        if abs(meaning.value - 1.0) <= SMALL and not meaning.known:
+            return _uniform_guard(block, factor, misfit, entries)
+        if entries == 1 and not meaning.known:
+            return None
+        some = (
+            ""
+            if on is block.signal or entries == np.count_nonzero(block.signal)
+            else f" in {entries:,} entries, the others are right"
+        )
+        confidence = certainty(misfit, entries, 0 if meaning.known else 1)
+        return Claim(
+            kind="factor",
+            blocks=(block.name,),
+            what=f"the gradient is {number(meaning.value)} times the numerical one{some}{block.looked_at()}",
+            cause=meaning.cause,
+            advice="Look for this factor where the gradient is scaled.",
+            confidence=min(confidence, _ONE_ENTRY) if entries == 1 else confidence,
+            key=float(f"{meaning.value:.6g}"),
+            misfit=misfit,
+            entries=entries,
+            evidence={"factor": factor},
+        )
+    return None
+
+
+def factor_on(block: Evidence, on: Mask) -> tuple[float, float] | None:
+    """Factor and misfit by which some entries of the gradient are a constant times the numerical one; None if they are not."""
+    numeric, analytic = block.numeric[on], block.analytic[on]
+    squares = float(numeric @ numeric)
+    if not squares:
+        return None
+    factor = float(analytic @ numeric) / squares
+    misfit = block.misfit(analytic - factor * numeric, on)
+    return (factor, misfit) if misfit <= block.may_be_left(on) else None
+
+
+def _uniform_guard(block: Evidence, factor: float, misfit: float, entries: int) -> Claim:
+    """The gradient is a constant times the numerical one that is all but 1."""
+    return Claim(
+        kind="guard",
+        blocks=(block.name,),
+        what=f"the gradient is 1 {'+' if factor > 1 else '−'} {abs(factor - 1.0):.3g} times the numerical one",
+        cause="a small constant, as of log(p + 1e-7) or a norm's ε, that is in the cost or in the gradient alone",
+        advice="Compare the guards against division by zero in the forward and in the backward pass.",
+        confidence=0.9 * certainty(misfit, entries, 1),
+        key="uniform",
+        misfit=misfit,
+        entries=entries,
+        evidence={"factor": factor, "relative_gap": block.relative_gap},
+    )
+
+
+def fit_parameter_as_factor(block: Evidence) -> Claim | None:
+    """The gradient is the numerical one times or over the parameter, or its exponential: with respect to something else."""
+    theta, on = block.parameter, block.signal
+    if not np.isfinite(theta).all() or (len(theta) > 1 and np.ptp(theta) <= 1e-6 * np.max(np.abs(theta), initial=0.0)):
+        return None
+    with np.errstate(all="ignore"):
+        kinds = {
+            "the numerical one times the parameter": (theta, "a gradient with respect to the parameter's logarithm"),
+            "the numerical one over the parameter": (1.0 / theta, "a parameter that is a logarithm, without its own derivative"),
+            "the numerical one over exp(parameter)": (
+                np.exp(-theta),
+                "a gradient with respect to exp(parameter), not to the parameter",
+            ),
+            "the numerical one times exp(parameter)": (np.exp(theta), "a derivative of exp that is taken twice"),
+        }
+        for words, (weights, cause) in kinds.items():
+            misfit = block.misfit((block.analytic - weights * block.numeric)[on], on)
+            if misfit <= block.may_be_left(on):
+                return Claim(
+                    kind="factor",
+                    blocks=(block.name,),
+                    what=f"the gradient is {words}{block.looked_at()}",
+                    cause=cause,
+                    advice="Apply the chain rule to how the parameter enters.",
+                    confidence=0.95 * certainty(misfit, int(np.count_nonzero(on)), 0),
+                    key=words,
+                    misfit=misfit,
+                    entries=int(np.count_nonzero(on)),
+                    evidence={"factor": words},
+                )
+    return None
+
+
+def fit_missing_term(block: Evidence) -> Claim | None:
+    """The gap is in proportion to the parameter, to its sign, or constant, wherever the two differ."""
+    terms = {
+        "parameter": block.parameter,
+        "sign of the parameter": np.sign(block.parameter),
+        "constant": np.ones(len(block.places)),
+    }
+    if len(block.parameter) and np.ptp(block.parameter) == 0.0:
+        terms.pop("sign of the parameter")
+    entries = int(np.count_nonzero(block.differs))
+    for words, term in terms.items():
+        if words != "parameter" and entries < 3:
+            continue
+        fitted = _slope(block, term, block.differs)
+        if fitted is None:
+            continue
+        slope, misfit = fitted
+        confidence = certainty(misfit, entries, 1)
+        return Claim(
+            kind="missing_term",
+            blocks=(block.name,),
+            what=f"the gradient less the numerical one is {_describe_term(slope, words)}{block.looked_at()}",
+            cause=_cause_of_term(slope, words),
+            advice="Compare the penalty in the cost with its derivative in the gradient, block by block.",
+            confidence=_ONE_ENTRY / 2 if entries == 1 else confidence,
+            key=(words, float(f"{slope:.6g}")),
+            misfit=misfit,
+            entries=entries,
+            evidence={"coefficient": slope, "term": words},
+        )
+    return None
+
+
+def _slope(block: Evidence, term: Array, on: Mask) -> tuple[float, float] | None:
+    """Coefficient and misfit by which the gap is in proportion to a term; None if it is not."""
+    size = norm(term[on])
+    if not size or not math.isfinite(size):
+        return None
+    unit = term[on] / size
+    slope = float(block.gap[on] @ unit)
+    misfit = block.misfit(block.gap[on] - slope * unit, on)
+    return (slope / size * block.scale, misfit) if misfit <= block.may_be_left(on) else None
+
+
+def _describe_term(slope: float, words: str) -> str:
+    return f"{number(slope)} in every entry" if words == "constant" else f"{number(slope)} times the {words}"
+
+
+def _cause_of_term(slope: float, words: str) -> str:
+    if words == "constant":
+        return "a term linear in the parameter that is " + ("missing" if slope < 0 else "not in the cost")
+    penalty = "weight decay" if words == "parameter" else "an L1 penalty"
+    size = number(abs(slope))
+    if slope < 0:
+        return f"{penalty} of λ = {size} that is missing, or one of half of it that has the wrong sign"
+    return f"{penalty} of λ = {size} that the cost does not have, or that is counted twice"
+
+
+def fit_factor_and_term(block: Evidence, numbers: Numbers) -> Claim | None:
+    """The gradient is a constant times the numerical one, but for a term in proportion to the parameter."""
+    on = block.signal
+    size = norm(block.parameter[on])
+    if np.count_nonzero(on) < _TWO_FITTED or not size or not math.isfinite(size):
+        return None
+    columns = np.column_stack([block.numeric[on], block.parameter[on] / size])
+    solution, _, rank, _ = np.linalg.lstsq(columns, block.analytic[on])
+    misfit = block.misfit(block.analytic[on] - columns @ solution, on)
+    if rank < 2 or misfit > block.may_be_left(on):
+        return None
+    factor, slope = float(solution[0]), float(solution[1]) / size * block.scale
+    if not factor:
+        return None
+    meaning, some = numbers.meaning(factor, block.shape, 10.0 * misfit), block.looked_at()
+    return Claim(
+        kind="factor",
+        blocks=(block.name,),
+        what=f"the gradient is {number(meaning.value)} times the numerical one and {number(slope)} times the parameter{some}",
+        cause=f"{meaning.cause}, while a penalty on the parameter is not scaled so",
+        advice="Look for this factor where the gradient is scaled, apart from the penalty.",
+        confidence=0.95 * certainty(misfit, int(np.count_nonzero(on)), 2),
+        key=float(f"{meaning.value:.6g}"),
+        misfit=misfit,
+        entries=int(np.count_nonzero(on)),
+        evidence={"factor": factor, "coefficient": slope},
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """A scale for each index along an axis, by which the gradient is the numerical one.
+
+    Attributes
+    ----------
+    axis : int
+        The axis.
+    values : array of shape (extent,)
+        The scales; NaN where nothing is known.
+    misfit : float
+        What they leave of the gap.
+    entries : int
+        Entries that were fitted.
+    """
+
+    axis: int
+    values: Array
+    misfit: float
+    entries: int
+
+
+def fit_scales(block: Evidence) -> list[Scales]:
+    """For each axis along which the gradient is the numerical one times a scale of each index: those scales."""
+    found = []
+    on = block.signal
+    if block.is_vector:
+        return []
+    for axis, extent in enumerate(block.shape):
+        index = block.along(axis)[on]
+        numeric, analytic = block.numeric[on], block.analytic[on]
+        squares = np.bincount(index, numeric * numeric, extent)
+        products = np.bincount(index, numeric * analytic, extent)
+        scales = np.divide(products, squares, out=np.full(extent, np.nan), where=squares > 0.0)
+        fitted = int(np.count_nonzero(squares > 0.0))
+        if len(index) < fitted + max(3, fitted // 2) or fitted < 2:
+            continue
+        misfit = block.misfit(analytic - np.nan_to_num(scales[index]) * numeric, on)
+        if misfit <= block.may_be_left(on):
+            found.append(Scales(axis, scales, misfit, len(index)))
+    return found
+
+
+def fit_small_gap(block: Evidence) -> list[Claim]:
+    """A small gap that is no proportion: a guard, or rounding in a less precise type; both, if it may be either."""
+    gap = block.relative_gap
+    if not gap <= SMALL and not (kind := _held_in(block)) == "float16" and kind != "bfloat16":
+        return []
+    claims = []
+    size = norm(block.gap) * norm(block.numeric)
+    alike = abs(float(block.gap @ block.numeric)) / size if size else 0.0
+    count = int(np.count_nonzero(block.signal))
+    # Of roundings the sum grows as the root of their number: what is more than some of these roots goes one way.
+    systematic = alike * math.sqrt(count) > 4.0 or (alike > 0.8 and count > 2)
+    held = _held_in(block)
+    rounding = _rounding_of(block, held)
+    if rounding:
+        what = f"every value is one of {held}" if held else "the gap has either sign, and no pattern"
+        confidence = 0.97 if held else 0.35 if systematic else 0.6
+        claims.append(
+            Claim(
+                kind="precision",
+                blocks=(block.name,),
+                what=f"the gradient is off by {gap:.1e} of its size, as {rounding} rounds, and {what}",
+                cause=f"a backward pass, or part of it, in {rounding}",
+                advice="Look for arrays of a less precise type than the parameters', and for casts.",
+                confidence=confidence,
+                key=rounding,
+                entries=count,
+                evidence={"relative_gap": gap, "type": rounding, "held": held},
+            )
+        )
+    if not held and gap <= SMALL:
+        claims.append(
+            Claim(
+                kind="guard",
+                blocks=(block.name,),
+                what=f"the gradient is off by {gap:.1e} of its size in {int(np.count_nonzero(block.differs)):,} entries",
+                cause="a constant as in log(p + 1e-7) or a norm's ε, or another form of a function, on one side alone",
+                advice="Compare guards against division by zero, and forms of functions, in the forward and the backward pass.",
+                confidence=0.65 if systematic else 0.5,
+                key="small",
+                entries=count,
+                evidence={"relative_gap": gap, "alike": alike},
+            )
+        )
+    return claims
+
+
+#: Types less precise than float64, and the relative gaps that their rounding leaves in a sum of some terms.
+_TYPES = {"float16": (3e-5, 5e-3), "bfloat16": (3e-4, 3e-2), "float32": (3e-9, 3e-6)}
+
+
+def _held_in(block: Evidence) -> str:
+    """The least precise type that holds all values of the gradient exactly; empty if that is float64."""
+    values = block.seen.analytic.reshape(-1)[block.places]
+    values = values[values != 0.0]
+    if len(values) < 3 or len(np.unique(np.abs(values))) < 2 or not np.isfinite(values).all():
+        return ""
+    with np.errstate(all="ignore"):
+        single = values.astype(np.float32)
+        if not np.array_equal(single, values):
+            return ""
+        if np.array_equal(values.astype(np.float16), values):
+            return "float16"
+    return "float32" if (single.view(np.uint32) & 0xFFFF).any() else "bfloat16"
+
+
+def _rounding_of(block: Evidence, held: str) -> str:
+    """The type whose rounding has the size of the gap; empty if there is none."""
+    gap = block.relative_gap
+    for name in [held] if held else ["float32", "float16"]:
+        low, high = _TYPES[name]
+        if (low if not held else 0.0) <= gap <= high:
+            return name
+    return ""
