@@ -11,6 +11,8 @@ import numpy as np
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import PLAIN, Indices, Numerics
 from gradsweep._differences._departure import Departure
+from gradsweep._diagnosis import Finding
+from gradsweep._findings import Sighting, explain_function
 from gradsweep._function_points import (
     Given,
     Point,
@@ -76,7 +78,9 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     point = examine_or_depart(function, base, numerics, Given(tree, analytic, everything), settings)
     point = with_rounding(function, gradient, point, settings, measures=True)
     numerics, reason = point.numerics, function.reason  # at the second point there may be another one
-    displaced = _second_point(function, gradient, point, settings) if callable(gradient) else None
+    elsewhere = _second_point(function, gradient, point, settings) if callable(gradient) else None
+    findings = _explain(function, gradient, point) or (_explain(function, gradient, elsewhere[0]) if elsewhere else ())
+    displaced = elsewhere[1] if elsewhere else None
     function.leave(tree, base)
     total = Tally()
     for examined in point.examined:
@@ -100,8 +104,16 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         kinks=sum(block.kinks for block in blocks),
         evaluated_by=numerics.kind,
         displaced=displaced,
+        findings=findings,
         notes=(*numerics.notes, *function.notes),
     )
+
+
+def _explain(function: Function, gradient: Any, point: Point) -> tuple[Finding, ...]:
+    """What is likely to be wrong at a point."""
+    given = point.given
+    sightings = [Sighting(each.block, each, own) for each, own in zip(point.examined, given.indices, strict=True)]
+    return explain_function(function, gradient, given.tree, given.analytic, sightings, point.numerics, point.tolerance)
 
 
 def differentiate_function(function: Function, params: Any, settings: Settings) -> Any:
@@ -118,7 +130,9 @@ def differentiate_function(function: Function, params: Any, settings: Settings) 
     return tree.build(tree.arrays(values))
 
 
-def _second_point(function: Function, gradient: Callable[[Any], Any], first: Point, settings: Settings) -> Displaced | None:
+def _second_point(
+    function: Function, gradient: Callable[[Any], Any], first: Point, settings: Settings
+) -> tuple[Point, Displaced] | None:
     """Entries of each block at another point; None if there is none, or the gradient does not depend on its argument."""
     other = another_point(function, gradient, first.given.tree, first.given.analytic, settings.seed)
     if other is None:
@@ -128,7 +142,7 @@ def _second_point(function: Function, gradient: Callable[[Any], Any], first: Poi
     given = Given(other.tree, other.analytic, chosen)
     point = examine_or_depart(function, other.base, numerics, given, settings, measures=False)
     point = with_rounding(function, gradient, point, settings, measures=False)
-    return Displaced(tuple(examined.block for examined in point.examined), other.size, point.evaluations)
+    return point, Displaced(tuple(examined.block for examined in point.examined), other.size, point.evaluations)
 
 
 def _sample(start: int, stop: int, generator: np.random.Generator) -> Indices:

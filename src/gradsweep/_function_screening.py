@@ -12,6 +12,8 @@ from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import Indices, Numerics
 from gradsweep._differences._departure import Departure
 from gradsweep._entries import Examined
+from gradsweep._diagnosis import Finding
+from gradsweep._findings import Sighting, explain_function
 from gradsweep._function_points import Given, another_point, examine_or_depart, of_types, with_rounding
 from gradsweep._parameters import precision
 from gradsweep._report import Displaced, Report
@@ -51,8 +53,8 @@ class Start:
 class _Screened:
     """What a screen found at a point."""
 
+    start: Start
     found: list[Found]
-    numerics: Numerics
     evaluations: int
 
 
@@ -83,10 +85,15 @@ def screen_function(function: Function, gradient: Any, start: Start, settings: S
         As of `check_function`.
     """
     screened = _screen(function, gradient, start, settings, begun)
-    numerics, reason = screened.numerics, function.reason
-    displaced = _second_point(function, gradient, start, numerics, settings) if callable(gradient) else None
-    function.leave(start.tree, start.base)
+    numerics, reason = screened.start.numerics, function.reason
+    elsewhere = _second_point(function, gradient, start, numerics, settings) if callable(gradient) else None
     exactness = precision(start.analytic).or_less(of_types(start.tree))
+    tolerance = settings.tolerance_for(exactness)
+    findings = _explain(function, gradient, screened, tolerance)
+    if elsewhere and not findings:
+        findings = _explain(function, gradient, elsewhere[0], tolerance)
+    displaced = elsewhere[1] if elsewhere else None
+    function.leave(start.tree, start.base)
     blocks = tuple(each.block for each in screened.found)
     total = Tally()
     for each in screened.found:
@@ -94,7 +101,7 @@ def screen_function(function: Function, gradient: Any, start: Start, settings: S
     return Report(
         verdict=overall_verdict(blocks, displaced),
         difference=total.difference,
-        tolerance=settings.tolerance_for(exactness),
+        tolerance=tolerance,
         precision=exactness.epsilon,
         blocks=blocks,
         numeric={},
@@ -109,8 +116,16 @@ def screen_function(function: Function, gradient: Any, start: Start, settings: S
         kinks=sum(block.kinks for block in blocks),
         evaluated_by=numerics.kind,
         displaced=displaced,
+        findings=findings,
         notes=(*numerics.notes, *function.notes),
     )
+
+
+def _explain(function: Function, gradient: Any, screened: _Screened, tolerance: float) -> tuple[Finding, ...]:
+    """What is likely to be wrong at a point."""
+    start = screened.start
+    sightings = [Sighting(each.block, each.examined, each.indices) for each in screened.found]
+    return explain_function(function, gradient, start.tree, start.analytic, sightings, start.numerics, tolerance)
 
 
 def _screen(function: Function, gradient: Any, start: Start, settings: Settings, begun: float) -> _Screened:
@@ -136,12 +151,12 @@ def _screen_with(function: Function, gradient: Any, start: Start, settings: Sett
     steps = len(settings.scheme.offsets)
     subject = Subject(start.tree.blocks, start.analytic, start.numerics, exactness, steps, judge)
     found = Screen(subject, settings.tolerance_for(exactness), settings.seed, budget).run()
-    return _Screened(found, start.numerics, budget.spent)
+    return _Screened(start, found, budget.spent)
 
 
 def _second_point(
     function: Function, gradient: Callable[[Any], Any], first: Start, like: Numerics, settings: Settings
-) -> Displaced | None:
+) -> tuple[_Screened, Displaced] | None:
     """Screen at another point; None if there is none, or the gradient does not depend on its argument."""
     other = another_point(function, gradient, first.tree, first.analytic, settings.seed)
     if other is None:
@@ -149,4 +164,4 @@ def _second_point(
     numerics = function.numerics(other.tree, other.base, settings, like=like)
     start = Start(other.tree, other.base, other.analytic, numerics)
     screened = _screen(function, gradient, start, settings, time.perf_counter())
-    return Displaced(tuple(each.block for each in screened.found), other.size, screened.evaluations)
+    return screened, Displaced(tuple(each.block for each in screened.found), other.size, screened.evaluations)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from gradsweep._diagnosis import Finding
 from gradsweep._presenting._text import format_report
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Entry
@@ -50,9 +51,10 @@ class Report:
         In the order of the parameters.
     numeric : mapping of str to array
         The numeric gradient, by the names of the parameters; read-only. In the mode ``"neurons"`` each block is formed when it is
-        asked for; with a penalty that takes the weights once more, and is an InputError if they have been changed meanwhile.
+        asked for; with a penalty that takes the weights once more, and is an InputError if they have been changed meanwhile. A
+        screen has none: the mapping is empty.
     mode : str
-        ``"sweep"``, ``"batched"`` or ``"neurons"``.
+        ``"sweep"``, ``"batched"``, ``"neurons"`` or ``"screen"``.
     reason : str
         Of a network, why ``mode="auto"`` chose this mode, and how to ask for another; empty if it was asked for. Of a function,
         why it was not evaluated on difference arrays: what it did, on which line, and how to write it; empty if it was.
@@ -77,6 +79,8 @@ class Report:
         ``"plain function"``: what computed the cost, or its changes. The last three subtract values, so that their noise counts.
     displaced : Displaced or None
         What was found at a second point; None if there was none, as where the gradient was not given as a function.
+    findings : tuple of Finding
+        Of a gradient that fails: which mistakes the evidence is consistent with, the most convincing first.
     notes : tuple of str
         What else is to be known of how the cost was evaluated, a sentence for each thing.
 
@@ -110,6 +114,7 @@ class Report:
     kinks: int
     evaluated_by: str
     displaced: Displaced | None
+    findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

@@ -67,6 +67,10 @@ class ComplexNumerics:
         """The real differences': settings refuse a screen by imaginary steps."""
         return self.real.along(directions)
 
+    def order(self) -> list[str]:
+        """Names of the blocks as they were given."""
+        return self.real.order()
+
     def quotients(self, indices: Indices) -> Slopes:
         """Im J(θ + iε) / ε, once real differences along random directions have agreed.
 

@@ -81,6 +81,10 @@ class NetworkNumerics:
         """The same of directions in the place of parameters."""
         return NetworkDirections(self.problem, self.steps, _Directions(self.problem, directions))
 
+    def order(self) -> list[str]:
+        """Names of the blocks, from the first layer to the last."""
+        return list(self.problem.shapes)
+
     def quotients(self, indices: Indices) -> Slopes:
         """Difference quotients; where a step crosses a kink, with the finer one; at a kink, what is accepted there.
 

@@ -78,6 +78,9 @@ class Numerics(Protocol):
     def along(self, directions: Sequence[Direction]) -> "Directional":
         """The same of directions, by blocks, in the place of parameters: their number takes the place of the index."""
 
+    def order(self) -> Sequence[str]:
+        """Names of the blocks from input to loss, as far as it is known; else in the order of the parameters."""
+
     def quotients(self, indices: Indices) -> Slopes:
         """Difference quotients of some parameters."""
 

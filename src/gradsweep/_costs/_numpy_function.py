@@ -14,7 +14,7 @@ from gradsweep._costs._reading import OUTSIDE
 from gradsweep._differences._departure import Departure
 from gradsweep._differences._lanes import Lanes, Number, Ties
 from gradsweep._differences._propagation import loss, perturbed, perturbed_entry, propagate, unperturbed
-from gradsweep._directions import Direction, matrix_shape, product
+from gradsweep._directions import Direction, Region, matrix_shape, product
 from gradsweep._errors import InputError, OracleError
 from gradsweep._parameters import Precision
 from gradsweep._schemes import BACKWARD, FORWARD, Scheme
@@ -124,6 +124,7 @@ class _Outcome:
     changes: Array
     crossings: NDArray[np.int64]
     largest: int
+    total: int
     subtracts: bool
     lost: dict[str, Number]
 
@@ -197,7 +198,7 @@ class _Propagation:
         for number in lanes.numbers:
             lost.setdefault(number.where, number._replace(value=None))
         largest = max(lanes.largest, lanes.total // _KEPT)
-        return _Outcome(done.base, done.changes, lanes.crossings, largest, lanes.subtracts, lost)
+        return _Outcome(done.base, done.changes, lanes.crossings, largest, lanes.total, lanes.subtracts, lost)
 
 
 @dataclass(eq=False)
@@ -248,6 +249,18 @@ class NumPyFunction:
         propagation = replace(self.propagation, directions=tuple(directions))
         workers = Workers(propagation, self.workers.jobs, _same)
         return DirectionChanges(propagation, self.base, self.scheme, self.step, self.usual, workers, self.outcome)
+
+    def order(self) -> list[str]:
+        """Names of the blocks from input to loss: the earlier a parameter is used, the more changes with it."""
+        blocks = self.propagation.tree.blocks
+        regions = [Region(place, (0, rows), (0, columns)) for place, (rows, columns) in _matrices(blocks)]
+        directions = tuple(Direction(region, region.width, 0, 0) for region in regions)
+        propagation = replace(self.propagation, directions=directions)
+        reach = {}
+        for number, region in enumerate(regions):
+            task = _Task(np.array([number]), np.array([self.usual]), _USUAL)
+            reach[blocks[region.block].name] = propagation(task).total
+        return sorted(reach, key=lambda name: -reach[name])
 
     def quotients(self, indices: Indices) -> Slopes:
         """Difference quotients; where a step crosses a kink, with a smaller one; at a kink, what is accepted there.
@@ -515,6 +528,11 @@ class _Cut:
             else:
                 end = run.stop
         yield from _pieces(begin, end, self._mixed)
+
+
+def _matrices(blocks: Sequence[Leaf]) -> list[tuple[int, tuple[int, int]]]:
+    """Numbers and shapes, as matrices, of the blocks that have entries."""
+    return [(place, matrix_shape(leaf.shape)) for place, leaf in enumerate(blocks) if leaf.size]
 
 
 def _entries_together(largest: int, steps: int) -> int:

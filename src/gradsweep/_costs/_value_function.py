@@ -102,6 +102,10 @@ class ValueNumerics:
             lines, lines.tree, self.base, self.scheme, self.given, self.seed, around=lines.neighbourhood, whole=self
         )
 
+    def order(self) -> list[str]:
+        """Names of the blocks as they were given: values do not tell what is used first."""
+        return [leaf.name for leaf in self.tree.blocks]
+
     def quotients(self, indices: Indices) -> Slopes:
         """Difference quotients, and their noise; at four points where at two the noise is a large part of a block.
 

@@ -39,6 +39,15 @@ class Displaced(Protocol):
     def size(self) -> float: ...
 
 
+class Finding(Protocol):
+    """What is shown of a finding."""
+
+    @property
+    def message(self) -> str: ...
+    @property
+    def advice(self) -> str: ...
+
+
 class Report(Protocol):
     """What is shown of a report; `gradsweep.Report` has it all, and rests on this file."""
 
@@ -75,6 +84,8 @@ class Report(Protocol):
     @property
     def displaced(self) -> Displaced | None: ...
     @property
+    def findings(self) -> Sequence[Finding]: ...
+    @property
     def notes(self) -> tuple[str, ...]: ...
 
 
@@ -98,6 +109,8 @@ def format_report(report: Report) -> str:
     elsewhere = _wrong_elsewhere(report)
     if report.displaced is not None and elsewhere:
         lines += ["", *_second_point(report.displaced, elsewhere), "", *_worst_entries(elsewhere)]
+    for finding in report.findings:
+        lines += ["", *_wrapped(finding.message), *_wrapped_deeper(finding.advice)]
     notes = [note for block in report.blocks for note in _block_notes(block, report)] + _notes(report)
     if notes:
         lines += ["", *notes]
@@ -259,6 +272,11 @@ def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
 
 
+def _wrapped_deeper(text: str) -> list[str]:
+    """A sentence as lines, all of them indented by four: advice."""
+    return textwrap.wrap(text, _WIDTH, initial_indent="    ", subsequent_indent="    ")
+
+
 def _block_notes(block: Block, report: Report) -> list[str]:
     """What a status means, and what to do about it."""
     describe = _NOTES.get(block.status)
@@ -267,7 +285,7 @@ def _block_notes(block: Block, report: Report) -> list[str]:
     what, advice = describe(block, report)
     return [
         *_wrapped(f"{shorten(block.name, _NAMES)}{what}"),
-        *textwrap.wrap(advice, _WIDTH, initial_indent="    ", subsequent_indent="    "),
+        *_wrapped_deeper(advice),
     ]
 
 
