@@ -1,7 +1,7 @@
 """What the diagnosis is given of a check that failed, and what it says."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import Indices, Numerics
+from gradsweep._costs._protocol import Problem
 from gradsweep._diagnosis import Finding, Seen, diagnose
 from gradsweep._differences._departure import Departure
 from gradsweep._entries import Examined
 from gradsweep._function_points import gradient_at
-from gradsweep._trees import Tree
+from gradsweep._screening import Found
+from gradsweep._trees import Leaf, Tree
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Status
 
@@ -26,15 +28,99 @@ class Sighting:
     ----------
     block : Block
         What was decided of it.
-    examined : Examined, optional
-        Its entries' numeric gradient, if any is known.
-    indices : array of int of shape (n,)
-        Which they are, in the flat vector.
+    places : array of int of shape (n,), optional
+        Which entries they are, in C order; None: all.
+    numeric, noise : arrays of shape (n,)
+        The numeric gradient there, and the rounding that the two may carry.
     """
 
     block: Block
-    examined: Examined | None
-    indices: Indices
+    places: Indices | None
+    numeric: Array
+    noise: Array
+
+    @classmethod
+    def of(cls, examined: Examined, indices: Indices, leaf: Leaf) -> "Sighting":
+        """Of entries that were decided, of all of a block or of some."""
+        places = None if len(indices) == leaf.size else indices - leaf.start
+        return cls(examined.block, places, examined.numeric, examined.noise)
+
+    @classmethod
+    def found(cls, found: Found, leaf: Leaf) -> "Sighting":
+        """Of what a screen found."""
+        if found.examined is None:
+            return cls(found.block, np.empty(0, dtype=np.intp), np.empty(0), np.empty(0))
+        return replace(cls.of(found.examined, found.indices, leaf), block=found.block)
+
+    def seen(
+        self, parameter: Array, analytic: NDArray[Any], examples: int | None = None, again: NDArray[Any] | None = None
+    ) -> Seen:
+        """The block as the diagnosis sees it, with the parameter and the gradient under test, any shape of this size."""
+        shape = self.block.shape
+        whole = self.places is None
+        with np.errstate(over="ignore"):  # what float64 cannot hold is infinite
+            tested = np.asarray(analytic, dtype=np.float64).reshape(shape)
+        return Seen(
+            name=self.block.name,
+            shape=shape,
+            status=self.block.status,
+            parameter=np.asarray(parameter, dtype=np.float64).reshape(shape),
+            analytic=tested,
+            places=self.places,
+            numeric=self.numeric.reshape(shape) if whole else self.numeric,
+            noise=self.noise.reshape(shape) if whole else self.noise,
+            examples=examples,
+            again=None if again is None else np.asarray(again, dtype=np.float64).reshape(shape),
+        )
+
+
+def at_second_call(analytic: NDArray[Any], first: NDArray[Any], second: NDArray[Any]) -> Array:
+    """A block of the gradient at a second call, as it would be right after the first one.
+
+    Calls at other points may lie between them, whose gradients a buffer has summed up that is never cleared: what one call adds
+    to that is the difference of two in a row.
+    """
+    with np.errstate(all="ignore"):
+        own, earlier, later = (np.asarray(block, dtype=np.float64) for block in (analytic, first, second))
+        return own + (later - earlier)
+
+
+def explain_network(
+    problem: Problem,
+    analytic: Mapping[str, NDArray[Any]],
+    sightings: Sequence[Sighting],
+    tolerance: float,
+    call: Callable[[], Mapping[str, NDArray[Any]]] | None,
+) -> tuple[Finding, ...]:
+    """What is likely to be wrong with the gradient of a dense network.
+
+    Parameters
+    ----------
+    problem : Problem
+        The cost.
+    analytic : mapping of str to array
+        The gradient under test.
+    sightings : sequence of Sighting
+        All blocks, in the order of the layers.
+    tolerance : float
+        Relative, of entries.
+    call : callable, optional
+        Gives the gradient once more, if it was given as a function.
+
+    Returns
+    -------
+    tuple of Finding
+        The most convincing first; none if no block is wrong.
+    """
+    if all(sighting.block.status is not Status.WRONG for sighting in sightings):
+        return ()
+    first, second = (call(), call()) if call else (None, None)
+    seen = []
+    for sighting in sightings:
+        name = sighting.block.name
+        again = at_second_call(analytic[name], first[name], second[name]) if first and second else None
+        seen.append(sighting.seen(problem.parameter(name), analytic[name], problem.examples, again))
+    return diagnose(seen, tolerance, order=list(problem.shapes))
 
 
 def explain_function(
@@ -72,50 +158,16 @@ def explain_function(
     """
     if all(sighting.block.status is not Status.WRONG for sighting in sightings):
         return ()
-    again = _at_second_call(function, gradient, tree, analytic) if callable(gradient) else [None] * len(analytic)
+    again: list[Array | None] = [None] * len(analytic)
+    if callable(gradient):
+        first, second = (gradient_at(function, gradient, tree) for _ in range(2))
+        again = [at_second_call(*blocks) for blocks in zip(analytic, first, second, strict=True)]
     seen = [
-        _seen(sighting, tree.values[leaf.start : leaf.stop], leaf.start, block, second)
-        for sighting, leaf, block, second in zip(sightings, tree.blocks, analytic, again, strict=True)
+        sighting.seen(tree.values[leaf.start : leaf.stop], block, again=later)
+        for sighting, leaf, block, later in zip(sightings, tree.blocks, analytic, again, strict=True)
     ]
     try:
         order = numerics.order()
     except Departure:  # behind a comparison that only now was decided otherwise
         order = [leaf.name for leaf in tree.blocks]
     return diagnose(seen, tolerance, order=order)
-
-
-def _at_second_call(function: Function, gradient: Any, tree: Tree, analytic: Sequence[NDArray[Any]]) -> list[NDArray[Any] | None]:
-    """The gradient at a second call, as it would be right after the first one.
-
-    Calls at other points lie between them, whose gradients a buffer has summed up that is never cleared: what one call adds to
-    that is the difference of two in a row.
-    """
-    first, second = (gradient_at(function, gradient, tree) for _ in range(2))
-    with np.errstate(all="ignore"):
-        return [
-            np.asarray(block, dtype=np.float64) + (np.asarray(later, dtype=np.float64) - np.asarray(earlier, dtype=np.float64))
-            for block, earlier, later in zip(analytic, first, second, strict=True)
-        ]
-
-
-def _seen(sighting: Sighting, parameter: Array, start: int, analytic: NDArray[Any], again: NDArray[Any] | None) -> Seen:
-    """A block as the diagnosis sees it."""
-    block, examined = sighting.block, sighting.examined
-    size = parameter.size
-    places: Indices | None = sighting.indices - start
-    numeric, noise = (np.empty(0), np.empty(0)) if examined is None else (examined.numeric, examined.noise)
-    if places is not None and len(places) == size and examined is not None:
-        places, numeric, noise = None, numeric.reshape(block.shape), noise.reshape(block.shape)
-    with np.errstate(over="ignore"):
-        tested = np.asarray(analytic, dtype=np.float64).reshape(block.shape)
-    return Seen(
-        name=block.name,
-        shape=block.shape,
-        status=block.status,
-        parameter=parameter.reshape(block.shape),
-        analytic=tested,
-        places=places,
-        numeric=numeric,
-        noise=noise,
-        again=None if again is None else again.reshape(block.shape),
-    )

@@ -10,8 +10,8 @@ import numpy as np
 
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import PLAIN, Indices, Numerics
-from gradsweep._differences._departure import Departure
 from gradsweep._diagnosis import Finding
+from gradsweep._differences._departure import Departure
 from gradsweep._findings import Sighting, explain_function
 from gradsweep._function_points import (
     Given,
@@ -112,7 +112,8 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
 def _explain(function: Function, gradient: Any, point: Point) -> tuple[Finding, ...]:
     """What is likely to be wrong at a point."""
     given = point.given
-    sightings = [Sighting(each.block, each, own) for each, own in zip(point.examined, given.indices, strict=True)]
+    leaves = given.tree.blocks
+    sightings = [Sighting.of(*each) for each in zip(point.examined, given.indices, leaves, strict=True)]
     return explain_function(function, gradient, given.tree, given.analytic, sightings, point.numerics, point.tolerance)
 
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import Indices, Numerics
+from gradsweep._diagnosis import Finding
 from gradsweep._differences._departure import Departure
 from gradsweep._entries import Examined
-from gradsweep._diagnosis import Finding
 from gradsweep._findings import Sighting, explain_function
 from gradsweep._function_points import Given, another_point, examine_or_depart, of_types, with_rounding
 from gradsweep._parameters import precision
@@ -124,7 +124,7 @@ def screen_function(function: Function, gradient: Any, start: Start, settings: S
 def _explain(function: Function, gradient: Any, screened: _Screened, tolerance: float) -> tuple[Finding, ...]:
     """What is likely to be wrong at a point."""
     start = screened.start
-    sightings = [Sighting(each.block, each.examined, each.indices) for each in screened.found]
+    sightings = [Sighting.found(*each) for each in zip(screened.found, start.tree.blocks, strict=True)]
     return explain_function(function, gradient, start.tree, start.analytic, sightings, start.numerics, tolerance)
 
 

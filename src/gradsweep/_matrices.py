@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradsweep._types import Array
 
@@ -79,3 +80,18 @@ class BlockMatrix:
             values += self.slope * (np.abs(self.weights[rows]) if self.absolute else self.weights[rows])
         values += self.constant
         return values
+
+    def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
+        """Some entries, by rows and columns: array of the shape of either."""
+        own = self.first_column + columns
+        if self.matrix.dense is not None:
+            values = self.matrix.dense[rows, own]
+        else:
+            assert self.matrix.left is not None
+            assert self.matrix.right is not None
+            values = np.einsum("nt,tn->n", self.matrix.left[rows], self.matrix.right[:, own])
+        if self.weights is not None:
+            weights = self.weights[rows, columns]
+            values = values + self.slope * (np.abs(weights) if self.absolute else weights)
+        result: Array = values + self.constant
+        return result

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from gradsweep._costs._network import NetworkCost
 from gradsweep._costs._protocol import Problem
+from gradsweep._diagnosis import Finding, sample_places
 from gradsweep._errors import InputError
 from gradsweep._execution import one_blas_thread
+from gradsweep._findings import Sighting, explain_network
 from gradsweep._network_screening import screen_network
 from gradsweep._numeric import NumericGradient, differentiate, quotients_of
 from gradsweep._parameters import Precision, match_gradient, precision, read_mapping
@@ -24,7 +26,10 @@ from gradsweep._settings import Settings
 from gradsweep._sweep import FINER, LayerQuotients, Steps
 from gradsweep._trees import read_tree
 from gradsweep._types import Array, Gradient, Parameters
-from gradsweep._verdict import Block, Entry, Sides, Tally, block_status, compare, overall
+from gradsweep._verdict import Block, Entry, Sides, Status, Tally, block_status, compare, overall
+
+# Entries of a block that the diagnosis looks at, at most; and how many of them if there are more.
+_SEEN, _SAMPLED = 2**20, 2**14
 
 
 def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, settings: Settings, begun: float) -> Report:
@@ -64,12 +69,13 @@ def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, set
     # The gradient under test runs with the BLAS threads that it has elsewhere.
     analytic = match_gradient(_read_gradient(gradient, params), "gradient", problem.shapes)
     with one_blas_thread():
-        report = _check(problem, analytic, settings, begun)
+        report = _check(problem, analytic, settings, begun, _repeat(problem, gradient, params))
     if not callable(gradient):
         return report
-    displaced, notes = _second_point(cost, params, gradient, analytic, settings)
+    elsewhere, displaced, notes = _second_point(cost, params, gradient, analytic, replace(settings, mode=report.mode))
     return replace(
         report,
+        findings=report.findings or (elsewhere.findings if elsewhere else ()),
         notes=notes,
         verdict=overall_verdict(report.blocks, displaced),
         evaluations=report.evaluations + (displaced.evaluations if displaced else 0),
@@ -84,7 +90,7 @@ def _second_point(
     gradient: Gradient,
     before: Mapping[str, NDArray[Any]],
     settings: Settings,
-) -> tuple[Displaced | None, tuple[str, ...]]:
+) -> tuple[Report | None, Displaced | None, tuple[str, ...]]:
     """The whole gradient at another point; None if there is none, or the gradient does not depend on its argument. And notes."""
     tree = read_tree(dict(params.items()))
     generator = np.random.default_rng(settings.seed)
@@ -104,18 +110,26 @@ def _second_point(
             continue
         break
     else:
-        return None, (describe_raised(raised),) if raised else ()
+        return None, None, (describe_raised(raised),) if raised else ()
     try:
         analytic = match_gradient(given, "gradient", problem.shapes)
     except InputError as error:
         raise InputError(f"{error} ({AWAY})") from error
     if all(np.array_equal(analytic[name], block, equal_nan=True) for name, block in before.items()):
-        return None, ()
+        return None, None, ()
     with one_blas_thread():
         # By units, since that is quick whatever the first point took; only a screen may be asked for of what is larger still.
         mode = "screen" if settings.mode == "screen" else "neurons"
-        found = _check(problem, analytic, replace(settings, mode=mode), time.perf_counter())
-    return Displaced(found.blocks, size, found.evaluations), ()
+        call = _repeat(problem, gradient, other)
+        found = _check(problem, analytic, replace(settings, mode=mode), time.perf_counter(), call)
+    return found, Displaced(found.blocks, size, found.evaluations), ()
+
+
+def _repeat(problem: Problem, gradient: Gradient, params: Parameters) -> Callable[[], Mapping[str, NDArray[Any]]] | None:
+    """What calls the gradient once more, if it is callable."""
+    if not callable(gradient):
+        return None
+    return lambda: match_gradient(_read_gradient(gradient, params), "gradient", problem.shapes)
 
 
 def differentiate_network(cost: NetworkCost, params: Parameters, settings: Settings) -> dict[str, Array]:
@@ -124,7 +138,8 @@ def differentiate_network(cost: NetworkCost, params: Parameters, settings: Setti
     with one_blas_thread():
         problem = cost.prepare(params, settings.seed)
         steps = _steps(problem, settings)
-        numeric, _ = differentiate(problem, make_plan(problem, settings.mode, steps), steps, settings.jobs, settings.seed)
+        plan = make_plan(problem, settings.mode, steps, screens=False)
+        numeric, _ = differentiate(problem, plan, steps, settings.jobs, settings.seed)
         blocks = NumericGradient({name: numeric[problem.layer_of(name)].block(name) for name in problem.shapes})
         return {name: np.array(block) for name, block in blocks.items()}
 
@@ -142,13 +157,20 @@ def _steps(problem: Problem, settings: Settings) -> Steps:
     return Steps(settings.scheme, step, min(step, usual) * FINER)
 
 
-def _check(problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: Settings, begun: float) -> Report:
-    if settings.mode == "screen":
-        return screen_network(problem, analytic, settings, _steps(problem, settings), begun)
+def _check(
+    problem: Problem,
+    analytic: Mapping[str, NDArray[Any]],
+    settings: Settings,
+    begun: float,
+    call: Callable[[], Mapping[str, NDArray[Any]]] | None,
+) -> Report:
+    """Check at a point; `call` gives the gradient once more, if it was given as a function."""
     exactness = problem.precision.or_less(precision(analytic.values()))
     tolerance = settings.tolerance_for(exactness)
     steps = _steps(problem, settings)
     plan = make_plan(problem, settings.mode, steps)
+    if plan.mode == "screen":
+        return screen_network(problem, analytic, settings, steps, begun, call, plan.reason)
     # The numeric side is complete before the gradient under test is looked at.
     numeric, evaluations = differentiate(problem, plan, steps, settings.jobs, settings.seed)
     judge = _Judge(problem, analytic, numeric, plan, steps, tolerance, exactness)
@@ -175,7 +197,21 @@ def _check(problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: Set
         kinks=sum(block.kinks for block in blocks),
         evaluated_by="kernels",
         displaced=None,
+        findings=_explain(problem, analytic, judge, blocks, call),
     )
+
+
+def _explain(
+    problem: Problem,
+    analytic: Mapping[str, NDArray[Any]],
+    judge: "_Judge",
+    blocks: Sequence[Block],
+    call: Callable[[], Mapping[str, NDArray[Any]]] | None,
+) -> tuple[Finding, ...]:
+    """What is likely to be wrong, if something is."""
+    if all(block.status is not Status.WRONG for block in blocks):
+        return ()
+    return explain_network(problem, analytic, [judge.sighting(block) for block in blocks], judge.tolerance, call)
 
 
 def _read_gradient(gradient: Gradient, params: Parameters) -> Parameters:
@@ -217,6 +253,16 @@ class _Judge:
             worst=tuple(tally.candidates),
         )
         return block, tally, evaluations
+
+    def sighting(self, block: Block) -> Sighting:
+        """What the diagnosis may see of a block; of a large one, some entries."""
+        places = None if block.size <= _SEEN else sample_places(block.shape, _SAMPLED)
+        numeric = self.numeric[self.problem.layer_of(block.name)].block(block.name)
+        noise = self.problem.rounding(block.name, self.precision, self._least)
+        if places is None:
+            return Sighting(block, None, numeric.rows(slice(None)), noise.rows(slice(None)))
+        chosen = np.divmod(places, block.shape[1])
+        return Sighting(block, places, numeric.at(*chosen), noise.at(*chosen))
 
     def _sides(self, name: str, numeric: LayerQuotients, accept: Callable[[Sides, slice, Array, Array], None]) -> Sides:
         """The two gradients of a block; at kinks, `accept` widens the interval of some rows in place."""

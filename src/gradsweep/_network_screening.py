@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from gradsweep._costs._network_numerics import Entries, NetworkNumerics, leaves_
 from gradsweep._costs._numerics import Indices
 from gradsweep._costs._protocol import Problem
 from gradsweep._entries import BlockGradients, Examined, Judge
+from gradsweep._findings import Sighting, explain_network
 from gradsweep._parameters import precision
 from gradsweep._report import Report
 from gradsweep._screening import Budget, Screen, Subject
@@ -21,7 +22,13 @@ from gradsweep._verdict import Tally, overall
 
 
 def screen_network(
-    problem: Problem, analytic: Mapping[str, NDArray[Any]], settings: Settings, steps: Steps, begun: float, reason: str = ""
+    problem: Problem,
+    analytic: Mapping[str, NDArray[Any]],
+    settings: Settings,
+    steps: Steps,
+    begun: float,
+    call: Callable[[], Mapping[str, NDArray[Any]]] | None = None,
+    reason: str = "",
 ) -> Report:
     """Screen the gradient of a dense network at a point.
 
@@ -37,6 +44,8 @@ def screen_network(
         How quotients are formed.
     begun : float
         When the check began, by `time.perf_counter`.
+    call : callable, optional
+        Gives the gradient once more, if it was given as a function.
     reason : str, optional
         Why it is a screen, if that was not asked for.
 
@@ -66,6 +75,7 @@ def screen_network(
     subject = Subject(leaves, gradients, numerics, exactness, len(steps.scheme.offsets), judge)
     found = Screen(subject, tolerance, settings.seed, budget).run()
     blocks = tuple(each.block for each in found)
+    sightings = [Sighting.found(*each) for each in zip(found, leaves, strict=True)]
     total = Tally()
     for each in found:
         total.add(each.tally)
@@ -87,4 +97,5 @@ def screen_network(
         kinks=sum(block.kinks for block in blocks),
         evaluated_by="kernels",
         displaced=None,
+        findings=explain_network(problem, analytic, sightings, tolerance, call),
     )

@@ -1,5 +1,6 @@
 """Which mode, how long it will take, and whether it is worth workers."""
 
+import math
 from dataclasses import dataclass
 
 from gradsweep._costs._protocol import Problem, Workload
@@ -32,11 +33,11 @@ class Plan:
     Attributes
     ----------
     mode : str
-        ``"sweep"``, ``"batched"`` or ``"neurons"``.
+        ``"sweep"``, ``"batched"``, ``"neurons"`` or ``"screen"``.
     reason : str
         Why this one, and how to ask for another; empty where it was asked for.
     seconds : float
-        Predicted duration of the check, on one core.
+        Predicted duration of the check, on one core; NaN for a screen, whose duration depends on what it finds.
     worth_workers : bool
         Whether forming the quotients takes so long that workers are of use.
     """
@@ -47,8 +48,8 @@ class Plan:
     worth_workers: bool
 
 
-def make_plan(problem: Problem, mode: str, steps: Steps) -> Plan:
-    """Choose the most direct mode that is predicted to take less than ten seconds.
+def make_plan(problem: Problem, mode: str, steps: Steps, *, screens: bool = True) -> Plan:
+    """Choose the most direct mode that is predicted to take less than ten seconds; a screen if none is.
 
     Parameters
     ----------
@@ -58,6 +59,8 @@ def make_plan(problem: Problem, mode: str, steps: Steps) -> Plan:
         One of `MODES`; any but ``"auto"`` is taken as it is.
     steps : Steps
         Scheme and step.
+    screens : bool, default: True
+        Whether a screen may be chosen, which has no numeric gradient.
 
     Returns
     -------
@@ -71,13 +74,17 @@ def make_plan(problem: Problem, mode: str, steps: Steps) -> Plan:
 
     reason = ""
     if mode == "auto":
-        mode, reason = _choose(*(machine().seconds(workload(name)) for name in ("sweep", "batched")))
+        mode, reason = _choose(*(machine().seconds(workload(name)) for name in _CUTS), screens=screens)
+    if mode == "screen":
+        return Plan(mode, reason, math.nan, worth_workers=False)
     chosen = workload(mode)
     return Plan(mode, reason, machine().seconds(chosen), machine().numeric_seconds(chosen) > _WORTH_WORKERS)
 
 
-def _choose(sweep: float, batched: float) -> tuple[str, str]:
-    """Mode and reason, from the seconds that the two take which perturb each parameter."""
+def _choose(sweep: float, batched: float, neurons: float, *, screens: bool) -> tuple[str, str]:
+    """Mode and reason, from the seconds that those take which look at every entry."""
+    if screens and min(sweep, batched, neurons) > LONGEST:
+        return "screen", f"every entry would take some {describe_seconds(neurons)} (mode='neurons')"
     if min(sweep, batched) > LONGEST:
         return "neurons", f"a sweep would take some {describe_seconds(sweep)} (mode='sweep')"
     if batched < _CLEARLY * sweep:

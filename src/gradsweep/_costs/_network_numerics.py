@@ -189,11 +189,12 @@ class Entries:
 
     def conventions(self, chosen: Indices) -> list[Array]:
         """What the usual backward passes give for them."""
-        each = [
-            [matrix.rows(slice(row, row + 1))[0, column] for matrix in self._problem.conventions(name)]
-            for name, (row, column) in self._places(chosen)
-        ]
-        return list(np.array(each).reshape(len(chosen), -1).T) if len(chosen) else []
+        each = [self._problem.conventions(leaf.name) for leaf in self._blocks]
+        result = []
+        for matrices in zip(*each, strict=True):
+            by_name = {leaf.name: matrix for leaf, matrix in zip(self._blocks, matrices, strict=True)}
+            result.append(self._look_up(chosen, by_name.__getitem__))
+        return result
 
     def bounds(self, chosen: Indices) -> tuple[Array, Array]:
         """What any backward pass may give for them."""
@@ -213,12 +214,11 @@ class Entries:
 
     def _look_up(self, chosen: Indices, matrix_of: Callable[[str], BlockMatrix]) -> Array:
         """Entries of matrices that are given by factors."""
-        matrices: dict[str, BlockMatrix] = {}
         values = np.empty(len(chosen))
-        for number, (name, (row, column)) in enumerate(self._places(chosen)):
-            if name not in matrices:
-                matrices[name] = matrix_of(name)
-            values[number] = matrices[name].rows(slice(row, row + 1))[0, column]
+        for leaf in self._blocks:
+            own = (leaf.start <= chosen) & (chosen < leaf.stop)
+            if own.any():
+                values[own] = matrix_of(leaf.name).at(*np.divmod(chosen[own] - leaf.start, leaf.shape[1]))
         return values
 
 

@@ -136,6 +136,11 @@ class NetworkProblem:
         """Layer that a block belongs to."""
         return int(name[1:]) - 1
 
+    def parameter(self, name: str) -> Array:
+        """The parameters of a block: an array of its shape, not to be written to."""
+        layer = self.layers[self.layer_of(name)]
+        return layer.weights if name[0] == "W" else layer.bias
+
     # ---- what is perturbed together --------------------------------------------------------------------------------------
 
     def chunks(self, steps: int, layers: Iterable[int], *, stacked: bool = False, units: bool = False) -> Iterator[Chunk]:

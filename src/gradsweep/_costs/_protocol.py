@@ -171,6 +171,9 @@ class Problem(Protocol):
     def layer_of(self, name: str) -> int:
         """Layer that a block belongs to."""
 
+    def parameter(self, name: str) -> Array:
+        """The parameters of a block: an array of its shape, not to be written to."""
+
     def chunks(self, steps: int, layers: Iterable[int], *, stacked: bool = False, units: bool = False) -> Iterator[Chunk]:
         """Chunks that cover every parameter, or every unit, of some layers once, generated in order."""
 
