@@ -33,7 +33,8 @@ BLOCK = 4
 BELOW_ROW, NOISE_ROW, NEAREST_ROW, SCORE_ROW = 0, BLOCK, 2 * BLOCK, 2 * BLOCK + 1
 ROOM = 2 * BLOCK + 2
 
-#: Places of `totals`: sums of squares of g, ĝ, g − ĝ and noise, then counts of entries.
+#: Places of `totals`: sums of squares of g, ĝ, g − ĝ and noise, then counts of entries; the largest |g| and the noise at it, and
+#: the largest noise.
 ANALYTIC = 0
 NUMERIC_SQUARES = 1
 GAP = 2
@@ -41,7 +42,8 @@ NOISE_SQUARES = 3
 DIFFERING = 4
 VACUOUS = 5
 KINKS = 6
-TOTALS = 7
+LARGEST, NOISE_AT_LARGEST, LARGEST_NOISE = 7, 8, 9
+TOTALS = 10
 
 # Entries of a row at once: those of a block and its noise are 32 KB.
 _STRETCH = 512
@@ -162,6 +164,19 @@ def _add_squares(
     totals[NOISE_SQUARES] += noise
 
 
+@point
+def _note_largest(tests: Array, from_tests: Place, lanes: Place, out: Array, to_noise: Place, totals: Array) -> None:
+    """Largest entry and largest noise so far. Searches do not vectorise, but whether there is a larger one does."""
+    if any_larger(tests, from_tests, lanes, totals[LARGEST]):
+        for lane in range(lanes):
+            if abs(tests[from_tests + lane]) > totals[LARGEST]:
+                totals[LARGEST] = abs(tests[from_tests + lane])
+                totals[NOISE_AT_LARGEST] = out[to_noise + lane]
+    if any_larger(out, to_noise, lanes, totals[LARGEST_NOISE]):
+        for lane in range(lanes):
+            totals[LARGEST_NOISE] = max(totals[LARGEST_NOISE], out[to_noise + lane])
+
+
 @kernel("I2 i i A1 M1 M2 M1")
 def compare(matrices: Integers, first_row: int, first_column: int, rule: Array, room: Array, worst: Array, totals: Array) -> None:
     """Compare entries, and add up what formula 3 needs.
@@ -181,7 +196,7 @@ def compare(matrices: Integers, first_row: int, first_column: int, rule: Array, 
     worst : array of shape (rows, 2)
         Receives the largest score of a row and its column, if it is above 1, or the largest so far.
     totals : array of shape (TOTALS,)
-        Sums and counts are added to it.
+        Sums and counts are added to it, and what is larger replaces the largest.
     """
     all_rows, columns = matrices[TESTED, ROWS], matrices[TESTED, COLUMNS]
     tests = vector_at(matrices[TESTED, ADDRESS], all_rows * columns)
@@ -227,6 +242,7 @@ def compare(matrices: Integers, first_row: int, first_column: int, rule: Array, 
                 _score(tests, from_tests, lanes, rule[TOLERANCE], room, to_nearest, to_noise, to_score)
                 _add_counts(tests, from_tests, lanes, rule[TOLERANCE], room, to_nearest, to_noise, totals)
                 _add_squares(tests, from_tests, lanes, room, to_nearest, to_noise, totals)
+                _note_largest(tests, from_tests, lanes, room, to_noise, totals)
                 # A search for the largest does not vectorise; whether there is a larger one does, and mostly there is none.
                 if any_larger(room, to_score, lanes, max(worst[row, 0], min(largest, 1.0))):
                     for lane in range(lanes):

@@ -551,7 +551,7 @@ def test_the_report_says_which_mode_and_why(speed: Any) -> None:
     ("seconds", "text"), [(33.0, "30 seconds"), (200.0, "3 minutes"), (90_000.0, "20 hours"), (1e6, "10 days")]
 )
 def test_predictions_are_round(seconds: float, text: str) -> None:
-    assert _planning._rounded(seconds) == text
+    assert _planning.describe_seconds(seconds) == text
 
 
 def test_constants_are_measured_once_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:

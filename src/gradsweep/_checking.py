@@ -76,8 +76,9 @@ def check(
         Chooses the perturbations at which fast paths are held against the plain cost, the entries that guard products, the
         directions of a screen, and the second point.
     max_evaluations : int, optional
-        What ``mode="screen"`` may take, at most, in changes or values of the cost, at each of the two points; two directions in
-        each block are always looked at. No limit by default: a right gradient takes those directions alone.
+        What ``mode="screen"`` may take, in changes or values of the cost, at each of the two points: nothing more is begun that
+        would exceed it. Two directions in each block are looked at in any case, and more closely where they differ. No limit by
+        default: a right gradient takes those directions alone.
     max_seconds : float, optional
         The same in seconds.
 

@@ -9,6 +9,7 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,7 +167,7 @@ class Direction:
         return source.generate_state(2, np.uint64).astype(np.uint64)
 
 
-def product(direction: Direction, block: Array) -> tuple[float, float]:
+def product(direction: Direction, block: NDArray[Any]) -> tuple[float, float]:
     """Product of a direction with a block, and the norm of the block where the direction is not 0.
 
     Parameters

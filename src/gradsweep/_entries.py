@@ -218,6 +218,7 @@ class Judge:
             vacuous=tally.vacuous,
             kinks=tally.kinks,
             worst=tuple(tally.candidates),
+            sensitivity=tally.sensitivity(self.tolerance),
         )
         return Examined(block, tally, done.slopes.values, done.noise, evaluations)
 
@@ -305,6 +306,10 @@ class _Comparison:
             vacuous=int(np.count_nonzero(sizes <= self.noise)),
             kinks=int(np.count_nonzero(self.kinks)),
         )
+        if len(noise):
+            place = int(np.argmax(np.abs(self.analytic)))
+            tally.largest, tally.noise_at_largest = float(np.abs(self.analytic[place])), float(noise[place])
+            tally.largest_noise = float(np.max(noise))
         count = KEPT if tally.differing else 1
         for place in np.argsort(-score, kind="stable")[:count].tolist():
             index = np.unravel_index(int(given.indices[place]) - given.leaf.start, given.leaf.shape)

@@ -20,6 +20,9 @@ from gradsweep._types import Array
 # Rungs above and below the step that was chosen, at first.
 _ABOVE, _BELOW = 5, 6
 
+#: How many there are at first.
+RUNGS = _ABOVE + 1 + _BELOW
+
 # How many rungs are added below where the quotients still move by more than their noise, or were not finite; and above where
 # noise leaves no digits. Each is done once at most.
 _DEEPER, _HIGHER = 11, 5

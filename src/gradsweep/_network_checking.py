@@ -251,6 +251,7 @@ class _Judge:
             vacuous=tally.vacuous,
             kinks=tally.kinks,
             worst=tuple(tally.candidates),
+            sensitivity=tally.sensitivity(self.tolerance),
         )
         return block, tally, evaluations
 

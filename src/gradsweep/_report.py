@@ -1,9 +1,11 @@
 """The result of a check."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from gradsweep._certificate import Certificate, certify
 from gradsweep._diagnosis import Finding
 from gradsweep._presenting._text import format_report
 from gradsweep._types import Array
@@ -116,6 +118,11 @@ class Report:
     displaced: Displaced | None
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def certificate(self) -> Certificate:
+        """What this check would have caught, and what it has not looked at: what a pass proves."""
+        return certify(self.blocks, self.mode, second_point=self.displaced is not None)
 
     @property
     def ok(self) -> bool:

@@ -18,6 +18,7 @@ from gradsweep._diagnosis import sample_places
 from gradsweep._directions import Direction, Region, matrix_shape
 from gradsweep._entries import Examined
 from gradsweep._parameters import Precision
+from gradsweep._sensitivity import Sensitivity, of_directions
 from gradsweep._trees import Leaf
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Status, Tally, ratio
@@ -153,18 +154,12 @@ class Found:
         Entries that were perturbed on their own, if any were.
     indices : array of int
         Which, in the flat vector.
-    noise : float
-        By how much the gradient, along a direction of unit norm in the whole block, may differ without being noticed.
-    products : array of shape (directions,)
-        Products of the directions with the gradient under test.
     """
 
     block: Block
     tally: Tally
     examined: Examined | None
     indices: Indices
-    noise: float
-    products: Array
 
 
 @dataclass
@@ -269,6 +264,11 @@ class Screen:
         examined, indices = None, np.empty(0, dtype=np.intp)
         if disagrees:
             examined, indices = self._look(place, tests)
+        elif tests.slopes.at_kink.any():
+            # Between two slopes that far apart a wrong gradient may lie, too, and most entries may be at no kink.
+            examined, indices = self._examine(place, leaf.start + sample_places(leaf.shape, _SAMPLED, self._seed))
+        if examined is not None and len(indices) == leaf.size:
+            return Found(examined.block, examined.tally, examined, indices)  # all of it was looked at
         estimate = _Estimate(tests)
         status = self._status(leaf, tests, estimate, examined, disagrees=disagrees)
         own = examined.block if examined is not None else None
@@ -285,9 +285,9 @@ class Screen:
             worst=own.worst if own else (),
             interval=estimate.interval,
             looked_at=len(indices),
+            sensitivity=self._sensitivity(place, tests),
         )
-        noise = float(np.max(tests.noise, initial=0.0))
-        return Found(block, estimate.tally, examined, indices, noise, tests.analytic)
+        return Found(block, estimate.tally, examined, indices)
 
     def _status(self, leaf: Leaf, tests: _Tests, estimate: "_Estimate", examined: Examined | None, *, disagrees: bool) -> Status:
         """What is known of a block."""
@@ -297,14 +297,28 @@ class Screen:
             return Status.VACUOUS
         if not np.isfinite(tests.slopes.values).all():
             return Status.NOT_FINITE
+        if examined is not None and not disagrees:
+            return examined.block.status
         if disagrees:
             if bool(tests.slopes.at_kink.any()) or (examined is not None and examined.block.status is Status.AT_KINKS):
                 return Status.AT_KINKS
-            # What no entry shows is below the tolerance, or hidden in the noise of single entries.
-            return Status.AGREES if estimate.interval[1] <= self._tolerance else Status.NOISY
+            if examined is not None and estimate.interval[1] <= self._tolerance:
+                return Status.AGREES  # what no entry shows is below the tolerance
+            return Status.UNRESOLVED if estimate.noise <= self._tolerance else Status.NOISY
         if max(float(np.max(np.abs(tests.slopes.values))), float(np.max(tests.norms))) <= float(np.max(tests.noise)):
             return Status.VACUOUS
         return Status.AGREES if estimate.noise <= self._tolerance else Status.NOISY
+
+    def _sensitivity(self, place: int, tests: _Tests) -> Sensitivity | None:
+        """The smallest errors that the first directions would have shown."""
+        if not len(tests.gap):
+            return None
+        slack = tests.gap + tests.noise
+        matrix = self._subject.matrix(place)
+        largest = max(float(matrix.max()), -float(matrix.min()))
+        products = list(zip(tests.analytic.tolist(), slack.tolist(), strict=True))
+        # The first direction has entries of one size.
+        return of_directions(self._tolerance, largest, self._subject.blocks[place].size, float(slack[0]), products)
 
     # ---- where it is -----------------------------------------------------------------------------------------------------
 
@@ -332,10 +346,11 @@ class Screen:
 
     def _examine(self, place: int, chosen: Indices) -> tuple[Examined | None, Indices]:
         """Perturb single entries."""
-        if self._budget.left < self._subject.steps:
+        most = self._budget.left / (self._subject.steps + self._subject.numerics.dispute)
+        if most < 1.0 or not len(chosen):
             return None, np.empty(0, dtype=np.intp)
-        if math.isfinite(self._budget.left):
-            chosen = _spread(chosen, int(self._budget.left) // self._subject.steps)
+        if math.isfinite(most):
+            chosen = _spread(chosen, int(most))
         each = [np.empty(0, dtype=np.intp) for _ in self._subject.blocks]
         each[place] = chosen.astype(np.intp)
         examined, evaluations = self._subject.judge(each)

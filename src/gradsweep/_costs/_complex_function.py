@@ -63,6 +63,11 @@ class ComplexNumerics:
         """As of real differences."""
         return self.real.sample
 
+    @property
+    def dispute(self) -> int:
+        """As of real differences, against which it is held."""
+        return self.real.dispute
+
     def along(self, directions: Sequence[Direction]) -> Directional:
         """The real differences': settings refuse a screen by imaginary steps."""
         return self.real.along(directions)

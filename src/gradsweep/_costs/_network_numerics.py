@@ -77,6 +77,11 @@ class NetworkNumerics:
         """ε."""
         return self.steps.step
 
+    @property
+    def dispute(self) -> int:
+        """About how many evaluations a closer look at an entry takes: at two steps."""
+        return 2 * len(self.steps.scheme.offsets)
+
     def along(self, directions: Sequence[Direction]) -> "NetworkDirections":
         """The same of directions in the place of parameters."""
         return NetworkDirections(self.problem, self.steps, _Directions(self.problem, directions))

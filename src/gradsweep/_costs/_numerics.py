@@ -75,6 +75,10 @@ class Numerics(Protocol):
     def sample(self) -> int:
         """How many entries in dispute are looked at closely at first."""
 
+    @property
+    def dispute(self) -> int:
+        """About how many evaluations a closer look at an entry takes."""
+
     def along(self, directions: Sequence[Direction]) -> "Directional":
         """The same of directions, by blocks, in the place of parameters: their number takes the place of the index."""
 

@@ -244,6 +244,11 @@ class NumPyFunction:
         workers = Workers(propagation, self.workers.jobs, _same)
         return NumPyFunction(propagation, base, self.scheme, self.step, self.usual, workers, self.outcome)
 
+    @property
+    def dispute(self) -> int:
+        """About how many evaluations a closer look at an entry takes: at two steps, and some to see how it is rounded."""
+        return (2 + _RUNS) * len(self.scheme.offsets)
+
     def along(self, directions: Sequence[Direction]) -> "DirectionChanges":
         """The same of directions in the place of parameters."""
         propagation = replace(self.propagation, directions=tuple(directions))

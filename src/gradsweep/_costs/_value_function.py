@@ -12,7 +12,7 @@ from gradsweep._costs._evaluation import Evaluator
 from gradsweep._costs._lines import Lines
 from gradsweep._costs._numerics import Indices, Slopes
 from gradsweep._directions import Direction
-from gradsweep._ladder import Behaviour, Limit, ladder
+from gradsweep._ladder import RUNGS, Behaviour, Limit, ladder
 from gradsweep._neighbourhood import Neighbourhood
 from gradsweep._noise import Noise, measure_noise
 from gradsweep._parameters import Precision
@@ -94,6 +94,11 @@ class ValueNumerics:
     def step(self) -> float:
         """ε, or the largest of all parameters'."""
         return self.given if self.given is not None else float(self._steps(self.scheme).steps.max())
+
+    @property
+    def dispute(self) -> int:
+        """About how many evaluations a closer look at an entry takes: those of a ladder."""
+        return 2 * RUNGS
 
     def along(self, directions: Sequence[Direction]) -> "DirectionValues":
         """The same of directions in the place of parameters."""

@@ -18,6 +18,9 @@ _LABEL = 36
 # Columns of names in a headline.
 _NAMES = 50
 
+# Columns of a name within a sentence.
+_BLOCK = 24
+
 # Seconds from which on it is said how long the check was predicted to take, and why in this mode.
 _NOTEWORTHY = 1.0
 
@@ -46,6 +49,20 @@ class Finding(Protocol):
     def message(self) -> str: ...
     @property
     def advice(self) -> str: ...
+
+
+class Certificate(Protocol):
+    """What is shown of a certificate."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]: ...
+    @property
+    def not_covered(self) -> tuple[str, ...]: ...
+    @property
+    def scale(self) -> float: ...
+    @property
+    def entry(self) -> float: ...
+    def weakest(self) -> tuple[str, str]: ...
 
 
 class Report(Protocol):
@@ -86,6 +103,8 @@ class Report(Protocol):
     @property
     def findings(self) -> Sequence[Finding]: ...
     @property
+    def certificate(self) -> Certificate: ...
+    @property
     def notes(self) -> tuple[str, ...]: ...
 
 
@@ -114,7 +133,7 @@ def format_report(report: Report) -> str:
     notes = [note for block in report.blocks for note in _block_notes(block, report)] + _notes(report)
     if notes:
         lines += ["", *notes]
-    lines += ["", *_method(report)]
+    lines += ["", *(_certificate(report.certificate) if report.verdict != "fail" else []), *_method(report)]
     return "\n".join(lines)
 
 
@@ -148,6 +167,9 @@ def shorten(text: str, room: int) -> str:
 
 def _headline(report: Report) -> str:
     size = format_size(sum(block.size for block in report.blocks), "entry")
+    if report.verdict == "pass" and report.mode == "screen":
+        blocks = format_size(len(report.blocks), "block")
+        return f"PASS: {blocks} of {size} agree with the numeric gradient along random directions"
     if report.verdict == "pass":
         vacuous = sum(block.vacuous for block in report.blocks)
         if not vacuous:
@@ -207,13 +229,23 @@ def _total(blocks: Sequence[Block]) -> str:
 
 def _table(blocks: Sequence[Block], last: tuple[str, str, str, str, str] | None = None) -> list[str]:
     """A line for each block, and one for all of them."""
-    rows = [("block", "shape", "difference", "noise", "verdict")]
+    rows: list[tuple[str, ...]] = [("block", "shape", "difference", "95 % interval", "noise", "verdict")]
     rows += [
-        (block.name, _format_shape(block.shape), f"{block.difference:.1e}", f"{block.noise:.1e}", _describe(block))
+        (
+            block.name,
+            _format_shape(block.shape),
+            f"{block.difference:.1e}",
+            _format_interval(block),
+            f"{block.noise:.1e}",
+            _describe(block),
+        )
         for block in blocks
     ]
-    rows += [last] if last else []
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    if last:
+        rows.append((*last[:3], "", *last[3:]))
+    if all(block.interval is None for block in blocks):  # the differences are known, not estimated
+        rows = [(*row[:3], *row[4:]) for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     # Two blanks before each column.
     room = max(_WIDTH - sum(widths[1:]) - 2 * len(widths), len("block"))
     widths[0] = min(widths[0], room)
@@ -228,7 +260,15 @@ def _format_shape(shape: tuple[int, ...]) -> str:
     return " x ".join(str(size) for size in shape) if shape else "number"
 
 
+def _format_interval(block: Block) -> str:
+    if block.interval is None:
+        return ""
+    return "exact" if block.size == 1 else "{:.0e} to {:.0e}".format(*block.interval)
+
+
 def _describe(block: Block) -> str:
+    if block.status is Status.WRONG and block.looked_at is not None:
+        return f"WRONG: {block.differing:,} of {block.looked_at:,} looked at"
     if block.status is Status.WRONG:
         return f"WRONG: {block.differing:,} of {format_size(block.size, 'entry')}"
     if block.status is Status.VACUOUS:
@@ -344,6 +384,14 @@ def _not_finite(block: Block, report: Report) -> tuple[str, str]:
     )
 
 
+def _unresolved(block: Block, report: Report) -> tuple[str, str]:
+    entries = format_size(block.looked_at or 0, "entry")
+    return (
+        f": along random directions its gradient differs by more than rounding, and of the {entries} looked at none is wrong.",
+        "Look at every entry with another mode, or allow a screen more of max_evaluations and max_seconds.",
+    )
+
+
 #: What is said of a block by its status: what it means as the end of a sentence that begins with the name, and the advice.
 _NOTES = {
     Status.VACUOUS: _vacuous,
@@ -351,6 +399,7 @@ _NOTES = {
     Status.AT_KINKS: _at_kinks,
     Status.STEP_TOO_LARGE: _step_too_large,
     Status.NOT_FINITE: _not_finite,
+    Status.UNRESOLVED: _unresolved,
 }
 
 
@@ -380,6 +429,20 @@ def _notes(report: Report) -> list[str]:
         usual = "" if _subtracts(report) else ", and what a backward pass gives that takes left, right or mean slope at all kinks"
         notes += _wrapped(between + usual)
     return notes + [line for note in report.notes for line in _wrapped(note)]
+
+
+def _certificate(certificate: Certificate) -> list[str]:
+    """What a pass proves, and of what it proves nothing."""
+    if not certificate.blocks:
+        return []
+    in_scale, in_entry = ("" if len(certificate.blocks) == 1 else f" ({shorten(name, _BLOCK)})" for name in certificate.weakest())
+    lines = _wrapped(
+        f"certificate: caught would have been a block off by a factor of 1 ± {certificate.scale:.1e}{in_scale}, "
+        f"a single entry off by {certificate.entry:.1e} of its block's largest{in_entry}"
+    )
+    if certificate.not_covered:
+        lines += _wrapped_deeper(f"not covered: {'; '.join(certificate.not_covered)}")
+    return lines
 
 
 def _method(report: Report) -> list[str]:
