@@ -3,7 +3,5 @@
 from mutations import attention, batch_norm, convolution, dense, recurrent, regularised, softmax
 
 MODELS = tuple(
-    model
-    for module in (dense, softmax, batch_norm, convolution, recurrent, attention, regularised)
-    for model in module.MODELS
+    model for module in (dense, softmax, batch_norm, convolution, recurrent, attention, regularised) for model in module.MODELS
 )

@@ -34,7 +34,7 @@ class _Heads:
         scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1]) + self.padding
         e = np.exp(scores - scores.max(axis=-1, keepdims=True))
         total = e.sum(axis=-1, keepdims=True)
-        guard = 1e-5 if self.mistake == "guard of the softmax in the cost alone" else 0.0
+        guard = 1e-5 if self.mistake == "guard of the softmax left out of the way back" else 0.0
         logs = scores - scores.max(axis=-1, keepdims=True) - np.log(total)
         mixed = (e / (total + guard) @ v).swapaxes(1, 2).reshape(h.shape)
         out = (h + np.tanh(mixed @ p["Wo"] + p["bo"])).mean(axis=1)
@@ -57,7 +57,7 @@ class _Heads:
         for name, own in zip(("Wq", "Wk", "Wv"), self.parts_gradient(parts, weights, logs, dmixed), strict=True):
             joined = self.join(own) if name == "Wv" else own.swapaxes(1, 2).reshape(h.shape)
             grads[name] = np.einsum("btd,bte->de", h, joined)
-            if self.mistake != f"way through {name} forgotten":
+            if self.mistake != "way through the keys forgotten" or name != "Wk":
                 dh = dh + joined @ p[name].T
         return self.finished(grads | {"embed": np.einsum("bti,btd->id", self.x, dh)})
 
@@ -77,9 +77,8 @@ class _Heads:
         if self.mistake == "logarithm of the weights that padding left at zero":
             with np.errstate(divide="ignore"):
                 logs = np.log(weights)
-        sign = -1 if self.mistake == "sign of the bonus turned" else 1
         with np.errstate(invalid="ignore"):
-            dweights = dweights + sign * _BONUS / weights[..., 0].size * (logs + 1)
+            dweights = dweights + _BONUS / weights[..., 0].size * (logs + 1)
             if self.mistake == "softmax without the term of its sum":
                 return weights * dweights
             return weights * (dweights - np.sum(weights * dweights, axis=-1, keepdims=True))
@@ -113,13 +112,11 @@ def heads(seed: int, mistake: str = "") -> Case:
 
 _HEADS = (
     Mistake("softmax without the term of its sum", "from_above", ("embed", "Wq", "Wk")),
-    Mistake("sign of the bonus turned", "from_above", ("embed", "Wq", "Wk")),
     Mistake("queries taken for keys", "from_above", ("embed", "Wq")),
     Mistake("heads joined without changing the axes", "from_above", ("embed", "Wv")),
     Mistake("Wo not transposed on the way back", "from_above", ("embed", "Wq", "Wk", "Wv")),
     Mistake("skip connection dropped on the way back", "from_above", ("embed",)),
-    Mistake("way through Wk forgotten", "from_above", ("embed",)),
-    Mistake("way through Wv forgotten", "from_above", ("embed",)),
+    Mistake("way through the keys forgotten", "from_above", ("embed",)),
     # Two blocks are a constant times the right ones, by what is passed to them; the one below them is not.
     Mistake("scale of the scores forgotten", "factor", ("embed", "Wq", "Wk"), accepted=("from_above",)),
     Mistake("gradients of queries and keys swapped", "permuted", ("Wq", "Wk")),
@@ -130,7 +127,7 @@ _HEADS = (
     Mistake("bias averaged over the examples", "bias_sum", ("bo",), accepted=("factor",)),
     Mistake("logarithm of the weights that padding left at zero", "non_finite", ("embed", "Wq", "Wk")),
     Mistake("weights of attention kept in half precision", "precision", ("embed", "Wv")),
-    Mistake("guard of the softmax in the cost alone", "guard", ("embed", "Wq", "Wk", "Wv", "Wo", "bo")),
+    Mistake("guard of the softmax left out of the way back", "guard", ("embed", "Wq", "Wk", "Wv")),
 )
 
 MODELS = (Model("attention: heads", heads, _HEADS),)

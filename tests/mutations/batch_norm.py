@@ -96,8 +96,8 @@ _UNITS = (
 # ---- channels ---------------------------------------------------------------------------------------------------------------
 
 
-def _through_channels(dx: Any, x: Any, var: Any, mistake: str) -> Any:
-    """From the normalised channels to what was normalised, one statistic at a time."""
+def _through_channels(dx: Any, x: Any, var: Any, mask: Any, mistake: str) -> Any:
+    """From the normalised channels to the sums before the relu, one statistic at a time."""
     axes = (0,) if mistake == "averaged over the examples alone on the way back" else (0, 2)
     if mistake == "way back through the norm in half precision":
         dx, x = dx.astype(np.float16), x.astype(np.float16)
@@ -105,7 +105,7 @@ def _through_channels(dx: Any, x: Any, var: Any, mistake: str) -> Any:
     with np.errstate(divide="ignore", invalid="ignore"):
         deviation = np.sqrt(var + (0 if mistake == "divided by a deviation without epsilon" else 1e-3))
         du = (dx - dx.mean(axis=axes, keepdims=True) - x * (dx * x).mean(axis=axes, keepdims=True)) / deviation
-    return du.astype(np.float64)
+        return du.astype(np.float64) * mask
 
 
 class _Channels:
@@ -134,11 +134,10 @@ class _Channels:
         ds = (sigmoid(score) - self.labels) / len(score)
         length = 1 if self.mistake == "mean over the length forgotten" else x.shape[2]
         dy = np.outer(ds, p["v"])[:, :, None] / length * (1 - np.tanh(y) ** 2)
-        du = _through_channels(dy * p["gain"][:, None], x, var, self.mistake)
-        if self.mistake == "mask of the relu from the normalised values":
-            du = du * (y > 0)
-        elif self.mistake != "mask of the relu forgotten":
-            du = du * (u > 0)
+        mask = (y if self.mistake == "mask of the relu from the normalised values" else u) > 0
+        if self.mistake == "mask of the relu forgotten":
+            mask = np.ones_like(mask)
+        du = _through_channels(dy * p["gain"][:, None], x, var, mask, self.mistake)
         norm = self.norm_gradient(dy, x)
         return {"w": np.einsum("nil,nol->io", self.x, du), "b": du.sum(axis=(0, 2)), **norm, "v": pooled.T @ ds, "c": ds.sum()}
 

@@ -13,7 +13,7 @@ from ._parts import Array, Params, drawn, extent, halved, sigmoid
 
 def _kernel_gradient(dz: Any, x: Array, shape: tuple[int, ...], mistake: str) -> Array:
     """Derivative with respect to kernels of shape (filters, channels, rows, columns)."""
-    filters, channels, rows, columns = shape
+    _, channels, rows, columns = shape
     dK = np.zeros(shape)
     last = columns - 1 if mistake == "last column of the kernels left out" else columns
     for i in range(rows):

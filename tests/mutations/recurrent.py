@@ -1,4 +1,4 @@
-"""Recurrent networks: a long short-term memory with weights of their own for each gate, and leaky units that read tokens."""
+"""Recurrent networks: memory cells whose gates have weights of their own, and leaky units that read tokens."""
 
 from typing import Any
 
@@ -9,98 +9,97 @@ from numpy.typing import NDArray
 from ._mistake import Mistake, Model
 from ._parts import Array, Params, drawn, extent, halved, sigmoid
 
-# ---- long short-term memory -------------------------------------------------------------------------------------------------
+# ---- memory cells -----------------------------------------------------------------------------------------------------------
 
-_GATES = "ifog"
+_GATES = "fog"
 
 
 class _Memory:
-    """All steps give an output, whose squares are averaged over steps and examples; the first state is given."""
+    """Cells that forget as much as they take in; each step's output is squared and averaged; the first state is given."""
 
     def __init__(self, x: Array, y: Array, first: Array, mistake: str) -> None:
         self.x, self.y, self.first, self.mistake = x, y, first, mistake
 
-    def forward(self, p: Params) -> tuple[list[Params], Any]:
+    def forward(self, p: Params) -> tuple[list[Params], list[Any]]:
         h = c = self.first
-        caches, outs = [], []
-        for x in self.x:
-            z = {gate: x @ p["W" + gate] + h @ p["U" + gate] + p["b" + gate] for gate in _GATES}
-            cache = {"x": x, "before": h, "c_before": c}
-            cache |= {gate: np.tanh(z[gate]) if gate == "g" else sigmoid(z[gate]) for gate in _GATES}
-            c = cache["f"] * c + cache["i"] * cache["g"]
-            h = cache["o"] * np.tanh(c)
-            caches.append(cache | {"c": c, "h": h})
-            outs.append(h @ p["V"] + p["d"] - self.y[len(outs)])
-        return caches, outs
+        caches: list[Params] = []
+        errors: list[Any] = []
+        for x, y in zip(self.x, self.y, strict=True):
+            joined = np.concatenate([x, h], axis=1)
+            f, o = (sigmoid(joined @ p["W" + gate] + p["b" + gate]) for gate in "fo")
+            g = np.tanh(joined @ p["Wg"] + p["bg"])
+            before, c = c, g + f * (c - g)
+            h = o * np.tanh(c)
+            caches.append({"joined": joined, "f": f, "o": o, "g": g, "before": before, "c": c, "h": h})
+            errors.append(h @ p["V"] + p["d"] - y)
+        return caches, errors
 
     def cost(self, p: Params) -> Any:
-        return 0.5 * sum(np.sum(error**2) for error in self.forward(p)[1]) / (self.x.shape[0] * self.x.shape[1])
+        return 0.5 * np.sum(np.stack(self.forward(p)[1]) ** 2) / (self.x.shape[0] * self.x.shape[1])
 
     def gradient(self, p: Params) -> Params:
         caches, errors = self.forward(p)
         steps, examples = self.x.shape[:2]
+        count = examples if self.mistake == "mean over the steps forgotten" else steps * examples
         grads = {name: np.zeros_like(value) for name, value in p.items()}
-        dh_after, dc_after = np.zeros_like(self.first), np.zeros_like(self.first)
+        none = np.zeros_like(self.first)
+        dh_after, dc_after = none, none
         for cache, error in zip(reversed(caches), reversed(errors), strict=True):
-            dout = error / (examples if self.mistake == "mean over the steps forgotten" else steps * examples)
-            grads["V"] += cache["h"].T @ dout
-            grads["d"] += dout.sum(axis=0)
-            dz, dc_after = self.gates_gradient(cache, dout @ p["V"].T + dh_after, dc_after)
+            grads["V"] += cache["h"].T @ error / count
+            grads["d"] += error.sum(axis=0) / count
+            dz, dc_after = self.gates_gradient(cache, error @ p["V"].T / count + dh_after, dc_after)
             self.add_gates(grads, cache, dz)
-            dh_after = self.state_gradient(p, dz)
+            dh_after = sum(dz[gate] @ self.way_back(p["W" + gate]) for gate in _GATES)
             if self.mistake == "truncated to one step":
-                dh_after, dc_after = np.zeros_like(self.first), np.zeros_like(self.first)
-        return self.finished(grads, errors[-1] / (steps * examples))
+                dh_after, dc_after = none, none
+        return self.finished(grads, errors[-1] / count)
 
     def gates_gradient(self, cache: Params, dh: Any, dc: Any) -> tuple[Params, Any]:
         """Derivatives with respect to the sums of the gates, and to the cell before."""
-        i, f, o, g = (cache[gate] for gate in _GATES)
+        f, o, g = (cache[gate] for gate in _GATES)
         cell = np.tanh(cache["c"])
         dc = dc + dh * o * (1 - (cache["c"] if self.mistake == "slope of tanh at the cell" else cell) ** 2)
-        dz = {"i": dc * g * i * (1 - i), "f": dc * cache["c_before"] * f * (1 - f)}
+        dz = {"f": dc * (cache["before"] - g) * f * (1 - f), "g": dc * (1 - f) * (1 - g**2)}
         dz["o"] = dh * cell * (1 if self.mistake == "no slope of the output gate" else o * (1 - o))
-        dz["g"] = dc * i * (1 - g**2)
         return dz, dc if self.mistake == "cell carried without the forget gate" else dc * f
 
-    def state_gradient(self, p: Params, dz: Params) -> Any:
-        if self.mistake == "weights not transposed on the way back":
-            return sum(dz[gate] @ p["U" + gate] for gate in _GATES)
-        return sum(dz[gate] @ p["U" + gate].T for gate in _GATES)
+    def way_back(self, W: Any) -> Any:
+        """What takes the derivative of a gate's sums to the state before: of the joined inputs, the state is last."""
+        of_state = W[-W.shape[1] :]
+        return of_state if self.mistake == "weights not transposed on the way back" else of_state.T
 
     def add_gates(self, grads: Params, cache: Params, dz: Params) -> None:
-        before = halved(cache["before"]) if self.mistake == "states kept in half precision" else cache["before"]
+        joined = halved(cache["joined"]) if self.mistake == "states kept in half precision" else cache["joined"]
         for gate in _GATES:
-            own = cache["h"] if self.mistake == "candidate's weights from the step itself" and gate == "g" else before
-            grads["W" + gate] += cache["x"].T @ dz[gate]
-            grads["U" + gate] += own.T @ dz[gate]
+            own = joined
+            if self.mistake == "candidate's weights from the step itself" and gate == "g":
+                own = np.concatenate([joined[:, : -dz[gate].shape[1]], cache["h"]], axis=1)
+            grads["W" + gate] += own.T @ dz[gate]
             grads["b" + gate] += dz[gate].sum(axis=0)
 
     def finished(self, grads: Params, last: Any) -> Params:
         """What is returned, after the last step."""
-        if self.mistake == "input and forget gates swapped":
-            for kind in "WUb":
-                grads[kind + "i"], grads[kind + "f"] = grads[kind + "f"], grads[kind + "i"]
-        if self.mistake == "state's weights of the forget gate never written":
-            grads["Uf"] = np.zeros_like(grads["Uf"])
-        if self.mistake == "state's weights of the output gate transposed":
-            grads["Uo"] = grads["Uo"].T
+        if self.mistake == "forget and output gates swapped":
+            for kind in "Wb":
+                grads[kind + "f"], grads[kind + "o"] = grads[kind + "o"], grads[kind + "f"]
+        if self.mistake == "weights of the forget gate never written":
+            grads["Wf"] = np.zeros_like(grads["Wf"])
+        if self.mistake == "state before the inputs in the output gate":
+            grads["Wo"] = np.roll(grads["Wo"], len(grads["bo"]), axis=0)
         if self.mistake == "bias of the forget gate averaged over the examples":
             grads["bf"] = grads["bf"] / self.x.shape[1]
         if self.mistake == "bias of the output of the last step alone":
             grads["d"] = last.sum(axis=0)
-        if self.mistake == "gradient with its sign turned for ascent":
-            return {name: -value for name, value in grads.items()}
         return grads
 
 
 def memory(seed: int, mistake: str = "") -> Case:
-    """A class; a dict of three arrays for each of four gates; a list of dicts, one for each step."""
+    """A class; weights and biases of their own for each of three gates, by inputs joined with the state; a list of dicts."""
     rng = np.random.default_rng([8, seed])
-    steps, examples, n, h, k = extent(rng, 4, 5), extent(rng, 2, 4), extent(rng, 2, 4), extent(rng, 2, 4), extent(rng, 1, 3)
+    steps, examples, n, h, k = extent(rng, 3, 4), extent(rng, 2, 4), extent(rng, 2, 4), extent(rng, 2, 4), extent(rng, 2, 3)
     params: Params = {}
     for gate in _GATES:
-        params["W" + gate] = drawn(rng, n, h, size=0.6)
-        params["U" + gate] = drawn(rng, h, h, size=0.6)
+        params["W" + gate] = drawn(rng, n + h, h, size=0.6)
         params["b" + gate] = drawn(rng, h, size=0.3)
     params |= {"V": drawn(rng, h, k), "d": drawn(rng, k, size=0.3)}
     x, y = rng.standard_normal((steps, examples, n)), rng.standard_normal((steps, examples, k))
@@ -108,24 +107,23 @@ def memory(seed: int, mistake: str = "") -> Case:
     return Case(model.cost, params, model.gradient)
 
 
-_ALL_GATES = tuple(kind + gate for gate in _GATES for kind in "WUb")
+_ALL_GATES = tuple(kind + gate for gate in _GATES for kind in "Wb")
 
 _MEMORY = (
-    Mistake("input and forget gates swapped", "permuted", ("Wi", "Ui", "bi", "Wf", "Uf", "bf")),
+    Mistake("forget and output gates swapped", "permuted", ("Wf", "bf", "Wo", "bo")),
+    Mistake("state before the inputs in the output gate", "permuted", ("Wo",)),
     Mistake("mean over the steps forgotten", "factor", (*_ALL_GATES, "V", "d")),
-    Mistake("gradient with its sign turned for ascent", "factor", (*_ALL_GATES, "V", "d")),
     Mistake("truncated to one step", "from_above", _ALL_GATES),
     Mistake("cell carried without the forget gate", "from_above", _ALL_GATES),
     Mistake("weights not transposed on the way back", "from_above", _ALL_GATES),
-    Mistake("candidate's weights from the step itself", "from_above", ("Ug",)),
+    Mistake("candidate's weights from the step itself", "from_above", ("Wg",)),
     Mistake("slope of tanh at the cell", "activation_derivative", _ALL_GATES),
     Mistake("no slope of the output gate", "activation_derivative", _ALL_GATES),
-    Mistake("state's weights of the forget gate never written", "zero", ("Uf",)),
-    Mistake("state's weights of the output gate transposed", "transposed", ("Uo",)),
+    Mistake("weights of the forget gate never written", "zero", ("Wf",)),
     # Of one divided by the number of examples both are true.
     Mistake("bias of the forget gate averaged over the examples", "bias_sum", ("bf",), accepted=("factor",)),
     Mistake("bias of the output of the last step alone", "bias_sum", ("d",)),
-    Mistake("states kept in half precision", "precision", ("Ui", "Uf", "Uo", "Ug")),
+    Mistake("states kept in half precision", "precision", _ALL_GATES[::2]),
 )
 
 
@@ -223,6 +221,6 @@ _LEAKY = (
 )
 
 MODELS = (
-    Model("recurrent: long short-term memory", memory, _MEMORY),
+    Model("recurrent: memory cells", memory, _MEMORY),
     Model("recurrent: leaky units", leaky, _LEAKY),
 )
