@@ -1,11 +1,11 @@
 """Which mistakes a check finds, and how often it rejects what is right, beside other checkers: python benchmarks/mistakes.py.
 
 The models and labelled mistakes of tests/mutations: each mistake once, each right version ten times, with other shapes and
-numbers. A check accepts a gradient or does not; a mistake that is accepted is a miss, a right version that is not accepted a false
-alarm. All checkers are at their default settings and given the same cost and gradient in NumPy.
+numbers. A check accepts a gradient or does not. A mistake that is accepted is a miss, a right version that is not accepted a
+false alarm. All checkers are at their default settings and given the same cost and gradient in NumPy.
 
 That gradsweep misses none is no estimate of anything: its tests demand it of these very mistakes. And what torch and jax let pass
-of the kinds "guard" and "precision" is mostly within the tolerances that they choose, which are those of wider purposes.
+of the kinds "guard" and "precision" is mostly within the tolerances that they choose.
 """
 
 import hardware
