@@ -60,7 +60,7 @@ class _Memory:
         cell = np.tanh(cache["c"])
         dc = dc + dh * o * (1 - (cache["c"] if self.mistake == "slope of tanh at the cell" else cell) ** 2)
         dz = {"f": dc * (cache["before"] - g) * f * (1 - f), "g": dc * (1 - f) * (1 - g**2)}
-        dz["o"] = dh * cell * (1 if self.mistake == "no slope of the output gate" else o * (1 - o))
+        dz["o"] = dh * cell * o * (1 - o)
         return dz, dc if self.mistake == "cell carried without the forget gate" else dc * f
 
     def way_back(self, W: Any) -> Any:
@@ -118,7 +118,6 @@ _MEMORY = (
     Mistake("weights not transposed on the way back", "from_above", _ALL_GATES),
     Mistake("candidate's weights from the step itself", "from_above", ("Wg",)),
     Mistake("slope of tanh at the cell", "activation_derivative", _ALL_GATES),
-    Mistake("no slope of the output gate", "activation_derivative", _ALL_GATES),
     Mistake("weights of the forget gate never written", "zero", ("Wf",)),
     # Of one divided by the number of examples both are true.
     Mistake("bias of the forget gate averaged over the examples", "bias_sum", ("bf",), accepted=("factor",)),
