@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from models import attention, classical, convolution, dense, embedding, generative, normalisation, recurrent, sequence
 from models._model import Model
+from reports import wrong_blocks
 
 import gradsweep
 from gradsweep._verdict import Status
@@ -29,10 +30,6 @@ def planted() -> Iterator[object]:
     for model in MODELS:
         for bug in model.bugs(0):
             yield pytest.param(model, bug, id=f"{label(model)}-{bug.replace(' ', '-')}")
-
-
-def wrong_blocks(report: gradsweep.Report) -> set[str]:
-    return {block.name for block in report.blocks if block.status is Status.WRONG}
 
 
 def test_there_are_enough_models_and_most_of_them_run_on_difference_arrays() -> None:
