@@ -405,7 +405,7 @@ def copy_of(value: Any) -> Any:
 
 
 def like(values: Any, output: Any) -> Any:
-    """Values as an array of an output's type, or as a number where that is one."""
+    """A copy of values as an array of an output's type, or as a number where that is one."""
     if isinstance(output, np.ndarray):
-        return np.asarray(values, dtype=output.dtype)
+        return np.array(values, dtype=output.dtype)
     return type(output)(values)
