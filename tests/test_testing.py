@@ -373,3 +373,397 @@ def test_right_layers_keep_to_it(write: Callable[[int], Written]) -> None:
         assert contract.ok, f"seed {seed}\n{contract}"
         assert contract.report is not None
         assert contract.report.verdict == "pass"
+
+
+# Planted mistakes: each breaks just these clauses, and is said in these words.
+
+
+@dataclass(frozen=True)
+class Mistake:
+    name: str
+    write: Callable[[], Written]
+    clauses: tuple[str, ...]
+    words: tuple[str, ...]
+
+
+def affine(backward: Callable[..., Any], forward: Callable[..., Any] = affine_forward, **options: Any) -> Written:
+    return Written(forward, backward, affine_inputs(), {"batched": ("x",), **options})
+
+
+def changed(change: Callable[[Any, Any, Any, Any], Any]) -> Callable[[], Written]:
+    """The affine layer with another backward pass: what `change` makes of the cotangent and the right gradients."""
+
+    def backward(dout: Any, cache: Any) -> Any:
+        dx, dw, db = affine_backward(dout, cache)
+        return change(dout, dx, dw, db)
+
+    return lambda: affine(backward)
+
+
+def drawing_forward() -> Written:
+    """Dropout that draws its mask from the global generator."""
+
+    def forward(x: Any) -> Any:
+        mask = np.random.rand(*x.shape) < 0.5  # noqa: NPY002
+        return x * mask, (mask,)
+
+    return Written(forward, lambda dout, cache: dout * cache[0], {"x": drawn(0, EXAMPLES, FEATURES)})
+
+
+def drawing_object() -> Written:
+    """The same with a generator of its own, so that no two calls agree."""
+
+    class Dropout:
+        def __init__(self) -> None:
+            self.generator = np.random.default_rng(0)
+            self.mask: Any = None
+
+        def forward(self, x: Any) -> Any:
+            self.mask = self.generator.random(x.shape) < 0.5
+            return x * self.mask
+
+        def backward(self, dout: Any) -> Any:
+            return dout * self.mask
+
+    layer = Dropout()
+    return Written(layer.forward, layer.backward, {"x": drawn(0, EXAMPLES, FEATURES)})
+
+
+def drawing_backward() -> Written:
+    generator = np.random.default_rng(0)
+
+    def backward(dout: Any, cache: Any) -> Any:
+        dx, dw, db = affine_backward(dout, cache)
+        return dx, dw + 0.1 * generator.standard_normal(dw.shape), db
+
+    return affine(backward)
+
+
+def emptying_its_cache() -> Written:
+    """Backward changes the cache, so that a second one behind the same forward pass is another."""
+
+    def forward(x: Any) -> Any:
+        return x**2, [2.0 * x]
+
+    def backward(dout: Any, cache: Any) -> Any:
+        cache[0] *= dout
+        return cache[0].copy()
+
+    return Written(forward, backward, {"x": drawn(0, EXAMPLES)}, {"batched": ("x",)})
+
+
+def counting_calls() -> Written:
+    """A running mean that backward uses instead of that of the batch."""
+
+    class Centring:
+        def __init__(self) -> None:
+            self.factor = 1.0
+
+        def forward(self, x: Any) -> Any:
+            return 2.0 * x
+
+        def backward(self, dout: Any) -> Any:
+            self.factor *= 0.9
+            return 2.0 * self.factor * dout
+
+    layer = Centring()
+    return Written(layer.forward, layer.backward, {"x": drawn(0, EXAMPLES)})
+
+
+def adding_what_it_returns() -> Written:
+    """The gradient of w is kept in a closure and never cleared."""
+    total = np.zeros((FEATURES, UNITS))
+
+    def backward(dout: Any, cache: Any) -> Any:
+        nonlocal total
+        dx, dw, db = affine_backward(dout, cache)
+        total = total + dw
+        return dx, total.copy(), db
+
+    return affine(backward)
+
+
+def adding_undeclared() -> Written:
+    return of_object(Accumulating())
+
+
+def replacing_undeclared() -> Written:
+    return of_object(Linear(), accumulates=True)
+
+
+def writing_rows_only() -> Written:
+    """An embedding layer that sets the rows of the words that occur, and leaves the others as they were."""
+
+    class Embedding:
+        def __init__(self) -> None:
+            self.params = {"table": drawn(0, 6, 2)}
+            self.grads = {"table": np.zeros((6, 2))}
+            self.ids: Any = None
+
+        def forward(self, scale: Any, ids: Any) -> Any:
+            self.ids, self.scale = ids, scale
+            return scale * self.params["table"][ids]
+
+        def backward(self, dout: Any) -> Any:
+            for row in np.unique(self.ids):
+                self.grads["table"][row] = self.scale * dout[self.ids == row].sum(axis=0)
+            return (dout * self.params["table"][self.ids]).sum()
+
+    layer = Embedding()
+    inputs = {"scale": 0.5, "ids": np.array([0, 2, 2, 5])}
+    return Written(layer.forward, layer.backward, inputs, {"parameters": layer.params, "gradients": layer.grads})
+
+
+def decaying_in_forward() -> Written:
+    """Weights that shrink at each forward pass."""
+
+    class Shrinking(Linear):
+        def forward(self, x: Any) -> Any:
+            self.params["W"] *= 0.99
+            return super().forward(x)
+
+    return of_object(Shrinking())
+
+
+def stepping_in_backward() -> Written:
+    """A step of gradient descent inside backward."""
+
+    class Stepping(Linear):
+        def backward(self, dout: Any) -> Any:
+            dx = super().backward(dout)
+            self.params["b"] -= 0.1 * self.grads["b"]
+            return dx
+
+    return of_object(Stepping())
+
+
+def masking_in_place(dout: Any, cache: Any) -> Any:
+    dout[cache <= 0.0] = 0.0
+    return dout.copy()
+
+
+def clipping_its_input(x: Any) -> Any:
+    np.maximum(x, 0.0, out=x)
+    return x.copy(), x.copy()
+
+
+def without_noise_of_sign(dout: Any, x: Any) -> Any:
+    return np.maximum(dout, 0.0) * (x > 0.0)
+
+
+def mean_of_batch(x: Any) -> Any:
+    return x - x.mean(axis=0)
+
+
+class Buffered:
+    """A relu that hands out arrays which it uses again."""
+
+    def __init__(self, *, forward_too: bool) -> None:
+        self.out, self.dx = np.empty((EXAMPLES, FEATURES)), np.empty((EXAMPLES, FEATURES))
+        self.forward_too = forward_too
+        self.x: Any = None
+
+    def forward(self, x: Any) -> Any:
+        self.x = x.copy()
+        return np.maximum(x, 0.0, out=self.out) if self.forward_too else np.maximum(x, 0.0)
+
+    def backward(self, dout: Any) -> Any:
+        return np.multiply(dout, self.x > 0.0, out=self.dx)
+
+
+def buffered(*, forward_too: bool) -> Written:
+    layer = Buffered(forward_too=forward_too)
+    return Written(layer.forward, layer.backward, {"x": drawn(0, EXAMPLES, FEATURES)})
+
+
+def of_one_input(forward: Callable[..., Any], backward: Callable[..., Any], **options: Any) -> Written:
+    return Written(forward, backward, {"x": drawn(0, EXAMPLES, FEATURES)}, options)
+
+
+def normalised_cotangent(dout: Any, x: Any) -> Any:
+    with np.errstate(invalid="ignore"):
+        return np.cos(x) * dout / np.linalg.norm(dout)
+
+
+def wrong_bias() -> Written:
+    """Right at zero biases, where a check at one point alone would look."""
+
+    def backward(dout: Any, cache: Any) -> Any:
+        x, w, b = cache
+        return dout @ w.T, x.T @ dout, dout.sum(axis=0) * (1.0 + b)
+
+    return Written(affine_forward, backward, {**affine_inputs(), "b": np.zeros(UNITS)})
+
+
+def transposed_in_object() -> Written:
+    class Square(Linear):
+        def __init__(self) -> None:
+            super().__init__()
+            self.params["W"] = drawn(0, FEATURES, FEATURES)
+            self.params["b"] = drawn(0, FEATURES)
+
+        def backward(self, dout: Any) -> Any:
+            super().backward(dout)
+            self.grads["W"] = self.grads["W"].T.copy()
+            return dout @ self.params["W"].T
+
+    return of_object(Square())
+
+
+def stale_state() -> Written:
+    """Backward takes what the first forward pass of all left."""
+
+    class Stale:
+        def __init__(self) -> None:
+            self.x: Any = None
+
+        def forward(self, x: Any) -> Any:
+            if self.x is None:
+                self.x = x.copy()
+            return np.sin(x)
+
+        def backward(self, dout: Any) -> Any:
+            return dout * np.cos(self.x[: len(dout)])
+
+    layer = Stale()
+    return Written(layer.forward, layer.backward, {"x": drawn(0, EXAMPLES, FEATURES)}, {"batched": ("x",)})
+
+
+MISTAKES = [
+    Mistake("a mask from the global generator", drawing_forward, ("repeatable", "untouched"), ("two outputs", "global generator")),
+    Mistake("a mask from a generator of its own", drawing_object, ("repeatable",), ("forward gives two outputs", "output[")),
+    Mistake("noise in backward", drawing_backward, ("repeatable",), ("backward gives two gradients", "dw[")),
+    Mistake("a cache that is used up", emptying_its_cache, ("repeatable", "untouched"), ("behind one forward pass", "cache[0]")),
+    Mistake("a factor that shrinks", counting_calls, ("repeatable",), ("backward gives two gradients", "dx[")),
+    Mistake("returned gradients that add up", adding_what_it_returns, ("buffers",), ("add up over calls: dw[", "then")),
+    Mistake("buffers that add up", adding_undeclared, ("buffers",), ("gradient of parameters.W", "is added to noise")),
+    Mistake("buffers that do not add up", replacing_undeclared, ("buffers",), ("takes the place of noise",)),
+    Mistake("rows that are not cleared", writing_rows_only, ("buffers",), ("gradient of parameters.table[", "noise", "but should be 0")),
+    Mistake(
+        "weights that shrink in forward",
+        decaying_in_forward,
+        ("repeatable", "untouched"),
+        ("forward changes parameters['W'][0, 0]",),
+    ),
+    Mistake("a step inside backward", stepping_in_backward, ("untouched", "repeatable"), ("backward changes parameters['b'][0]",)),
+    Mistake(
+        "a cotangent masked in place",
+        lambda: of_one_input(relu_forward, masking_in_place, batched=("x",)),
+        ("untouched",),
+        ("backward changes cotangent[",),
+    ),
+    Mistake(
+        "an input clipped in place",
+        lambda: of_one_input(clipping_its_input, relu_backward, cache="returned"),
+        ("untouched",),
+        ("forward changes x[",),
+    ),
+    Mistake(
+        "a mask of the cotangent's sign",
+        lambda: of_one_input(lambda x: np.maximum(x, 0.0), without_noise_of_sign),
+        ("linear", "derivative"),
+        ("-48·u + 80·v", "dx["),
+    ),
+    Mistake(
+        "clipped gradients",
+        changed(lambda dout, dx, dw, db: (dx, np.clip(dw, -20.0, 20.0), db)),
+        ("linear",),
+        ("dw[", "clipping"),
+    ),
+    Mistake(
+        "weight decay in backward alone",
+        lambda: affine(lambda dout, cache: _with_decay(dout, cache)),
+        ("linear", "zero", "batch", "derivative"),
+        ("where the cotangent is zero", "weight decay"),
+    ),
+    Mistake(
+        "a cotangent that is normalised",
+        lambda: of_one_input(np.sin, normalised_cotangent, cache="arguments"),
+        ("linear", "zero", "derivative"),
+        ("is nan where the cotangent is zero",),
+    ),
+    Mistake(
+        "1/m in dw alone",
+        changed(lambda dout, dx, dw, db: (dx, dw / len(dx), db)),
+        ("batch", "derivative"),
+        ("summed over the examples apart", "the gradient of w is wrong; x and b agree"),
+    ),
+    Mistake(
+        "statistics over the batch",
+        lambda: of_one_input(
+            mean_of_batch, lambda dout, x: dout - dout.mean(axis=0), cache="arguments", batched=("x",)
+        ),
+        ("batch",),
+        ("output[", "among all examples", "batch norm"),
+    ),
+    Mistake(
+        "gradients of the first example for all",
+        changed(lambda dout, dx, dw, db: (np.repeat(dx[:1], len(dx), axis=0), dw, db)),
+        ("batch", "derivative"),
+        ("dx[", "without the others"),
+    ),
+    Mistake(
+        "a bias gradient with an axis too many",
+        changed(lambda dout, dx, dw, db: (dx, dw, db[np.newaxis])),
+        ("shapes",),
+        ("db has shape (1, 3), but b has (3,)", "not looked at: b"),
+    ),
+    Mistake(
+        "a gradient in single precision",
+        changed(lambda dout, dx, dw, db: (dx, dw.astype(np.float32), db)),
+        ("shapes",),
+        ("dw is float32, but w is float64",),
+    ),
+    Mistake("a buffer for the output", lambda: buffered(forward_too=True), ("memory",), ("output of one call", "dx of one call")),
+    Mistake("a buffer for the gradient", lambda: buffered(forward_too=False), ("memory",), ("dx of one call",)),
+    Mistake(
+        "one array for two gradients",
+        lambda: Written(
+            lambda a, b: a + b,
+            lambda dout, a, b: (2 * [dout.copy()]),
+            {"a": drawn(0, EXAMPLES), "b": drawn(1, EXAMPLES)},
+            {"cache": "arguments"},
+        ),
+        ("memory",),
+        ("db shares memory with da",),
+    ),
+    Mistake(
+        "the cotangent itself",
+        lambda: of_one_input(lambda x: x + 1.0, lambda dout, x: dout),
+        ("memory",),
+        ("dx shares memory with cotangent",),
+    ),
+    Mistake(
+        "a view of the input",
+        lambda: of_one_input(lambda x: x.reshape(-1), lambda dout, x: dout.reshape(x.shape).copy()),
+        ("memory",),
+        ("output shares memory with x",),
+    ),
+    Mistake("a factor of the bias", wrong_bias, ("derivative",), ("second point",)),
+    Mistake("a transposed gradient in a buffer", transposed_in_object, ("derivative",), ("the gradient of parameters.W is wrong",)),
+    Mistake("a state that is never renewed", stale_state, ("batch", "derivative"), ("dx[", "second point")),
+    Mistake(
+        "the derivative of another function",
+        lambda: of_one_input(np.tanh, lambda dout, x: dout * (1.0 - x**2), cache="arguments"),
+        ("derivative",),
+        ("the gradient of x is wrong", "worst entries", "ratio"),
+    ),
+]
+
+
+def _with_decay(dout: Any, cache: Any) -> Any:
+    dx, dw, db = affine_backward(dout, cache)
+    return dx, dw + 0.1 * cache[1], db
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
+def test_a_mistake_breaks_its_clauses(mistake: Mistake) -> None:
+    contract = mistake.write().check()
+    text = " ".join(str(contract).split())
+    assert set(broken_in(contract)) == set(mistake.clauses), f"{broken_in(contract)}\n{contract}"
+    assert not contract.ok
+    assert text.startswith(f"FAIL: backward breaks {len(mistake.clauses)} of 9 clauses")
+    for words in mistake.words:
+        assert words in text, f"{words!r} is not in\n{contract}"
+    for clause in contract.clauses:
+        assert bool(clause.advice) == (clause.outcome == "broken")

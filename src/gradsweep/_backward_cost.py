@@ -1,7 +1,8 @@
 """The cost whose gradient a backward pass is: the sum of its outputs, each entry times that of a fixed cotangent."""
 
+import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,14 @@ from gradsweep._checking import check
 from gradsweep._errors import InputError
 from gradsweep._layers import Layer, like
 from gradsweep._report import Report
+from gradsweep._second_point import DISPLACEMENTS, displaced_tree
+from gradsweep._trees import read_tree
 from gradsweep.functions import in_place
 
 # Where parameters that the layer holds stand beside its inputs, and inputs that have no names.
 _HELD, _POSITIONAL = "parameters", "inputs"
+
+_NEARBY = " at a second point, near the given one, where it is the same as there"
 
 
 class BackwardCost:
@@ -33,7 +38,7 @@ class BackwardCost:
         self._layer, self._cotangents = layer, cotangents
         self._places = [place for place, each in enumerate(layer.inputs) if each.name in names]
 
-    def check(self, seed: int, *, with_held: bool) -> Report:
+    def check(self, seed: int, *, with_held: bool) -> tuple[Report, str]:
         """Check the backward pass; with what the layer holds, that is written into its arrays.
 
         Parameters
@@ -45,8 +50,10 @@ class BackwardCost:
 
         Returns
         -------
-        Report
+        report : Report
             The report. Blocks are called as the inputs are, and ``parameters.w``.
+        where : str
+            Empty, or that it is of a second point.
 
         Raises
         ------
@@ -54,14 +61,20 @@ class BackwardCost:
             As of `gradsweep.check`.
         """
         point = self._structure(self._layer.copies())
-        if not with_held:
-            return check(self._cost, point, self._gradient, seed=seed)
-        if _HELD in point:
-            raise InputError(f"inputs: {_HELD!r} cannot be the name of an input where parameters are held, too")
-        # The layer reads its parameters where they are, and the inputs are put beside them to be changed alike.
-        point[_HELD] = self._layer.held.live
-        cost = in_place(functools.partial(self._cost, point), point)
-        return check(cost, point, in_place(functools.partial(self._gradient_with_held, point), point), seed=seed)
+        cost, gradient = self._cost, self._gradient
+        if with_held:
+            if _HELD in point:
+                raise InputError(f"inputs: {_HELD!r} cannot be the name of an input where parameters are held, too")
+            # The layer reads its parameters where they are, and the inputs are put beside them to be changed alike.
+            point[_HELD] = self._layer.held.live
+            cost = in_place(functools.partial(self._cost, point), point)
+            gradient = in_place(functools.partial(self._gradient_with_held, point), point)
+        report = check(cost, point, gradient, seed=seed)
+        if not report.ok or report.displaced is not None:
+            return report, ""
+        # A gradient that is the same elsewhere is not looked at there: that of a linear layer, or of one that kept an old state.
+        elsewhere = _check_nearby(cost, point, gradient, seed)
+        return (report, "") if elsewhere is None or elsewhere.verdict != "fail" else (elsewhere, _NEARBY)
 
     def _structure(self, values: Sequence[Any]) -> dict[str, Any]:
         """Something of each input, in the structure of the parameters of the cost."""
@@ -93,3 +106,18 @@ class BackwardCost:
 
     def _gradient_with_held(self, params: Any) -> Any:
         return {**self._gradient(params), _HELD: self._layer.held.buffers()}
+
+
+def _check_nearby(cost: Callable[[Any], Any], point: Any, gradient: Callable[[Any], Any], seed: int) -> Report | None:
+    """Check a gradient at a point so near that it should be one of its domain; None if it is not."""
+    tree = displaced_tree(read_tree(point), DISPLACEMENTS[-1], np.random.default_rng(seed))
+    other = tree.build(tree.typed_arrays())
+    try:
+        cost(other)
+        values = copy.deepcopy(gradient(other))
+    except Exception:  # whatever a user's code says of inputs that it does not take
+        return None
+    try:
+        return check(cost, other, values, seed=seed)
+    except InputError:  # no finite number
+        return None

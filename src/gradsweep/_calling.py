@@ -16,6 +16,9 @@ from gradsweep._parameters import quote, read_numbers, require_finite
 CACHES = ("returned", "arguments", "kept")
 
 
+_NAMED = inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
 @dataclass(frozen=True, eq=False)
 class Input:
     """One input.
@@ -66,10 +69,15 @@ def _in_order(forward: Callable[..., Any], inputs: Mapping[Any, Any]) -> Mapping
     for key in inputs:
         if not isinstance(key, str):
             raise InputError(f"inputs has the key {key!r}, but names must be text")
+    if len(inputs) == 1:
+        return inputs
     try:
         signature = inspect.signature(forward)
     except (ValueError, TypeError):  # some that are written in C have none
         return inputs
+    # The names are for matching, also where Python would not take them.
+    own = [each.replace(kind=_NAMED) if each.kind is each.POSITIONAL_ONLY else each for each in signature.parameters.values()]
+    signature = signature.replace(parameters=own)
     try:
         bound = signature.bind(**inputs)
     except TypeError as error:

@@ -340,12 +340,12 @@ class Trial:
             return Clause("derivative", "not applicable", "no gradient has the shape of what it is a gradient of")
         without = f"; not looked at: {', '.join(left)}, without a gradient of that shape" if left else ""
         try:
-            self.report = BackwardCost(self.layer, self._cotangents, names).check(self.seed, with_held=with_held)
+            self.report, where = BackwardCost(self.layer, self._cotangents, names).check(self.seed, with_held=with_held)
         except (InputError, OracleError) as error:
             return Clause("derivative", "inconclusive", f"it could not be checked: {error}{without}")
         headline = " ".join(str(self.report).partition("\n\n")[0].partition(": ")[2].split())
         if self.report.verdict == "fail":
-            return _broken("derivative", headline + without)
+            return _broken("derivative", headline + where + without)
         return Clause("derivative", "holds" if self.report.ok else "inconclusive", headline + without)
 
     def _differing(

@@ -195,7 +195,7 @@ class Layer:
         self._states = generator_states()
         self._called = f"forward({', '.join(each.name for each in self.inputs)})"
         given = self.copies()
-        result = self._forward(given, seeded=True)
+        result = self._forward(given)
         self.calling = find_calling(backward, result, given, cache)
         outputs, _, _ = self.calling.outputs(result)
         behind = ", cache" if self.calling.cache == "returned" else ""
@@ -237,8 +237,10 @@ class Layer:
             It raises an error, or returns no outputs.
         """
         given = self.copies() if inputs is None else inputs
+        if seeded:
+            set_generator_states(self._states)
         watched = _Watch(self._given(given), self.held)
-        result = self._forward(given, seeded=seeded)
+        result = self._forward(given)
         touched = watched.changes("forward")
         outputs, cache, nested = self.calling.outputs(result)
         problem = objection_to(outputs)
@@ -282,11 +284,10 @@ class Layer:
         self.held.fill(np.zeros)
         return self.pass_backward(self.pass_forward(inputs), [copy_of(each) for each in cotangents])
 
-    def call_forward(self, inputs: list[Any], *, seeded: bool = True) -> Any:
-        """What forward returns; what it raises is not touched."""
+    def call_forward(self, inputs: list[Any]) -> Any:
+        """What forward returns with the global generators in the same state as ever; what it raises is not touched."""
+        set_generator_states(self._states)
         self.forward_passes += 1
-        if seeded:
-            set_generator_states(self._states)
         return self.forward(*inputs)
 
     def call_backward(self, inputs: list[Any], cache: Any, cotangents: list[Any], *, nested: bool) -> Any:
@@ -310,9 +311,10 @@ class Layer:
             raise InputError(f"backward returns {describe(result)}, in which there is no gradient")
         return returned, buffers
 
-    def _forward(self, inputs: list[Any], *, seeded: bool) -> Any:
+    def _forward(self, inputs: list[Any]) -> Any:
+        self.forward_passes += 1
         with _errors_of("forward", self._called):
-            return self.call_forward(inputs, seeded=seeded)
+            return self.forward(*inputs)
 
     def _given(self, inputs: Sequence[Any]) -> list[tuple[str, Any]]:
         return [(each.name, value) for each, value in zip(self.inputs, inputs, strict=True)]
