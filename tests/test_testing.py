@@ -1,5 +1,8 @@
 """The contract of a backward pass: right layers keep to it, and each planted mistake breaks the clause that is about it."""
 
+import contextlib
+import math
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -630,7 +633,9 @@ def stale_state() -> Written:
 
 
 MISTAKES = [
-    Mistake("a mask from the global generator", drawing_forward, ("repeatable", "untouched"), ("two outputs", "global generator")),
+    Mistake(
+        "a mask from the global generator", drawing_forward, ("repeatable", "untouched"), ("two outputs", "global generator")
+    ),
     Mistake("a mask from a generator of its own", drawing_object, ("repeatable",), ("forward gives two outputs", "output[")),
     Mistake("noise in backward", drawing_backward, ("repeatable",), ("backward gives two gradients", "dw[")),
     Mistake("a cache that is used up", emptying_its_cache, ("repeatable", "untouched"), ("behind one forward pass", "cache[0]")),
@@ -638,14 +643,21 @@ MISTAKES = [
     Mistake("returned gradients that add up", adding_what_it_returns, ("buffers",), ("add up over calls: dw[", "then")),
     Mistake("buffers that add up", adding_undeclared, ("buffers",), ("gradient of parameters.W", "is added to noise")),
     Mistake("buffers that do not add up", replacing_undeclared, ("buffers",), ("takes the place of noise",)),
-    Mistake("rows that are not cleared", writing_rows_only, ("buffers",), ("gradient of parameters.table[", "noise", "but should be 0")),
+    Mistake(
+        "rows that are not cleared",
+        writing_rows_only,
+        ("buffers",),
+        ("gradient of parameters.table[", "keeps noise", "but should be 0"),
+    ),
     Mistake(
         "weights that shrink in forward",
         decaying_in_forward,
         ("repeatable", "untouched"),
         ("forward changes parameters['W'][0, 0]",),
     ),
-    Mistake("a step inside backward", stepping_in_backward, ("untouched", "repeatable"), ("backward changes parameters['b'][0]",)),
+    Mistake(
+        "a step inside backward", stepping_in_backward, ("untouched", "repeatable"), ("backward changes parameters['b'][0]",)
+    ),
     Mistake(
         "a cotangent masked in place",
         lambda: of_one_input(relu_forward, masking_in_place, batched=("x",)),
@@ -690,9 +702,7 @@ MISTAKES = [
     ),
     Mistake(
         "statistics over the batch",
-        lambda: of_one_input(
-            mean_of_batch, lambda dout, x: dout - dout.mean(axis=0), cache="arguments", batched=("x",)
-        ),
+        lambda: of_one_input(mean_of_batch, lambda dout, x: dout - dout.mean(axis=0), cache="arguments", batched=("x",)),
         ("batch",),
         ("output[", "among all examples", "batch norm"),
     ),
@@ -720,7 +730,7 @@ MISTAKES = [
         "one array for two gradients",
         lambda: Written(
             lambda a, b: a + b,
-            lambda dout, a, b: (2 * [dout.copy()]),
+            lambda dout, a, b: 2 * [dout.copy()],
             {"a": drawn(0, EXAMPLES), "b": drawn(1, EXAMPLES)},
             {"cache": "arguments"},
         ),
@@ -740,7 +750,9 @@ MISTAKES = [
         ("output shares memory with x",),
     ),
     Mistake("a factor of the bias", wrong_bias, ("derivative",), ("second point",)),
-    Mistake("a transposed gradient in a buffer", transposed_in_object, ("derivative",), ("the gradient of parameters.W is wrong",)),
+    Mistake(
+        "a transposed gradient in a buffer", transposed_in_object, ("derivative",), ("the gradient of parameters.W is wrong",)
+    ),
     Mistake("a state that is never renewed", stale_state, ("batch", "derivative"), ("dx[", "second point")),
     Mistake(
         "the derivative of another function",
@@ -767,3 +779,345 @@ def test_a_mistake_breaks_its_clauses(mistake: Mistake) -> None:
         assert words in text, f"{words!r} is not in\n{contract}"
     for clause in contract.clauses:
         assert bool(clause.advice) == (clause.outcome == "broken")
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
+def test_no_seed_hides_a_mistake(mistake: Mistake) -> None:
+    for seed in range(1, 6):
+        contract = mistake.write().check(seed=seed)
+        assert set(broken_in(contract)) == set(mistake.clauses), f"seed {seed}\n{contract}"
+
+
+def test_every_clause_has_a_mistake_of_its_own() -> None:
+    names = {clause.name for clause in dense(0).check().clauses}
+    assert names == {name for mistake in MISTAKES for name in mistake.clauses}
+
+
+class TestText:
+    def test_a_pass(self) -> None:
+        lines = str(dense(0).check()).splitlines()
+        assert lines[0] == "PASS: backward keeps 8 clauses; not applicable: buffers"
+        assert "  output, cache = forward(x, w, b)" in lines
+        assert "  backward(cotangent, cache)" in lines
+        assert max(map(len, lines)) <= 100
+
+    def test_all_nine(self) -> None:
+        assert str(with_dicts(0).check()).startswith("PASS: backward keeps all 9 clauses\n")
+
+    def test_a_failure_is_no_wider(self) -> None:
+        for mistake in MISTAKES:
+            assert max(map(len, str(mistake.write().check()).splitlines())) <= 102  # a report, indented
+
+    def test_clauses_by_name(self) -> None:
+        contract = dense(0).check()
+        assert contract["linear"] is contract.clauses[3]
+        with pytest.raises(KeyError):
+            contract["quadratic"]
+
+    def test_few_passes(self) -> None:
+        contract = with_dicts(0).check()
+        assert contract.forward_passes <= 15
+        assert contract.backward_passes <= 15
+
+    def test_the_same_seed_says_the_same(self) -> None:
+        one, other = (str(changed(lambda dout, dx, dw, db: (dx, 2 * dw, db))().check(seed=3)) for _ in range(2))
+        assert [line for line in one.splitlines() if "evaluations" not in line] == [
+            line for line in other.splitlines() if "evaluations" not in line
+        ]
+
+
+class TestAssert:
+    def test_returns_the_contract(self) -> None:
+        written = dense(0)
+        assert assert_backward(written.forward, written.backward, written.inputs, **written.options).ok
+
+    def test_raises_with_its_text(self) -> None:
+        written = changed(lambda dout, dx, dw, db: (dx, dw, db[np.newaxis]))()
+        with pytest.raises(GradientError, match="breaks 1 of 9 clauses: shapes") as caught:
+            assert_backward(written.forward, written.backward, written.inputs)
+        assert isinstance(caught.value, AssertionError)
+        assert isinstance(caught.value.report, Contract)
+        assert str(caught.value) == str(caught.value.report)
+
+
+class TestDerivative:
+    def test_differences_are_propagated_through_what_a_layer_holds(self) -> None:
+        report = with_dicts(0).check().report
+        assert report is not None
+        assert report.evaluated_by == "difference arrays"
+        assert {block.name for block in report.blocks} == {"x", "parameters.W", "parameters.b"}
+        assert report.difference < 1e-13
+
+    def test_values_where_they_cannot_be(self) -> None:
+        def forward(x: Any) -> Any:
+            return np.array([math.exp(entry) for entry in x])
+
+        contract = check_backward(forward, lambda dout, x: dout * np.exp(x), {"x": drawn(0, EXAMPLES)})
+        assert contract.ok
+        assert contract.report is not None
+        assert contract.report.evaluated_by == "plain function"
+
+    def test_attributes_are_changed_in_place(self) -> None:
+        report = with_attributes(0).check().report
+        assert report is not None
+        assert report.evaluated_by == "plain function"
+        assert "holds the arrays elsewhere" in report.reason
+
+    def test_names_of_positions(self) -> None:
+        contract = check_backward(
+            lambda x, n, w: x**n * w,
+            lambda dout, x, n, w: (3 * dout * n * x ** (n - 1) * w, dout * x**n),
+            (drawn(0, 4), np.array(2), drawn(1, 4)),
+        )
+        assert contract.report is not None
+        assert [block.name for block in contract.report.blocks] == ["inputs[0]", "inputs[2]"]
+        assert contract["derivative"].evidence == "the gradient of inputs[0] is wrong; inputs[2] agrees"
+
+    def test_what_has_no_gradient_is_named(self) -> None:
+        contract = check_backward(lambda x, t: x * t, lambda dout, x, t: (dout * t, None), {"x": drawn(0, 4), "t": drawn(1, 4)})
+        assert contract.ok
+        assert "not looked at: t" in contract["derivative"].evidence
+
+    def test_a_cost_that_ends_beside_the_point_is_inconclusive(self) -> None:
+        contract = check_backward(
+            lambda x: np.power(1.0 - x, 1.5), lambda dout, x: -1.5 * dout * np.sqrt(1.0 - x), {"x": np.array([1.0, -1.0])}
+        )
+        assert contract["derivative"].outcome == "inconclusive"
+        assert not contract.ok
+        assert str(contract).startswith("INCONCLUSIVE: backward could not be verified: derivative")
+
+
+class TestInputs:
+    def test_single_precision(self) -> None:
+        inputs = {name: value.astype(np.float32) for name, value in affine_inputs().items()}
+        assert check_backward(affine_forward, affine_backward, inputs, batched=("x",)).ok
+
+    def test_double_precision_where_single_is_needed(self) -> None:
+        def backward(dout: Any, cache: Any) -> Any:
+            x, w, _ = cache
+            dx = np.zeros(x.shape)
+            dx += dout @ w.T
+            return dx, x.T @ dout, dout.sum(axis=0)
+
+        inputs = {name: value.astype(np.float32) for name, value in affine_inputs().items()}
+        contract = check_backward(affine_forward, backward, inputs)
+        assert broken_in(contract) == ["shapes"]
+        assert contract["shapes"].evidence == "dx is float64, but x is float32"
+
+    def test_strided_and_read_only(self) -> None:
+        inputs = affine_inputs()
+        inputs["x"] = np.asfortranarray(inputs["x"])[::-1]
+        inputs["w"] = np.repeat(inputs["w"], 2, axis=1)[:, ::2]
+        inputs["w"].flags.writeable = False
+        assert check_backward(affine_forward, affine_backward, inputs, batched=("x",)).ok
+
+    def test_names_go_to_the_arguments_in_any_order(self) -> None:
+        inputs = affine_inputs()
+        assert check_backward(affine_forward, affine_backward, {name: inputs[name] for name in ("b", "w", "x")}).ok
+
+    def test_an_array_that_is_given_twice_is_two_inputs(self) -> None:
+        x = drawn(0, 4)
+        assert check_backward(lambda q, k: q * k, lambda dout, q, k: (dout * k, dout * q), {"q": x, "k": x}).ok
+
+    def test_examples_that_a_layer_cannot_take_alone(self) -> None:
+        weights = drawn(0, EXAMPLES)
+        contract = check_backward(
+            lambda x: x * weights, lambda dout, x: dout * weights, {"x": drawn(1, EXAMPLES)}, batched=("x",)
+        )
+        assert broken_in(contract) == ["batch"]
+
+    def test_an_error_at_other_arguments_breaks_the_clause(self) -> None:
+        def backward(dout: Any, x: Any) -> Any:
+            if not dout.any():
+                raise ZeroDivisionError("nothing to do")
+            return 2.0 * dout * x
+
+        contract = check_backward(lambda x: x**2, backward, {"x": drawn(0, 4)})
+        assert broken_in(contract) == ["zero"]
+        assert "backward raises ZeroDivisionError: nothing to do" in contract["zero"].evidence
+
+    def test_where_there_is_no_batch(self) -> None:
+        assert dense(0).check(batched=None)["batch"].outcome == "not applicable"
+        assert cross_entropy(0).check(batched=("x", "labels"))["batch"].evidence == (
+            f"output has shape (), without {EXAMPLES} examples on axis 0"
+        )
+
+    def test_two_examples_are_looked_at_one_by_one(self) -> None:
+        x = drawn(0, 2, FEATURES)
+        contract = check_backward(
+            lambda x: x - x.mean(axis=0), lambda dout, x: dout - dout.mean(axis=0), {"x": x}, batched=("x",)
+        )
+        assert broken_in(contract) == ["batch"]
+
+
+SQUARED = {"x": drawn(0, 2, 3)}
+
+
+def square(x: Any) -> Any:
+    return x**2
+
+
+def square_backward(dout: Any, x: Any) -> Any:
+    return 2.0 * dout * x
+
+
+def product(x: Any, w: Any) -> Any:
+    return x * w
+
+
+BOTH = {"x": drawn(0, 3), "w": drawn(1, 3)}
+
+
+class TestStyles:
+    """How backward is called is found from what forward returns, and is never guessed."""
+
+    @pytest.mark.parametrize(
+        ("forward", "backward", "call"),
+        [
+            (lambda x: (x**2, x), lambda dout, cache: 2 * dout * cache, "backward(cotangent, cache)"),
+            (lambda x: (x**2, {"x": x}), lambda dout, cache: 2 * dout * cache["x"], "backward(cotangent, cache)"),
+            (square, square_backward, "backward(cotangent, x)"),
+            (square, lambda dout, x, scale=2.0: scale * dout * x, "backward(cotangent, x)"),
+            (lambda x: (x**2, x + 0), lambda a, b, x: 2 * a * x + b, "backward(cotangent1, cotangent2, x)"),
+            (lambda x: [x**2, 3 * x], lambda both, x: 2 * both[0] * x + 3 * both[1], "backward((cotangent1, cotangent2), x)"),
+            (lambda x: (x**2, 3 * x, [x]), lambda a, b, c: 2 * a * c[0] + 3 * b, "backward(cotangent1, cotangent2, cache)"),
+            (
+                lambda x: ((x**2, 3 * x), [x]),
+                lambda both, c: 2 * both[0] * c[0] + 3 * both[1],
+                "backward((cotangent1, cotangent2), cache)",
+            ),
+        ],
+    )
+    def test_it_is_found(self, forward: Any, backward: Any, call: str) -> None:
+        cache = "arguments" if call.endswith("cotangent2), x)") else None
+        contract = check_backward(forward, backward, SQUARED, cache=cache)
+        assert contract.calls[1] == call
+        assert contract.ok, str(contract)
+
+    def test_an_array_as_cache_is_ambiguous(self) -> None:
+        def forward(x: Any) -> Any:
+            return x**2, 2 * x
+
+        def backward(dout: Any, cache: Any) -> Any:
+            return dout * cache
+
+        with pytest.raises(InputError, match=r"cache: backward may be called as .*'returned'.*'arguments'.*; say which by cache"):
+            check_backward(forward, backward, SQUARED)
+        assert check_backward(forward, backward, SQUARED, cache="returned").ok
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("forward", "backward", "inputs", "words"),
+        [
+            (square, square_backward, SQUARED["x"], "inputs is of type ndarray, but a dict"),
+            (square, square_backward, {}, "inputs has no arrays"),
+            (square, square_backward, {"x": 1j * SQUARED["x"]}, r"inputs\['x'\] has dtype complex128"),
+            (square, square_backward, {"x": np.empty((0, 3))}, r"inputs\['x'\] is empty"),
+            (square, square_backward, {"x": np.array([1.0, np.nan])}, r"inputs\['x'\]\[1\] is nan"),
+            (square, square_backward, {"x": np.arange(3)}, "inputs has no array of floating type"),
+            (square, square_backward, {"x": None}, r"inputs\['x'\] is of type NoneType"),
+            (
+                product,
+                product,
+                {"x": SQUARED["x"], "v": SQUARED["x"]},
+                r"inputs: forward\(.*\).* does not go with the names 'x', 'v'",
+            ),
+            (lambda x: None, square_backward, SQUARED, "forward returns None"),
+            (lambda x: 1j * x, square_backward, SQUARED, r"forward returns an array of shape \(2, 3\) and dtype complex128"),
+            (lambda x: x[:0], square_backward, SQUARED, "forward returns an empty array"),
+            (lambda x: {"out": x}, square_backward, SQUARED, "forward returns a dict of 1"),
+            (lambda x: x / 0.0, square_backward, {"x": np.ones(2)}, "forward raises RuntimeWarning"),
+            (lambda x: np.full(2, np.inf), square_backward, SQUARED, r"forward's output\[0\] is inf"),
+            (square, lambda dout, x: None, SQUARED, "backward returns None, in which there is no gradient"),
+            (square, lambda dout, x: 1j * dout, SQUARED, "backward's dx has dtype complex128"),
+            (product, lambda dout, x, w: dout * w, BOTH, "backward returns an array of .*, but a gradient is needed .*: x, w"),
+            (product, lambda dout, x, w: (dout * w, dout * x, dout), BOTH, "backward returns a tuple of 3, but"),
+            (product, lambda dout, x, w: {"dx": dout * w}, BOTH, "what backward returns has no gradient of 'w'"),
+            (product, lambda dout, x, w: {"dx": w, "dw": x, "db": x}, BOTH, "what backward returns has 'db', of which"),
+            (square, lambda a, b, c, d: a, SQUARED, r"backward takes 4 arguments, but .* backward\(cotangent, x\)"),
+            (3, square_backward, SQUARED, "forward is of type int, but must be a function"),
+            (square, None, SQUARED, "backward is of type NoneType, but must be a function"),
+        ],
+    )
+    def test_passes_and_inputs(self, forward: Any, backward: Any, inputs: Any, words: str) -> None:
+        with pytest.raises(InputError, match=f"^{words}"):
+            check_backward(forward, backward, inputs)
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"cache": "stored"}, "cache: 'stored' is not known; known are 'returned', 'arguments', 'kept'"),
+            ({"cache": "returned"}, "forward returns an array of .*, but \\(output, cache\\) is needed"),
+            ({"batched": ("y",)}, "batched: there is no input 'y'; there are 'x'"),
+            ({"batched": {"x": 2}}, r"batched: x has shape \(2, 3\), without an axis 2"),
+            ({"gradients": {}}, "parameters: gradients and accumulates are for a layer that holds parameters"),
+            ({"accumulates": True}, "parameters: gradients and accumulates are for"),
+            ({"parameters": {"w": np.arange(3)}}, r"parameters\['w'\] is of dtype int64"),
+            ({"parameters": {"w": np.ones(3)}, "gradients": {}}, "gradients has no 'w'"),
+            ({"parameters": {"w": np.ones(3)}, "gradients": {"w": None}}, r"gradients\['w'\] is None after backward"),
+            ({"seed": -1}, "seed must be"),
+        ],
+    )
+    def test_options(self, options: dict[str, Any], words: str) -> None:
+        with pytest.raises(InputError, match=f"^{words}"):
+            check_backward(square, square_backward, SQUARED, **options)
+
+    def test_accumulating_buffers_must_be_the_arrays_themselves(self) -> None:
+        layer = Accumulating()
+        with pytest.raises(InputError, match=r"^gradients must be the very arrays"):
+            of_object(
+                layer, accumulates=True, gradients=lambda: {name: each.copy() for name, each in layer.grads.items()}
+            ).check()
+
+    def test_what_a_pass_raises_is_chained(self) -> None:
+        def backward(dout: Any, x: Any) -> Any:
+            raise IndexError("no such row")
+
+        with pytest.raises(InputError, match=r"^backward raises IndexError: no such row \(called as backward\(") as caught:
+            check_backward(square, backward, SQUARED)
+        assert isinstance(caught.value.__cause__, IndexError)
+
+
+class Spoiling(Linear):
+    """Changes all that it can reach, and raises at a given call."""
+
+    def __init__(self, error: type[BaseException] | None) -> None:
+        super().__init__()
+        self.generator = np.random.default_rng(7)
+        self.history: list[Any] = []
+        self.error, self.left = error, 3
+
+    def forward(self, x: Any) -> Any:
+        self.history.append(x)
+        self.params["W"] *= 1.0 + 0.1 * np.random.rand()  # noqa: NPY002
+        self.params["b"] = self.params["b"] + random.random()
+        x += self.generator.random(x.shape)
+        return super().forward(x)
+
+    def backward(self, dout: Any) -> Any:
+        self.left -= 1
+        if self.error and not self.left:
+            raise self.error("spoilt")
+        self.extra = dout
+        return super().backward(dout)
+
+
+def state_of(layer: Spoiling) -> Any:
+    arrays = [layer.params["W"], layer.params["b"], layer.grads["W"], layer.grads["b"]]
+    generators = np.random.get_state(legacy=False), random.getstate(), layer.generator.bit_generator.state  # noqa: NPY002
+    identities = [id(array) for array in arrays], list(vars(layer))
+    return [array.tobytes() for array in arrays], identities, str(generators), len(layer.history), layer.left, layer.x
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError, KeyboardInterrupt])
+def test_all_is_as_it_was(error: type[BaseException] | None) -> None:
+    layer = Spoiling(error)
+    x = drawn(0, EXAMPLES, FEATURES)
+    before, x_before = state_of(layer), x.tobytes()
+    expected: Any = pytest.raises(KeyboardInterrupt) if error is KeyboardInterrupt else contextlib.nullcontext()
+    with expected:
+        contract = check_backward(layer.forward, layer.backward, {"x": x}, parameters=layer.params, gradients=layer.grads)
+        assert {"repeatable", "untouched"} <= set(broken_in(contract))
+    assert state_of(layer) == before
+    assert x.tobytes() == x_before

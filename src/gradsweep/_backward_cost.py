@@ -61,7 +61,8 @@ class BackwardCost:
             As of `gradsweep.check`.
         """
         point = self._structure(self._layer.copies())
-        cost, gradient = self._cost, self._gradient
+        cost: Callable[[Any], Any] = self._cost
+        gradient: Callable[[Any], Any] = self._gradient
         if with_held:
             if _HELD in point:
                 raise InputError(f"inputs: {_HELD!r} cannot be the name of an input where parameters are held, too")

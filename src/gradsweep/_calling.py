@@ -50,14 +50,14 @@ def gradient_name(name: str) -> str:
 
 def read_inputs(forward: Callable[..., Any], inputs: Any) -> list[Input]:
     """Inputs in the order of the arguments of `forward`; InputError if they are none."""
+    if isinstance(inputs, Mapping | list | tuple) and not inputs:
+        raise InputError("inputs has no arrays")
     if isinstance(inputs, Mapping):
         items = [(str(key), f"inputs[{key!r}]", value) for key, value in _in_order(forward, inputs).items()]
     elif isinstance(inputs, list | tuple):
         items = [(f"inputs[{place}]", f"inputs[{place}]", value) for place, value in enumerate(inputs)]
     else:
         raise InputError(f"inputs is of type {type(inputs).__name__}, but a dict of named arrays, or a tuple, is needed")
-    if not items:
-        raise InputError("inputs has no arrays")
     result = [_read_input(name, path, value) for name, path, value in items]
     if not any(each.floating for each in result):
         raise InputError(f"inputs has no array of floating type: {quote(each.name for each in result)} have no gradient")
@@ -129,12 +129,11 @@ class Calling:
         nested = isinstance(result, tuple | list)
         return list(result) if nested else [result], cache, nested
 
-    def describe(self, inputs: int | Sequence[str], result: Any) -> str:
-        """The call of backward, as it would be written, with inputs by their names, or as many as there are."""
+    def describe(self, names: Sequence[str], result: Any) -> str:
+        """The call of backward behind what forward returned, as it would be written."""
         count = len(self.outputs(result)[0])
         cotangents = ", ".join(numbered("cotangent", count))
-        names = list(inputs) if not isinstance(inputs, int) else numbered("input", inputs)
-        behind = {"returned": ["cache"], "arguments": names, "kept": []}[self.cache]
+        behind = {"returned": ["cache"], "arguments": [*names], "kept": []}[self.cache]
         return f"backward({', '.join([cotangents if self.spread or count == 1 else f'({cotangents})', *behind])})"
 
 
@@ -143,7 +142,7 @@ def numbered(noun: str, count: int) -> list[str]:
     return [noun] if count == 1 else [f"{noun}{place + 1}" for place in range(count)]
 
 
-def find_calling(backward: Callable[..., Any], result: Any, given: Sequence[Any], cache: Any) -> Calling:
+def find_calling(backward: Callable[..., Any], result: Any, given: Sequence[Any], names: Sequence[str], cache: Any) -> Calling:
     """How backward is called, from what forward returned and from how many arguments backward takes.
 
     Parameters
@@ -154,6 +153,8 @@ def find_calling(backward: Callable[..., Any], result: Any, given: Sequence[Any]
         What `forward` returned.
     given : sequence
         The very inputs that it was given.
+    names : sequence of str
+        Their names.
     cache : str or None
         One of `CACHES`, if the caller says which.
 
@@ -174,14 +175,13 @@ def find_calling(backward: Callable[..., Any], result: Any, given: Sequence[Any]
     kinds = CACHES if cache is None else (cache,)
     possible = [each for kind in kinds for each in _callings(kind, result, given, certain=cache is not None)]
     if not possible:
-        problem = _objection(result, kinds)
-        raise InputError(f"forward returns {problem}, but arrays of floating type are needed, perhaps with a cache behind them")
+        raise InputError(_objection(result, kinds))
     least, most = _sizes(backward)
     fitting = [each for each in possible if each.size == least == most] or [each for each in possible if each.size == least]
     fitting = fitting or [each for each in possible if least <= each.size <= most]
     if len(fitting) == 1:
         return fitting[0]
-    ways = " or ".join(f"{each.describe(len(given), result)} (cache={each.cache!r})" for each in fitting or possible)
+    ways = " or ".join(f"{each.describe(names, result)} (cache={each.cache!r})" for each in fitting or possible)
     if not fitting:
         raise InputError(f"backward takes {_describe_sizes(least, most)}, but what forward returns would go with {ways}")
     advice = "say which by cache" if len({each.cache for each in fitting}) > 1 else "give a function that takes one of them only"
@@ -221,10 +221,12 @@ def objection_to(outputs: Sequence[Any]) -> str:
 
 def _objection(result: Any, kinds: Sequence[str]) -> str:
     """Why what forward returned has no outputs."""
-    if kinds == ("returned",) and not (isinstance(result, tuple | list) and len(result) > 1):
-        return f"{describe(result)}, and no cache behind it"
-    kind = "returned" if isinstance(result, tuple | list) and len(result) > 1 and "returned" in kinds else kinds[-1]
-    return objection_to(Calling(kind, False, 0).outputs(result)[0]) or describe(result)
+    several = isinstance(result, tuple | list) and len(result) > 1
+    if tuple(kinds) == ("returned",) and not several:
+        return f"forward returns {describe(result)}, but (output, cache) is needed for cache='returned'"
+    kind = "returned" if several and "returned" in kinds else kinds[-1]
+    problem = objection_to(Calling(kind, False, 0).outputs(result)[0]) or describe(result)
+    return f"forward returns {problem}, but arrays of floating type are needed, perhaps with a cache behind them"
 
 
 def describe(value: Any) -> str:

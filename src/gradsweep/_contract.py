@@ -188,7 +188,7 @@ class Trial:
         if self._adding:
             return _broken("buffers", f"what backward returns adds up over calls: {self._adding}")
         filled = held.fill(lambda shape: self._generator.uniform(1.0, 2.0, shape))
-        for what in ("noise that was in them before", "the gradients of the call before")[0 if filled else 1 :]:
+        for what in ("noise that was there before", "the gradients of the call before")[0 if filled else 1 :]:
             problem = self._added(what)
             if problem:
                 return _broken("buffers", problem)
@@ -209,17 +209,26 @@ class Trial:
         if not different:
             return ""
         name, index = different.name, different.index
-        if held.accumulates:
-            kept = "takes the place of" if found[name][index] == own[name][index] else "is not added to"
-            return f"{different.label} {kept} {what}: {different.but()}"
-        kept = "is added to" if not self._differing({name: found[name]}, {name: total[name]}) else "is not independent of"
-        return f"{different.label} {kept} {what}: {different.but()}"
+        did = "is not independent of"
+        if index is not None and found[name][index] == before[name][index]:
+            did = "keeps"
+        elif held.accumulates and not self._differing({name: found[name]}, own):
+            did = "takes the place of"
+        elif not held.accumulates and not self._differing({name: found[name]}, total):
+            did = "is added to"
+        return f"{different.label} {did} {what}: {different.but()}"
 
     def _untouched(self) -> Clause:
         if self._base.touched:
             return _broken("untouched", _some(self._base.touched))
         cached = any(True for _ in arrays_in(self._base.passed.cache, "cache"))
-        what = ["inputs", "cotangents", *(["cache"] if cached else []), *(["parameters"] if self.layer.held.arrays() else [])]
+        what = [
+            "inputs",
+            "outputs",
+            "cotangents",
+            *(["cache"] if cached else []),
+            *(["parameters"] if self.layer.held.arrays() else []),
+        ]
         return Clause("untouched", "holds", f"{', '.join(what)} and the global generators are as they were")
 
     def _linear(self) -> Clause:

@@ -48,7 +48,10 @@ class Held:
     @property
     def live(self) -> Any:
         """The containers of the parameters as they are now."""
-        return self.parameters() if callable(self.parameters) else self.parameters
+        if not callable(self.parameters):
+            return self.parameters
+        with _errors_of("parameters", "parameters()"):
+            return self.parameters()
 
     def arrays(self) -> list[tuple[str, NDArray[Any]]]:
         """The parameters, by the names of their places."""
@@ -56,10 +59,11 @@ class Held:
 
     def buffers(self) -> Any:
         """The containers of the gradients as they are now; None if there are none before the first call."""
-        try:
-            return self.gradients() if callable(self.gradients) else self.gradients
-        except (AttributeError, KeyError):
-            return None
+        if not callable(self.gradients):
+            return self.gradients
+        with _errors_of("gradients", "gradients()"), contextlib.suppress(AttributeError, KeyError):
+            return self.gradients()
+        return None
 
     def pairs(self) -> list[tuple[str, NDArray[Any], Any]]:
         """Name, parameter and gradient; InputError if a parameter has none."""
@@ -78,6 +82,8 @@ class Held:
 
 def _pairs(live: Any, given: Any, path: str, argument: str) -> Iterator[tuple[str, NDArray[Any], Any]]:
     """Parameters with their gradients: dicts by name, lists and tuples by position."""
+    if given is None:
+        raise InputError(f"{argument} is None after backward, but {path} needs a gradient; leave out what has none")
     if isinstance(live, np.ndarray):
         yield path, live, read_numbers(given, argument)
     elif isinstance(live, Mapping):
@@ -86,7 +92,7 @@ def _pairs(live: Any, given: Any, path: str, argument: str) -> Iterator[tuple[st
         keys = match_names(given, live, argument)
         lacking = [name for name in live if name not in keys]
         if lacking:
-            raise InputError(f"{argument} has no {quote(lacking)}; leave out of parameters what has no gradient")
+            raise InputError(f"{argument} has no {quote(lacking)}; leave out of {path} what has no gradient")
         for name, own in live.items():
             step = f".{name}" if str(name).isidentifier() else f"[{name!r}]"
             yield from _pairs(own, given[keys[name]], path + step, f"{argument}[{keys[name]!r}]")
@@ -193,15 +199,16 @@ class Layer:
         self.inputs, self.named = read_inputs(forward, inputs), isinstance(inputs, Mapping)
         self.forward_passes = self.backward_passes = 0
         self._states = generator_states()
-        self._called = f"forward({', '.join(each.name for each in self.inputs)})"
+        names = [each.name for each in self.inputs]
+        self._called = f"forward({', '.join(names)})"
         given = self.copies()
         result = self._forward(given)
-        self.calling = find_calling(backward, result, given, cache)
+        self.calling = find_calling(backward, result, given, names, cache)
         outputs, _, _ = self.calling.outputs(result)
         behind = ", cache" if self.calling.cache == "returned" else ""
         self.calls = (
             f"{', '.join(numbered('output', len(outputs)))}{behind} = {self._called}",
-            self.calling.describe([each.name for each in self.inputs], result),
+            self.calling.describe(names, result),
         )
         for name, output in zip(numbered("output", len(outputs)), outputs, strict=True):
             require_finite(np.asarray(output), f"forward's {name}")
@@ -268,10 +275,9 @@ class Layer:
         InputError
             It raises an error, or returns too few gradients.
         """
-        names = numbered("cotangent", len(cotangents))
-        watched = _Watch(
-            [*self._given(passed.inputs), *zip(names, cotangents, strict=True), *arrays_in(passed.cache, "cache")], self.held
-        )
+        names = [*numbered("cotangent", len(cotangents)), *numbered("output", len(passed.outputs))]
+        given = [*zip(names, [*cotangents, *passed.outputs], strict=True), *arrays_in(passed.cache, "cache")]
+        watched = _Watch([*self._given(passed.inputs), *given], self.held)
         with _errors_of("backward", f"{self.calls[1]} behind {self.calls[0]}"):
             result = self.call_backward(passed.inputs, passed.cache, cotangents, nested=passed.nested)
         touched = watched.changes("backward")

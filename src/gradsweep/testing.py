@@ -154,7 +154,7 @@ def check_backward(
     - ``repeatable``: both passes give the same twice, and so does a second backward pass behind one forward pass.
     - ``buffers``: what lies in `gradients` before the call, noise as well as the gradients of the call before, is replaced, or
       with `accumulates` added to. Without them: what backward returns does not add up over calls.
-    - ``untouched``: neither pass changes inputs, cotangents, arrays in the cache, parameters, or a global generator.
+    - ``untouched``: neither pass changes inputs, outputs, cotangents, arrays in the cache, parameters, or a global generator.
     - ``linear``: B(−48u + 80v) = −48 B(u) + 80 B(v).
     - ``zero``: B(0) = 0.
     - ``batch``: outputs and gradients of examples apart are those of the batch; of what has no axis of examples, their sum.
