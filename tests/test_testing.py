@@ -347,6 +347,40 @@ def without_input_gradient(seed: int) -> Written:
     return Written(layer.forward, backward, written.inputs, written.options)
 
 
+def embedding_that_holds_its_table(seed: int) -> Written:
+    """Nothing but integers go in, so that backward returns nothing."""
+
+    class Embedding:
+        def __init__(self) -> None:
+            self.params, self.grads = {"table": drawn(seed, 6, 2)}, {"table": np.zeros((6, 2))}
+            self.ids: Any = None
+
+        def forward(self, ids: Any) -> Any:
+            self.ids = ids
+            return self.params["table"][ids]
+
+        def backward(self, dout: Any) -> None:
+            self.grads["table"][...] = 0.0
+            np.add.at(self.grads["table"], self.ids, dout)
+
+    layer = Embedding()
+    ids = np.random.default_rng(seed).integers(6, size=(EXAMPLES, 3))
+    held = {"parameters": layer.params, "gradients": layer.grads, "batched": ("ids",)}
+    return Written(layer.forward, layer.backward, {"ids": ids}, held)
+
+
+def forgetful(seed: int) -> Written:
+    """A layer that drops what its forward pass left as soon as it has been used."""
+
+    class Forgetful(Linear):
+        def backward(self, dout: Any) -> Any:
+            dx = super().backward(dout)
+            del self.x
+            return dx
+
+    return of_object(Forgetful(seed), seed)
+
+
 RIGHT = [
     dense,
     relu,
@@ -366,6 +400,8 @@ RIGHT = [
     accumulating,
     with_attributes,
     without_input_gradient,
+    embedding_that_holds_its_table,
+    forgetful,
 ]
 
 
@@ -841,6 +877,10 @@ class TestAssert:
 
 
 class TestDerivative:
+    def test_it_is_looked_at_where_inputs_are_written_to(self) -> None:
+        contract = check_backward(clipping_its_input, relu_backward, {"x": drawn(0, EXAMPLES)}, cache="returned")
+        assert (contract["untouched"].outcome, contract["derivative"].outcome) == ("broken", "holds")
+
     def test_differences_are_propagated_through_what_a_layer_holds(self) -> None:
         report = with_dicts(0).check().report
         assert report is not None

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradsweep._checking import check
 from gradsweep._errors import InputError
-from gradsweep._layers import Layer, like
+from gradsweep._layers import Layer, copy_of, like
 from gradsweep._report import Report
 from gradsweep._second_point import DISPLACEMENTS, displaced_tree
 from gradsweep._trees import read_tree
@@ -88,7 +88,9 @@ class BackwardCost:
         """Inputs of the layer, those that are no parameters as they were given."""
         result = self._layer.copies()
         for place in self._places:
-            result[place] = params[self._layer.inputs[place].name] if self._layer.named else params[_POSITIONAL][place]
+            value = params[self._layer.inputs[place].name] if self._layer.named else params[_POSITIONAL][place]
+            # That a pass writes into its inputs is for another clause to say.
+            result[place] = copy_of(value)
         return result
 
     def _cost(self, params: Any) -> Any:

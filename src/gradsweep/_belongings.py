@@ -1,6 +1,7 @@
 """What belongs to the caller while a layer is tried out: how it was before, and how it is put back."""
 
 import functools
+import pickle
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +16,15 @@ _SHARED = (FunctionType, ModuleType, type)
 
 
 def generator_states() -> tuple[Any, Any]:
-    """States of the global generators of NumPy and of Python, in a form that can be compared."""
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
-    return (kind, tuple(np.asarray(keys).tolist()), *rest), random.getstate()
+    """States of the global generators of NumPy and of Python."""
+    return np.random.get_state(legacy=False), random.getstate()  # noqa: NPY002
+
+
+def drawn_from(before: tuple[Any, Any], after: tuple[Any, Any]) -> list[str]:
+    """Whose global generator is not in the state in which it was: NumPy's, Python's."""
+    # States hold arrays, of which equality says nothing at once.
+    libraries = zip(("NumPy", "Python"), before, after, strict=True)
+    return [library for library, own, other in libraries if pickle.dumps(own) != pickle.dumps(other)]
 
 
 def set_generator_states(states: tuple[Any, Any]) -> None:

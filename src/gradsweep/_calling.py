@@ -58,10 +58,7 @@ def read_inputs(forward: Callable[..., Any], inputs: Any) -> list[Input]:
         items = [(f"inputs[{place}]", f"inputs[{place}]", value) for place, value in enumerate(inputs)]
     else:
         raise InputError(f"inputs is of type {type(inputs).__name__}, but a dict of named arrays, or a tuple, is needed")
-    result = [_read_input(name, path, value) for name, path, value in items]
-    if not any(each.floating for each in result):
-        raise InputError(f"inputs has no array of floating type: {quote(each.name for each in result)} have no gradient")
-    return result
+    return [_read_input(name, path, value) for name, path, value in items]
 
 
 def _in_order(forward: Callable[..., Any], inputs: Mapping[Any, Any]) -> Mapping[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradsweep._belongings import arrays_in, generator_states, set_generator_states
+from gradsweep._belongings import arrays_in, drawn_from, generator_states, set_generator_states
 from gradsweep._calling import describe, find_calling, gradient_name, numbered, objection_to, read_inputs
 from gradsweep._errors import InputError
 from gradsweep._parameters import format_entry, match_names, quote, read_numbers, require_finite
@@ -197,6 +197,8 @@ class Layer:
         held.require()
         self.forward, self.backward, self.held = forward, backward, held
         self.inputs, self.named = read_inputs(forward, inputs), isinstance(inputs, Mapping)
+        if held.gradients is None and not any(each.floating for each in self.inputs):
+            raise InputError(f"inputs has no array of floating type: {quote(each.name for each in self.inputs)} have no gradient")
         self.forward_passes = self.backward_passes = 0
         self._states = generator_states()
         names = [each.name for each in self.inputs]
@@ -379,8 +381,7 @@ class _Watch:
         after = dict(self._held.arrays())
         pairs += [(name, before, after.get(name)) for name, before in self._parameters]
         found = [_change(who, name, before, now) for name, before, now in pairs]
-        for library, before, now in zip(("NumPy", "Python"), self._states, generator_states(), strict=True):
-            found += [f"{who} draws from {library}'s global generator"] if before != now else []
+        found += [f"{who} draws from {library}'s global generator" for library in drawn_from(self._states, generator_states())]
         return tuple(filter(None, found))
 
 
