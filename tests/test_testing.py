@@ -2,7 +2,9 @@
 
 import contextlib
 import math
+import pathlib
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -927,6 +929,17 @@ class TestDerivative:
         assert str(contract).startswith("INCONCLUSIVE: backward could not be verified: derivative")
 
 
+class TestRounding:
+    @pytest.mark.parametrize("kind", [np.float32, np.float64])
+    def test_of_a_saturated_softmax_is_no_mistake(self, kind: Any) -> None:
+        for seed in range(50):
+            written = softmax(seed)
+            x = (30.0 * written.inputs["x"]).astype(kind)
+            contract = check_backward(written.forward, written.backward, {"x": x}, batched=("x",), seed=seed)
+            assert contract["linear"].outcome == "holds", str(contract)
+            assert contract["batch"].outcome == "holds", str(contract)
+
+
 class TestInputs:
     def test_single_precision(self) -> None:
         inputs = {name: value.astype(np.float32) for name, value in affine_inputs().items()}
@@ -1161,3 +1174,15 @@ def test_all_is_as_it_was(error: type[BaseException] | None) -> None:
         assert {"repeatable", "untouched"} <= set(broken_in(contract))
     assert state_of(layer) == before
     assert x.tobytes() == x_before
+
+
+def test_the_example_of_the_readme() -> None:
+    readme = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+    section = readme.partition("## One layer at a time")[2]
+    code, shown = (re.search(rf"```{kind}\n(.*?)```", section, re.DOTALL) for kind in ("python", "text"))
+    assert code is not None
+    assert shown is not None
+    with pytest.raises(GradientError) as caught:
+        exec(compile(code[1], "README.md", "exec"), {})
+    expected = shown[1].removeprefix("gradsweep._errors.GradientError: ").removesuffix("  ...\n")
+    assert str(caught.value).startswith(expected)

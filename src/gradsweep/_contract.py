@@ -25,6 +25,10 @@ _ROUNDINGS, _LARGEST = 2.0**13, 1e-2
 # rounding of its own, as of a sum that cancels; and so many times the largest change may be rounding.
 _JITTERED, _LAST_DIGITS, _MARGIN = 4, 16, 16.0
 
+# Roundings of the cotangent itself that are none of its linearity. Where softmax is saturated, dout - sum(dout * p) has no digits
+# left, and the same ones are lost whatever the last digits of dout are.
+_FLOOR = 64.0
+
 # Factors of the cotangents of which the linear combination is taken: of different signs, with another sum than 1, so large that
 # clipping shows, and exact in every floating type.
 _FIRST, _SECOND = -48.0, 80.0
@@ -92,14 +96,14 @@ class Trial:
         self.passes = (0, 0)
         self._generator = np.random.default_rng(seed)
         self._axes = _read_axes(layer, batched)
-        passed = layer.pass_forward()
-        self._cotangents = layer.draw(passed.outputs, self._generator)
-        self._others = layer.draw(passed.outputs, self._generator)
+        self._cotangents = layer.draw(layer.outputs, self._generator)
+        self._others = layer.draw(layer.outputs, self._generator)
         self._base = layer.run(self._cotangents)
         if layer.held.accumulates and not layer.held.fill(np.zeros):
             raise InputError("gradients must be the very arrays in which they accumulate, not copies of them")
-        arrays = [*self._base.values.values(), *passed.values, *(np.asarray(each.value) for each in layer.inputs)]
-        self._tolerance = min(_ROUNDINGS * precision(arrays).epsilon, _LARGEST)
+        arrays = [*self._base.values.values(), *self._base.passed.values, *(np.asarray(each.value) for each in layer.inputs)]
+        self._epsilon = precision(arrays).epsilon
+        self._tolerance = min(_ROUNDINGS * self._epsilon, _LARGEST)
         # Why gradients of several calls cannot be compared, if so; and how those of successive calls add up, if they do.
         self._unsteady = self._adding = ""
 
@@ -333,8 +337,7 @@ class Trial:
         return [(name, own[name], gradient) for name, gradient in self._base.values.items()]
 
     def _memory(self) -> Clause:
-        first, second = self.layer.run(self._cotangents), self.layer.run(self._others)
-        found = [*_shared_within(first, self.layer), *_shared_between(first, second)]
+        found = [*_shared_within(self._base, self.layer), *_shared_between(self._base, self.layer.run(self._others))]
         if found:
             return _broken("memory", _some(found))
         return Clause(
@@ -383,7 +386,7 @@ class Trial:
                 gap = np.where((one == other) | (np.isnan(one) & np.isnan(other)), 0.0, gap)
             allowed = self._tolerance * max(_size(one), _size(other), (sizes or {}).get(name, 0.0))
             if not (gap <= allowed).all() and factor:
-                allowed = max(allowed, factor * self._rounding.get(name, 0.0))
+                allowed = max(allowed, factor * (self._rounding.get(name, 0.0) + _FLOOR * self._epsilon))
             if not (gap <= allowed).all():
                 worst = np.unravel_index(int(np.argmax(np.nan_to_num(gap, nan=np.inf))), gap.shape)
                 return _Difference(name, tuple(int(i) for i in worst), one, other)

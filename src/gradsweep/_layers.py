@@ -179,6 +179,8 @@ class Layer:
         As they were read.
     named : bool
         Whether they have names.
+    outputs : list
+        What forward returned at first, to draw cotangents for.
     calls : tuple of str
         Both calls, as they would be written.
     forward_passes, backward_passes : int
@@ -207,6 +209,7 @@ class Layer:
         result = self._forward(given)
         self.calling = find_calling(backward, result, given, names, cache)
         outputs, _, _ = self.calling.outputs(result)
+        self.outputs = outputs
         behind = ", cache" if self.calling.cache == "returned" else ""
         self.calls = (
             f"{', '.join(numbered('output', len(outputs)))}{behind} = {self._called}",
