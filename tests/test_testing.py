@@ -480,6 +480,36 @@ def drawing_backward() -> Written:
     return affine(backward)
 
 
+def drawing_in_backward() -> Written:
+    """Stochastic rounding of a gradient, by the global generator: in the same state it is the same."""
+
+    def backward(dout: Any, cache: Any) -> Any:
+        dx, dw, db = affine_backward(dout, cache)
+        return dx, dw, db * np.random.choice([1.0, 2.0])  # noqa: NPY002
+
+    return affine(backward)
+
+
+def working_once() -> Written:
+    """A layer that cannot be used again."""
+
+    class Once:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def forward(self, x: Any) -> Any:
+            self.calls += 1
+            if self.calls > 2:
+                raise RuntimeError("the graph was freed")
+            return 2.0 * x
+
+        def backward(self, dout: Any) -> Any:
+            return 2.0 * dout
+
+    layer = Once()
+    return Written(layer.forward, layer.backward, {"x": drawn(0, EXAMPLES)})
+
+
 def emptying_its_cache() -> Written:
     """Backward changes the cache, so that a second one behind the same forward pass is another."""
 
@@ -676,6 +706,7 @@ MISTAKES = [
     ),
     Mistake("a mask from a generator of its own", drawing_object, ("repeatable",), ("forward gives two outputs", "output[")),
     Mistake("noise in backward", drawing_backward, ("repeatable",), ("backward gives two gradients", "dw[")),
+    Mistake("a layer that works once", working_once, ("repeatable",), ("forward raises RuntimeError: the graph was freed",)),
     Mistake("a cache that is used up", emptying_its_cache, ("repeatable", "untouched"), ("behind one forward pass", "cache[0]")),
     Mistake("a factor that shrinks", counting_calls, ("repeatable",), ("backward gives two gradients", "dx[")),
     Mistake("returned gradients that add up", adding_what_it_returns, ("buffers",), ("add up over calls: dw[", "then")),
@@ -829,6 +860,17 @@ def test_no_seed_hides_a_mistake(mistake: Mistake) -> None:
 def test_every_clause_has_a_mistake_of_its_own() -> None:
     names = {clause.name for clause in dense(0).check().clauses}
     assert names == {name for mistake in MISTAKES for name in mistake.clauses}
+
+
+def test_gradients_from_the_global_generator() -> None:
+    for seed in range(20):
+        np.random.seed(seed)  # noqa: NPY002
+        contract = drawing_in_backward().check()
+        assert "untouched" in broken_in(contract)
+        assert contract["untouched"].evidence == "backward draws from NumPy's global generator"
+        assert contract["linear"].outcome == "holds"
+        if "repeatable" in broken_in(contract):
+            assert "not where the global generators are in the same state" in contract["repeatable"].evidence
 
 
 class TestText:

@@ -104,8 +104,9 @@ class Trial:
         arrays = [*self._base.values.values(), *self._base.passed.values, *(np.asarray(each.value) for each in layer.inputs)]
         self._epsilon = precision(arrays).epsilon
         self._tolerance = min(_ROUNDINGS * self._epsilon, _LARGEST)
-        # Why gradients of several calls cannot be compared, if so; and how those of successive calls add up, if they do.
-        self._unsteady = self._adding = ""
+        # Clauses that cannot be looked at, with the reason; and how gradients of successive calls add up, if they do.
+        self._unsteady: dict[str, str] = {}
+        self._adding = ""
 
     def clauses(self) -> tuple[Clause, ...]:
         """All of them, in their order. The others rest on what the first one finds."""
@@ -125,11 +126,13 @@ class Trial:
 
     def _examined(self, name: str, look: Callable[[], Clause]) -> Clause:
         """A clause; broken where the layer does with other arguments what it does not with those that were given."""
-        if self._unsteady and (name in _COMPARING or (name == "buffers" and not self._adding)):
-            return Clause(name, "not applicable", self._unsteady)
+        if name in self._unsteady:
+            return Clause(name, "not applicable", self._unsteady[name])
         try:
             return look()
         except InputError as error:
+            if name == "repeatable":
+                self._unsteady = dict.fromkeys([*_COMPARING, "memory"], "the passes cannot be called twice, see repeatable")
             return Clause(name, "broken", str(error), _ADVICE[name])
 
     def _repeatable(self) -> Clause:
@@ -139,8 +142,8 @@ class Trial:
             again = self.layer.run(self._cotangents)
             drawn = not self._differing(_numbered(again.passed.values), _numbered(self._base.passed.values))
             if not drawn or self._differing(again.values, self._base.values):
-                self._unsteady = "forward and backward give something else at each call, see repeatable"
-            because = ", but not where the global generators are in the same state" if drawn else ""
+                self._unsteady = dict.fromkeys(_COMPARING, _UNSTEADY)
+            because = _SEEDED if drawn else ""
             return _broken("repeatable", f"forward gives two outputs for the same inputs: {outputs.then()}{because}")
         gradients = self._differing(second.values, self._base.values)
         if gradients:
@@ -161,12 +164,15 @@ class Trial:
     def _unrepeated(self, second: Run, gradients: "_Difference") -> Clause:
         """What it means that backward gives something else at the second call."""
         third = self.layer.run(self._cotangents)
+        evidence = f"backward gives two gradients for the same arguments: {gradients.then()}"
+        if not self._differing(third.values, self._base.values):
+            return _broken("repeatable", evidence + _SEEDED)
         with np.errstate(all="ignore"):
             expected = {name: 2.0 * second.values[name] - first for name, first in self._base.values.items()}
         if self._differing(third.values, expected):
-            self._unsteady = "backward gives something else at each call, see repeatable"
-            return _broken("repeatable", f"backward gives two gradients for the same arguments: {gradients.then()}")
-        self._unsteady = "gradients add up over calls, see buffers"
+            self._unsteady = dict.fromkeys(_COMPARING, _UNSTEADY)
+            return _broken("repeatable", evidence)
+        self._unsteady = {name: "gradients add up over calls, see buffers" for name in _COMPARING if name != "buffers"}
         self._adding = gradients.then()
         return Clause("repeatable", "holds", "both passes give the same twice, but for what is added up, see buffers")
 
@@ -559,8 +565,10 @@ def _broken(name: str, evidence: str) -> Clause:
     return Clause(name, "broken", evidence, _ADVICE[name])
 
 
-# Clauses that compare gradients of several calls.
-_COMPARING = ("linear", "zero", "batch", "derivative")
+# Clauses that compare gradients of several calls, and why they cannot; and what is said where it is the generators that matter.
+_COMPARING = ("buffers", "linear", "zero", "batch", "derivative")
+_UNSTEADY = "the passes give something else at each call, see repeatable"
+_SEEDED = ", but not where the global generators are in the same state"
 
 _ADVICE = {
     "repeatable": "Draw what is random once and give it as an input (masks, noise); let backward only read what forward left.",
