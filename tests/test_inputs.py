@@ -586,7 +586,7 @@ NO_POSITIVE_NUMBERS: tuple[Any, ...] = (
 )
 
 WRONG_OPTIONS: dict[str, tuple[Any, ...]] = {
-    "mode": (None, "", "screen", "Sweep", 0, [], {}, True),
+    "mode": (None, "", "screens", "Sweep", 0, [], {}, True),
     "scheme": (None, "", "backward", "Central", 2, True),
     "step": NO_POSITIVE_NUMBERS,
     "tolerance": NO_POSITIVE_NUMBERS,

@@ -515,6 +515,10 @@ def test_auto_takes_the_most_direct_mode_that_is_fast_enough(speed: Any) -> None
     assert planned(deep).mode == "batched"
     assert "mode='sweep'" in planned(deep).reason
     speed(1e6)
+    longest = planned(wide)
+    assert longest.mode == "screen"
+    assert longest.reason.endswith("(mode='neurons')")
+    speed(1.0, change=2e-3)
     slow = planned(wide)
     assert slow.mode == "neurons"
     assert slow.worth_workers
@@ -535,7 +539,7 @@ def test_large_steps_are_known_to_be_slow(speed: Any) -> None:
 
 def test_the_report_says_which_mode_and_why(speed: Any) -> None:
     case = make([50, 20, 1], ["tanh"], 3, 31)
-    speed(1e6)
+    speed(1.0, change=2e-3)
     report = case.check()
     assert report.mode == "neurons"
     assert "neurons: a sweep would take some" in str(report)
@@ -592,7 +596,7 @@ def test_measured_constants_are_sensible() -> None:
         assert 0.0 < value < 1e-2, name
 
 
-@pytest.mark.parametrize("mode", ["screen", "", "Sweep", None, 3])
+@pytest.mark.parametrize("mode", ["screens", "", "Sweep", None, 3])
 def test_unknown_modes(mode: Any) -> None:
     with pytest.raises(InputError, match="known are 'auto', 'sweep', 'batched', 'neurons'"):
         make([2, 1], [], 1, 41).check(mode=mode)

@@ -347,7 +347,7 @@ def test_an_interrupt_ends_it(tmp_path: pathlib.Path) -> None:
 
             x = np.ones(2000)
             try:
-                gradsweep.check(gradsweep.plain(cost), x, 2 * x, jobs=2)
+                gradsweep.check(gradsweep.plain(cost), x, 2 * x, mode="sweep", jobs=2)
             except KeyboardInterrupt:
                 print("interrupted", flush=True)
         """)

@@ -9,15 +9,21 @@ from numpy.typing import NDArray
 
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import Indices, Numerics
+from gradsweep._costs._numpy_function import NumPyFunction
 from gradsweep._costs._protocol import Problem
 from gradsweep._diagnosis import Finding, Seen, diagnose
 from gradsweep._differences._departure import Departure
 from gradsweep._entries import Examined
 from gradsweep._function_points import gradient_at
 from gradsweep._screening import Found
+from gradsweep._suspects import suspect
 from gradsweep._trees import Leaf, Tree
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Status
+
+
+# A finding that explains more of a gap than this, with this confidence, needs no search for another explanation.
+_EXACT, _CONVINCING = 1.0 - 1e-9, 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,4 +176,12 @@ def explain_function(
         order = numerics.order()
     except Departure:  # behind a comparison that only now was decided otherwise
         order = [leaf.name for leaf in tree.blocks]
-    return diagnose(seen, tolerance, order=order)
+    findings = diagnose(seen, tolerance, order=order)
+    if isinstance(numerics, NumPyFunction) and not any(_is_exact(finding) for finding in findings):
+        findings = suspect(numerics, analytic, [sighting.block for sighting in sightings], order) + findings
+    return findings
+
+
+def _is_exact(finding: Finding) -> bool:
+    """Whether a finding explains what is wrong by itself, to rounding."""
+    return finding.explained > _EXACT and finding.confidence >= _CONVINCING

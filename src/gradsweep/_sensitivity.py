@@ -55,7 +55,7 @@ def of_entries(tolerance: float, largest: float, noise_at_largest: float, larges
     Examples
     --------
     >>> of_entries(1e-7, largest=2.0, noise_at_largest=0.0, largest_noise=0.0, score=0.0).scale
-    2.0000002000000199e-07
+    2.00000020000002e-07
     """
     share = (1.0 + score) / (1.0 - tolerance)
     entry = share * (2.0 * tolerance * largest + largest_noise)

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from gradsweep._costs._numerics import Indices, Slopes
 from gradsweep._costs._reading import OUTSIDE
+from gradsweep._differences._alterations import Watch
 from gradsweep._differences._departure import Departure
 from gradsweep._differences._lanes import Lanes, Number, Ties
 from gradsweep._differences._propagation import loss, perturbed, perturbed_entry, propagate, unperturbed
 from gradsweep._directions import Direction, Region, matrix_shape, product
 from gradsweep._errors import InputError, OracleError
 from gradsweep._parameters import Precision
-from gradsweep._schemes import BACKWARD, FORWARD, Scheme
+from gradsweep._schemes import BACKWARD, CENTRAL, FORWARD, Scheme
 from gradsweep._trees import Leaf, Tree
 from gradsweep._types import Array
 from gradsweep._workers import Workers
@@ -181,9 +182,10 @@ class _Propagation:
             changes[:, lanes] = whole[:, np.newaxis] * steps[lanes]
         return changes.reshape(*leaf.shape, len(indices))
 
-    def along(self, directions: Array, steps: Array, conditions: Conditions = _USUAL) -> _Outcome:
+    def along(self, directions: Array, steps: Array, conditions: Conditions = _USUAL, watch: Watch | None = None) -> _Outcome:
         """Run it once with whole directions added: `directions` of shape (lanes, parameters)."""
         lanes = conditions.lanes(len(directions), infinite=self.infinite)
+        lanes.watch = watch
         change = (directions * steps[:, np.newaxis]).T
         leaves = self.tree.arrays(self.tree.values.copy())
         for place, leaf in enumerate(self.tree.blocks):
@@ -254,6 +256,14 @@ class NumPyFunction:
         propagation = replace(self.propagation, directions=tuple(directions))
         workers = Workers(propagation, self.workers.jobs, _same)
         return DirectionChanges(propagation, self.base, self.scheme, self.step, self.usual, workers, self.outcome)
+
+    def altered(self, directions: Array, watch: Watch) -> Array:
+        """Difference quotients along whole directions, of shape (n, parameters), by a run that is watched, and perhaps altered."""
+        offsets, coefficients = CENTRAL.steps(self.usual), CENTRAL.coefficients(self.usual)
+        steps = np.repeat(offsets, len(directions))
+        outcome = self.propagation.along(np.tile(directions, (len(offsets), 1)), steps, watch=watch)
+        result: Array = coefficients @ outcome.changes.reshape(len(offsets), -1)
+        return result
 
     def order(self) -> list[str]:
         """Names of the blocks from input to loss: the earlier a parameter is used, the more changes with it."""

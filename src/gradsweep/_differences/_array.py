@@ -202,6 +202,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
                 result = call_ufunc(ufunc, method, operands, options)
             if type(result) is not Varying:
                 return _wrapped(result)
+            if result.lanes.watch is not None:
+                result = result.lanes.watch(ufunc, operands, result, functools.partial(call_ufunc, ufunc, method, options={}))
             for each in inputs:
                 # The change of a sum may be that of a term, which is written to later.
                 if type(each) is DifferenceArray and each._of is not None:
@@ -220,7 +222,11 @@ class DifferenceArray(NDArrayOperatorsMixin):
         if target is not None and type(target) is not DifferenceArray and not varies((inputs, options)):
             return getattr(ufunc, method)(*operands, out=target, **options)
         where = options.pop("where", True) if method == "__call__" and target is not None else True
-        result = _result(call_ufunc(ufunc, method, operands, options), [each for each in inputs if type(each) is DifferenceArray])
+        result = call_ufunc(ufunc, method, operands, options)
+        if type(result) is Varying and result.lanes.watch is not None:
+            again = functools.partial(call_ufunc, ufunc, method, options={}) if method == "__call__" else None
+            result = result.lanes.watch(ufunc, operands, result, again)
+        result = _result(result, [each for each in inputs if type(each) is DifferenceArray])
         if target is None:
             return result
         if where is not True:
@@ -259,6 +265,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
         if function in _VIEWS and varies:
             view = function(sources[0].plain, *plain[1:], **given)
             return sources[0].linked(view, replace(result, base=view))
+        if type(result) is Varying and result.lanes.watch is not None and not _shares(result, sources):
+            result = result.lanes.watch(function, plain, result, None)
         result = _result(result, sources)
         if target is None:
             return result
@@ -684,6 +692,11 @@ def _result(result: Any, sources: Sequence[DifferenceArray]) -> Any:
             if np.may_share_memory(result, source.plain):
                 return source.linked(result, None)
     return result
+
+
+def _shares(result: Varying, sources: Sequence[DifferenceArray]) -> bool:
+    """Whether a result is a view of one of the arrays that it was made of."""
+    return any(np.may_share_memory(result.base, source.plain) for source in sources)
 
 
 def _rebuilt(sequence: Any, parts: list[Any]) -> Any:

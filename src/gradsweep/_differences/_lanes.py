@@ -89,6 +89,8 @@ class Lanes:
         self.largest, self.total, self.subtracts, self.finished = 0, 0, False, False
         #: Plain numbers that were made of values that change, which whoever made them may return.
         self.numbers: list[Number] = []
+        #: Sees every operation, and may alter what is passed on; see `_alterations`.
+        self.watch: Any = None
         #: Products that a compiled method was given half of, and which must have been asked for again by the end.
         self.halves: list[Any] = []
         self._exactness = exactness

@@ -133,7 +133,8 @@ def format_report(report: Report) -> str:
     notes = [note for block in report.blocks for note in _block_notes(block, report)] + _notes(report)
     if notes:
         lines += ["", *notes]
-    lines += ["", *(_certificate(report.certificate) if report.verdict != "fail" else []), *_method(report)]
+    certificate = _certificate(report.certificate) if report.verdict != "fail" else []
+    lines += ["", *certificate, *([""] if certificate else []), *_method(report)]
     return "\n".join(lines)
 
 
