@@ -84,7 +84,7 @@ def suspect(
     begun = time.perf_counter()
     try:
         right = numerics.altered(evidence.directions, survey)
-        found = []
+        found: list[Finding] = []
         for site, mistake in _by_likelihood(list(survey.sites.values())):
             if time.perf_counter() - begun > _LONGEST or len(found) >= _KEPT:
                 break
@@ -144,7 +144,7 @@ def _finding(site: Site, mistake: str, blocks: Sequence[Block], order: Sequence[
     elif not slope and mistake.startswith("is passed"):
         how = f"the gradient of np.{site.name} there {mistake}"
     return Finding(
-        kind="activation_derivative" if slope else "from_above",
+        kind="activation_derivative" if slope or site.is_elementwise else "from_above",
         blocks=tuple(wrong),
         message=f"{names}: to six digits the gradient is that of a backward pass for {site.where}, in which {how}; consistent "
         "with just that mistake",

@@ -39,6 +39,8 @@ SLOPES: Mapping[str, Callable[[Array, Array], Any]] = {
     "is taken as that of a sigmoid, at what goes in": lambda u, v: _logistic(u) * _logistic(-u),
     "is taken as that of a relu": lambda u, v: (u > 0.0) * 1.0,
     "is taken as that of a relu, by what comes out": lambda u, v: (v > 0.0) * 1.0,
+    "is taken as a sigmoid of what goes in": lambda u, v: _logistic(u),
+    "is taken as a sigmoid of what comes out": lambda u, v: _logistic(v),
     "is taken as v itself": lambda u, v: v,
 }
 
@@ -50,6 +52,10 @@ DETACHED, WITHOUT_FIRST, WITHOUT_SECOND, TRANSPOSED = (
     "is passed back through its first operand alone",
     "multiplies with a matrix where its transpose is meant",
 )
+
+
+# Functions that are no ufuncs, and yet compute each entry from those at the same place.
+_BY_ELEMENTS = frozenset({"where", "clip", "select", "nan_to_num", "sinc", "heaviside"})
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,11 @@ class Site:
     name: str
     where: str
     mistakes: tuple[str, ...]
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether it is part of a function of elements of one array, as of an activation."""
+        return any(mistake in SLOPES for mistake in self.mistakes)
 
 
 class Watch:
@@ -119,7 +130,8 @@ class Watch:
         """
         name = getattr(function, "__name__", "a function")
         changing = [operand for operand in operands if isinstance(operand, Varying)]
-        root = self._root(changing, result) if again is not None and name != "matmul" else None
+        by_elements = name in _BY_ELEMENTS or (again is not None and name != "matmul")
+        root = self._root(changing, result) if by_elements else None
         frames = _users_frames()
         place = (name, tuple((frame.f_code.co_filename, frame.f_code.co_qualname, frame.f_lasti) for frame in frames))
         if place not in self.sites:
