@@ -523,6 +523,25 @@ def emptying_its_cache() -> Written:
     return Written(forward, backward, {"x": drawn(0, EXAMPLES)}, {"batched": ("x",)})
 
 
+def using_up_its_output() -> Written:
+    """A sigmoid that makes its derivative where its output is."""
+
+    class Sigmoid:
+        def __init__(self) -> None:
+            self.out: Any = None
+
+        def forward(self, x: Any) -> Any:
+            self.out = 1.0 / (1.0 + np.exp(-x))
+            return self.out
+
+        def backward(self, dout: Any) -> Any:
+            self.out *= 1.0 - self.out
+            return dout * self.out
+
+    layer = Sigmoid()
+    return Written(layer.forward, layer.backward, {"x": drawn(0, EXAMPLES)}, {"batched": ("x",)})
+
+
 def counting_calls() -> Written:
     """A running mean that backward uses instead of that of the batch."""
 
@@ -647,6 +666,27 @@ def buffered(*, forward_too: bool) -> Written:
     return Written(layer.forward, layer.backward, {"x": drawn(0, EXAMPLES, FEATURES)})
 
 
+def alternating_buffers() -> Written:
+    """Two buffers by turns, of which both are cleared at each call."""
+
+    class Alternating:
+        def __init__(self) -> None:
+            self.buffers = [np.empty((EXAMPLES, FEATURES)) for _ in range(2)]
+
+        def forward(self, x: Any) -> Any:
+            return 2.0 * x
+
+        def backward(self, dout: Any) -> Any:
+            self.buffers.reverse()
+            for buffer in self.buffers:
+                buffer[...] = 0.0
+            self.buffers[0] += 2.0 * dout
+            return self.buffers[0]
+
+    layer = Alternating()
+    return Written(layer.forward, layer.backward, {"x": drawn(0, EXAMPLES, FEATURES)})
+
+
 def of_one_input(forward: Callable[..., Any], backward: Callable[..., Any], **options: Any) -> Written:
     return Written(forward, backward, {"x": drawn(0, EXAMPLES, FEATURES)}, options)
 
@@ -708,6 +748,7 @@ MISTAKES = [
     Mistake("noise in backward", drawing_backward, ("repeatable",), ("backward gives two gradients", "dw[")),
     Mistake("a layer that works once", working_once, ("repeatable",), ("forward raises RuntimeError: the graph was freed",)),
     Mistake("a cache that is used up", emptying_its_cache, ("repeatable", "untouched"), ("behind one forward pass", "cache[0]")),
+    Mistake("an output that is used up", using_up_its_output, ("repeatable", "untouched"), ("backward changes output[0]",)),
     Mistake("a factor that shrinks", counting_calls, ("repeatable",), ("backward gives two gradients", "dx[")),
     Mistake("returned gradients that add up", adding_what_it_returns, ("buffers",), ("add up over calls: dw[", "then")),
     Mistake("buffers that add up", adding_undeclared, ("buffers",), ("gradient of parameters.W", "is added to noise")),
@@ -795,6 +836,7 @@ MISTAKES = [
     ),
     Mistake("a buffer for the output", lambda: buffered(forward_too=True), ("memory",), ("output of one call", "dx of one call")),
     Mistake("a buffer for the gradient", lambda: buffered(forward_too=False), ("memory",), ("dx of one call",)),
+    Mistake("buffers by turns", alternating_buffers, ("memory",), ("dx of one call",)),
     Mistake(
         "one array for two gradients",
         lambda: Written(
@@ -972,6 +1014,14 @@ class TestDerivative:
 
 
 class TestRounding:
+    def test_of_large_terms_that_cancel_is_no_mistake(self) -> None:
+        """Terms of some hundreds add up to the gradient of a bias that is zero but for rounding."""
+        for seed in range(50):
+            written = dense_before_batch_norm(seed)
+            inputs = {**written.inputs, "w": 1e-4 * written.inputs["w"], "b": 0.0 * written.inputs["b"]}
+            contract = check_backward(written.forward, written.backward, inputs, seed=seed)
+            assert contract["linear"].outcome == "holds", str(contract)
+
     @pytest.mark.parametrize("kind", [np.float32, np.float64])
     def test_of_a_saturated_softmax_is_no_mistake(self, kind: Any) -> None:
         for seed in range(50):

@@ -99,6 +99,7 @@ class Trial:
         self._cotangents = layer.draw(layer.outputs, self._generator)
         self._others = layer.draw(layer.outputs, self._generator)
         self._base = layer.run(self._cotangents)
+        self._returned = {name: np.array(each) for name, each in _results(self._base).items()}
         if layer.held.accumulates and not layer.held.fill(np.zeros):
             raise InputError("gradients must be the very arrays in which they accumulate, not copies of them")
         arrays = [*self._base.values.values(), *self._base.passed.values, *(np.asarray(each.value) for each in layer.inputs)]
@@ -343,7 +344,13 @@ class Trial:
         return [(name, own[name], gradient) for name, gradient in self._base.values.items()]
 
     def _memory(self) -> Clause:
-        found = [*_shared_within(self._base, self.layer), *_shared_between(self._base, self.layer.run(self._others))]
+        found, results = _shared_within(self._base, self.layer), _results(self._base)
+        after = _results(self.layer.run(self._others))
+        for name, each in results.items():
+            if _share(each, after.get(name)):
+                found.append(f"{name} of one call lies in the memory of {name} of the call before")
+            elif np.asarray(each).tobytes() != self._returned[name].tobytes():
+                found.append(f"{name} of one call is changed by a later one")
         if found:
             return _broken("memory", _some(found))
         return Clause(
@@ -507,22 +514,9 @@ def _shared_within(run: Run, layer: Layer) -> list[str]:
     return [f"{one} shares memory with {other}" for (one, first), (other, second) in pairs if _share(first, second)]
 
 
-def _shared_between(first: Run, second: Run) -> list[str]:
-    """Which results of a run lie where those of the next one do, or were changed by it."""
-    found = []
-    for one, other, values in (
-        (_numbered(first.passed.outputs), _numbered(second.passed.outputs), _numbered(first.passed.values)),
-        (
-            {gradient_name(name): each for name, each in first.returned.items()},
-            {gradient_name(name): each for name, each in second.returned.items()},
-            {gradient_name(name): each for name, each in first.values.items()},
-        ),
-    ):
-        for name, array in one.items():
-            changed = isinstance(array, np.ndarray) and array.tobytes() != values[name].tobytes()
-            if changed or _share(array, other.get(name)):
-                found.append(f"{name} of one call lies in the memory of {name} of the call before")
-    return found
+def _results(run: Run) -> dict[str, Any]:
+    """What both passes of a run returned, as it is now, without gradients that lie where the layer holds them."""
+    return _numbered(run.passed.outputs) | {gradient_name(name): each for name, each in run.returned.items()}
 
 
 def _share(one: Any, other: Any) -> bool:
