@@ -1250,3 +1250,25 @@ def test_a_gradient_that_can_be_had_nearby_alone_needs_no_note() -> None:
     assert report.displaced is not None
     assert report.displaced.size < 0.1
     assert not report.notes
+
+
+def softmax(x: Any) -> Any:
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 20.0, 30.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_saturated_softmax_is_rounded_by_its_backward_pass(scale: float, seed: int) -> None:
+    """Where p is nearly 1, c - c·p has lost the digits that the difference form still has."""
+    generator = np.random.default_rng(seed)
+    x, c = scale * generator.standard_normal((5, 4)), generator.standard_normal((5, 4))
+
+    def backward(x: Any) -> Any:
+        p = softmax(x)
+        return p * (c - np.sum(c * p, axis=1, keepdims=True))
+
+    report = gradsweep.check(lambda x: np.sum(c * softmax(x)), x, backward)
+    assert report.verdict == "pass", str(report)
+    wrong = gradsweep.check(lambda x: np.sum(c * softmax(x)), x, lambda x: backward(x) - 1e-3 * softmax(x) * (1.0 - softmax(x)))
+    assert wrong.verdict == "fail", str(wrong)

@@ -29,9 +29,26 @@ def add_up(x: Varying, axis: Axis = None, *, keepdims: bool = False) -> Varying:
     """``np.sum``."""
     axes = axes_of(axis, x.ndim)
     value = np.sum(x.base, axis=axes, keepdims=keepdims)
+    if x.exponential:
+        return varying(value, np.sum(x.dense, axis=axes, keepdims=keepdims) + _slack(x, axes, keepdims=keepdims), x.lanes)
     if not isinstance(x.change, Slab):
         return varying(value, np.sum(x.change, axis=axes, keepdims=keepdims), x.lanes)
     return varying(value, _add_up_slab(x.change, axes, keepdims=keepdims), x.lanes)
+
+
+def _slack(x: Varying, axes: tuple[int, ...], *, keepdims: bool) -> Any:
+    """Jitter for what a backward pass computes of a softmax from rounded results.
+
+    Of p = e/Σe, where one term is nearly all of the sum, 1 − p has lost the digits of the other terms. Forward it does not, if the
+    largest logit was taken off before: that term then stays the same, and all others change.
+    """
+    sizes = np.abs(x.base)
+    with np.errstate(all="ignore"):
+        relative = np.abs(x.dense) / np.maximum(sizes, np.finfo(np.float64).tiny)[..., np.newaxis]
+    largest = sizes == sizes.max(axis=axes, keepdims=True)
+    least = np.min(relative, axis=axes, keepdims=keepdims, initial=np.inf, where=~largest[..., np.newaxis])
+    total = np.sum(sizes, axis=axes, keepdims=keepdims)[..., np.newaxis]
+    return x.lanes.slack(np.where(np.isfinite(least), least, 0.0) * total)
 
 
 def _add_up_slab(slab: Slab, axes: tuple[int, ...], *, keepdims: bool) -> "Array | Slab":
