@@ -19,6 +19,9 @@ _FEW_ENTRIES, _SINGLE = 0.25, 3
 # An error is confined if the gap elsewhere is below this share of it.
 _ELSEWHERE = 1e-3
 
+# Below this share of the numerical gradient the other one is zero but for rounding.
+_ZERO = 1e-12
+
 # Share of the sum of sizes from which on a sum is not what is left of terms that cancel.
 _NOT_CANCELLED = 1e-3
 
@@ -96,7 +99,7 @@ def say_at_kinks(seen: Seen) -> Claim:
 
 def fit_zero(block: Evidence) -> Claim | None:
     """The gradient is zero in all entries."""
-    if not block.whole_zero():
+    if not block.is_zero(_ZERO):
         return None
     entries, largest = int(np.count_nonzero(block.differs)), float(np.max(np.abs(block.numeric)))
     return Claim(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradsweep._evidence import Claim, Evidence, Places, certainty, positions
+from gradsweep._evidence import Claim, Evidence, Places, certainty, number, positions
 from gradsweep._types import Array
 from gradsweep._verdict import norm
 
@@ -16,6 +16,9 @@ _TRIED = 256
 
 # Axes of which all orders are tried, and groups of an axis of which all orders are tried; of more, exchanges of two.
 _AXES, _GROUPS, _MOST_GROUPS = 5, 4, 8
+
+# Entries from which on an order may be found beside a term in proportion to the parameter.
+_WITH_TERM = 6
 
 # Entries of a block up to which rows, and single entries, are looked up among each other.
 _LOOKED_UP = 2**22
@@ -74,19 +77,37 @@ def fit_order(block: Evidence) -> Claim | None:
 
 
 def _fits(block: Evidence, order: Order, on: Places) -> bool:
-    return block.misfit(block.tested(order.source) - block.numeric[on], on) <= block.may_be_left(on)
+    return _misfit(block, order, on)[0] <= block.may_be_left(on)
+
+
+def _misfit(block: Evidence, order: Order, on: Places) -> tuple[float, float]:
+    """What an order leaves of the gap; if not all is explained, beside a penalty that is in the right order: and its λ.
+
+    Of g = P(d) + λ·θ, where d + λ·θ is right, P undone is d + λ·P⁻¹(θ): off by λ·(P⁻¹(θ) − θ).
+    """
+    left = block.tested(order.source) - block.numeric[on]
+    misfit = block.misfit(left, on)
+    if misfit <= block.may_be_left(on) or len(on) < _WITH_TERM:
+        return misfit, 0.0
+    moved = block.parameter_at(order.source) - block.parameter[on]
+    size = norm(moved)
+    if not size or not math.isfinite(size):
+        return misfit, 0.0
+    slope = float(left @ (moved / size))
+    return block.misfit(left - slope * (moved / size), on), slope / size * block.scale
 
 
 def _claim(block: Evidence, order: Order) -> Claim:
-    misfit = block.misfit(block.tested(order.source) - block.numeric)
+    misfit, slope = _misfit(block, order, np.arange(len(block.places)))
     entries = int(np.count_nonzero(block.differs))
+    but = f", but for {number(slope)} times the parameter" if slope else ""
     return Claim(
         kind=order.kind,
         blocks=(block.name,),
-        what=f"{order.what}{block.looked_at()}",
+        what=f"{order.what}{but}{block.looked_at()}",
         cause=order.cause,
         advice="Look at the order of axes, of groups and of names where this gradient is put together.",
-        confidence=certainty(misfit, entries, 0),
+        confidence=certainty(misfit, entries, 1 if slope else 0),
         key=(order.kind, order.what),
         misfit=misfit,
         entries=entries,
