@@ -167,7 +167,7 @@ def _claims(blocks: Sequence[Seen], tolerance: float) -> list[Claim]:
         examples=next((seen.examples for seen in blocks if seen.examples), None),
         extents=tuple(dict.fromkeys(extent for seen in blocks for extent in seen.shape if extent > 2)),
     )
-    fitted = [claim for block in evidence.values() if (claim := _explanation(block, layers, numbers))]
+    fitted = [claim for block in evidence.values() for claim in _explanations(block, layers, numbers)]
     known = {name for claim in fitted for name in claim.blocks}
     fitted += layers.scaled_units([block for block in evidence.values() if block.name not in known])
     claims += layers.masked_units(fitted)
@@ -179,6 +179,15 @@ def _claims(blocks: Sequence[Seen], tolerance: float) -> list[Claim]:
         # Less than that, and small gaps are what is left upstream of a large one.
         claims += [claim for found in small for claim in found]
     return claims + layers.bounds([block.name for block in unexplained])
+
+
+def _explanations(block: Evidence, layers: Layers, numbers: Numbers) -> list[Claim]:
+    """The first explanation of a block that fits, and where its error is if one number alone is explained."""
+    first = _explanation(block, layers, numbers)
+    if first is None:
+        return []
+    confined = fit_confined(block) if first.entries == 1 and block.known > 1 else None
+    return [first] if confined is None or confined.kind == first.kind else [first, confined]
 
 
 def _explanation(block: Evidence, layers: Layers, numbers: Numbers) -> Claim | None:

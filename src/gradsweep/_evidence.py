@@ -258,11 +258,10 @@ class Evidence:
         index = np.unravel_index(self.seen.places[mask], self.shape)[axis]
         return np.bincount(index, minlength=self.shape[axis])
 
-    def looked_at(self) -> str:
-        """How many entries were looked at, in parentheses; nothing if all were."""
-        if self.seen.places is None and len(self.places) == self.size:
-            return ""
-        return f" (in {len(self.places):,} entries looked at, of {self.size:,})"
+    def looked_at(self, *, known: bool = False) -> str:
+        """How many entries were fitted, or are known, in parentheses; nothing if that is all of them."""
+        count = self.known if known else len(self.places)
+        return "" if count == self.size else f" (in {count:,} entries looked at, of {self.size:,})"
 
 
 def _differs(analytic: Array, numeric: Array, noise: Array, tolerance: float) -> Mask:

@@ -192,7 +192,7 @@ class Layers:
         if _is_vector(self._seen(weights).shape):
             return []
         pair = self._bias_of(weights)
-        if len(blocks) == 1 and pair is not None and pair[0].status is Status.AGREES:
+        if pair is not None and pair[0].status is Status.AGREES:
             return []  # what reaches the layer is right
         axes = pair[1] if pair else (0, len(self._seen(weights).shape) - 1)
         for axis in axes:
