@@ -396,11 +396,11 @@ def fit_small_gap(block: Evidence) -> list[Claim]:
     list of Claim
         None, one or two.
     """
-    gap, held = block.relative_gap, _held_in(block)
-    rounding = _rounding_of(block, held)
+    gap, digits = block.relative_gap, _binary_digits(block)
+    rounding, held = _rounding_of(digits, gap)
     claims = []
     if rounding:
-        sums = f"its values have no more than {held[0]} binary digits" if held else "the gap has no pattern"
+        sums = f"its values have no more than {digits} binary digits" if held else "the gap has no pattern"
         claims.append(
             Claim(
                 kind="precision",
@@ -409,9 +409,9 @@ def fit_small_gap(block: Evidence) -> list[Claim]:
                 cause=f"a backward pass, or part of it, in {rounding}",
                 advice="Look for arrays of a less precise type than the parameters', and for casts.",
                 confidence=0.97 if held else 0.56 if _is_systematic(block) else 0.58,
-                key=(rounding, bool(held)),
+                key=(rounding, held),
                 entries=len(block.places),
-                evidence={"relative_gap": gap, "type": rounding, "digits": held[0] if held else 53},
+                evidence={"relative_gap": gap, "type": rounding, "digits": digits},
             )
         )
     if not held and gap <= SMALL:
@@ -442,31 +442,30 @@ def _is_systematic(block: Evidence) -> bool:
     return alike * math.sqrt(count) > _ROOTS or (alike > _ALIKE and count > 2)
 
 
-#: Types less precise than float64: their binary digits, and which gaps their rounding may leave in a sum, relatively.
-_TYPES = {"float16": (11, 3e-5, 2e-2), "bfloat16": (8, 3e-4, 5e-2), "float32": (24, 3e-9, 1e-5)}
+#: Types less precise than float64: binary digits of their sums, and which gaps their rounding may leave, relatively.
+_TYPES = {"bfloat16": (8, 3e-4, 5e-2), "float16": (17, 3e-5, 2e-2), "float32": (30, 3e-9, 1e-5)}
 
-# Binary digits that a sum of some tens of terms may have more than these.
-_MORE_DIGITS = 6
+_DIGITS_OF_FLOAT64 = 53
 
 
-def _held_in(block: Evidence) -> tuple[int, str] | None:
-    """Binary digits of the gradient's values, and the type whose sums have so many; None if they are of float64."""
+def _binary_digits(block: Evidence) -> int:
+    """Binary digits that the gradient's values have: less than float64's if they were summed in, or of, a less precise type."""
     values = block.seen.analytic.reshape(-1)[block.places]
     values = np.unique(np.abs(values[values != 0.0]))
     if len(values) < 2:
-        return None
-    mantissas = np.ldexp(np.frexp(values)[0], 53).astype(np.int64)
-    digits = 53 - int(np.log2(np.min(np.bitwise_and(mantissas, -mantissas))))
-    for name in ("bfloat16", "float16", "float32"):
-        if _LEAST_DIGITS <= digits <= _TYPES[name][0] + _MORE_DIGITS:
-            return digits, name
-    return None
+        return _DIGITS_OF_FLOAT64
+    mantissas = np.ldexp(np.frexp(values)[0], _DIGITS_OF_FLOAT64).astype(np.int64)
+    digits = _DIGITS_OF_FLOAT64 - int(np.log2(np.min(np.bitwise_and(mantissas, -mantissas))))
+    return digits if digits >= _LEAST_DIGITS else _DIGITS_OF_FLOAT64
 
 
-def _rounding_of(block: Evidence, held: tuple[int, str] | None) -> str:
-    """The type whose rounding has the size of the gap; empty if there is none."""
-    for name in [held[1]] if held else ["float32", "float16"]:
+def _rounding_of(digits: int, gap: float) -> tuple[str, bool]:
+    """The type whose rounding has the size of the gap, empty if there is none; and whether the values have its digits."""
+    for name, (most, low, high) in _TYPES.items():
+        if digits <= most and low <= gap <= high:
+            return name, True
+    for name in ("float32", "float16"):
         _, low, high = _TYPES[name]
-        if low <= block.relative_gap <= (high if held else min(high, SMALL)):
-            return name
-    return ""
+        if low <= gap <= min(high, SMALL):
+            return name, False
+    return "", False

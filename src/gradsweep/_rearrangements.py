@@ -239,7 +239,7 @@ def fit_lookup(block: Evidence) -> Claim | None:
     wrong = block.all_differ.reshape(block.shape)
     for axis in () if block.is_vector else range(len(block.shape)):
         others = tuple(other for other in range(len(block.shape)) if other != axis)
-        found = _looked_up(np.moveaxis(analytic, axis, 0), np.moveaxis(numeric, axis, 0), wrong.any(axis=others))
+        found = _looked_up(np.moveaxis(analytic, axis, 0), np.moveaxis(numeric, axis, 0), np.any(wrong, axis=others))
         if found is not None:
             return _claim_of_lookup(block, axis, *found)
     if block.size > _LOOKED_UP:
