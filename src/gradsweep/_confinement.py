@@ -19,8 +19,14 @@ _FEW_ENTRIES, _SINGLE = 0.25, 3
 # An error is confined if the gap elsewhere is below this share of it.
 _ELSEWHERE = 1e-3
 
+# Below this share of the numerical gradient the other one is zero but for rounding.
+_ZERO = 1e-12
+
 # Share of the sum of sizes from which on a sum is not what is left of terms that cancel.
 _NOT_CANCELLED = 1e-3
+
+# Integers up to which a factor of one entry is more than chance.
+_PLAIN = 10
 
 # Relative difference from which on two calls give two gradients.
 _TWO_GRADIENTS = 1e-6
@@ -96,7 +102,7 @@ def say_at_kinks(seen: Seen) -> Claim:
 
 def fit_zero(block: Evidence) -> Claim | None:
     """The gradient is zero in all entries."""
-    if not block.whole_zero():
+    if not block.is_zero(_ZERO):
         return None
     entries, largest = int(np.count_nonzero(block.differs)), float(np.max(np.abs(block.numeric)))
     return Claim(
@@ -196,7 +202,7 @@ def _slices_claim(block: Evidence, share: float, axis: int, affected: Sequence[i
     return Claim(
         kind=kind,
         blocks=(block.name,),
-        what=f"only {where}, the others are right{block.looked_at()}",
+        what=f"only {where}, the others are right{block.looked_at(known=True)}",
         cause=_cause_of_slices(affected, block.shape[axis]),
         advice=f"Look at what is done for these {'slices' if kind == 'entries' else kind} alone.",
         confidence=(1.0 - 0.4 * share) * certainty(0.0, alive, 1),
@@ -240,7 +246,7 @@ def _entries_claim(block: Evidence, count: int, alive: int) -> Claim | None:
     return Claim(
         kind="entries",
         blocks=(block.name,),
-        what=f"only {words} of {block.size:,} {verb} wrong{there}, the others are right{block.looked_at()}",
+        what=f"only {words} of {block.size:,} {verb} wrong{there}, the others are right{block.looked_at(known=True)}",
         cause="an entry that is overwritten, or left out by a slice, a mask or an index",
         advice="Look at what is done for these entries alone.",
         confidence=(1.0 - 0.4 * count / alive) * certainty(0.0, alive - count, 0),
@@ -256,7 +262,13 @@ def _what_there(block: Evidence, on: Mask) -> tuple[str, dict[str, Value]]:
     analytic: Array = block.analytic[on]
     if not analytic.any():
         return ", where the gradient is zero", {"factor": 0.0}
-    fitted = factor_on(block, on) if len(analytic) > 1 else None
-    if fitted is None:
+    fitted = factor_on(block, on)
+    if fitted is None or (len(analytic) == 1 and not _is_plain(fitted[0])):
         return "", {}
     return f", {number(fitted[0])} times the numerical one there", {"factor": fitted[0]}
+
+
+def _is_plain(factor: float) -> bool:
+    """Whether a factor is one that a single entry may well have: a small integer or its inverse, of either sign."""
+    size = max(abs(factor), 1.0 / abs(factor))
+    return abs(size - round(size)) <= 1e-7 * size and round(size) <= _PLAIN

@@ -167,43 +167,54 @@ def _claims(blocks: Sequence[Seen], tolerance: float) -> list[Claim]:
         examples=next((seen.examples for seen in blocks if seen.examples), None),
         extents=tuple(dict.fromkeys(extent for seen in blocks for extent in seen.shape if extent > 2)),
     )
-    fitted = [claim for block in evidence.values() if (claim := _explanation(block, list(evidence.values()), numbers, blocks))]
+    fitted = [claim for block in evidence.values() for claim in _explanations(block, layers, numbers)]
     known = {name for claim in fitted for name in claim.blocks}
     fitted += layers.scaled_units([block for block in evidence.values() if block.name not in known])
+    claims += layers.masked_units(fitted)
     claims += [layers.as_bias_sum(claim, numbers.examples) for claim in _merged(fitted, layers.names)]
     convincing = {name for claim in claims if claim.confidence >= _CONVINCING for name in claim.blocks}
     unexplained = [block for name, block in evidence.items() if name not in convincing]
-    claims += [claim for block in unexplained for claim in fit_small_gap(block)]
+    small = [found for block in unexplained if (found := fit_small_gap(block))]
+    if 2 * len(small) >= len(unexplained):
+        # Less than that, and small gaps are what is left upstream of a large one.
+        claims += [claim for found in small for claim in found]
     return claims + layers.bounds([block.name for block in unexplained])
 
 
-def _explanation(block: Evidence, failing: Sequence[Evidence], numbers: Numbers, blocks: Sequence[Seen]) -> Claim | None:
+def _explanations(block: Evidence, layers: Layers, numbers: Numbers) -> list[Claim]:
+    """The first explanation of a block that fits, and where its error is if one number alone is explained."""
+    first = _explanation(block, layers, numbers)
+    if first is None:
+        return []
+    confined = fit_confined(block) if first.entries == 1 and block.known > 1 else None
+    return [first] if confined is None or confined.kind == first.kind else [first, confined]
+
+
+def _explanation(block: Evidence, layers: Layers, numbers: Numbers) -> Claim | None:
     """The first explanation of a block that fits, the simplest first."""
     return (
         fit_zero(block)
         or fit_factor(block, numbers)
         or fit_one_number(block)
-        or _from_other_block(block, failing, blocks)
+        or _from_other_block(block, layers)
         or fit_order(block)
         or fit_missing_term(block)
         or fit_parameter_as_factor(block)
         or fit_lookup(block)
-        or fit_sum(block)
+        or (fit_sum(block) if layers.weights_are_right(block.name) else None)
         or fit_confined(block)
         or fit_factor_and_term(block, numbers)
     )
 
 
-def _from_other_block(block: Evidence, failing: Sequence[Evidence], blocks: Sequence[Seen]) -> Claim | None:
+def _from_other_block(block: Evidence, layers: Layers) -> Claim | None:
     """The gradient is the numerical one of another block."""
-    candidates = {other.name: other for other in failing if other.shape == block.shape and other.name != block.name}
-    for seen in blocks[:_COMPARED]:
-        if seen.shape == block.shape and seen.name not in candidates and seen.name != block.name:
-            candidates[seen.name] = Evidence(seen, block.tolerance)
-    other = fit_other_block(block, list(candidates.values()))
+    alike = [seen for seen in layers.blocks if seen.shape == block.shape and seen.name != block.name]
+    others = [layers.evidence.get(seen.name) or Evidence(seen, block.tolerance) for seen in alike[:_COMPARED]]
+    other = fit_other_block(block, others)
     if other is None:
         return None
-    both = other.name in {each.name for each in failing}
+    both = other.name in layers.evidence
     return Claim(
         kind="permuted",
         blocks=(block.name,),

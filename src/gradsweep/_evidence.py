@@ -226,9 +226,13 @@ class Evidence:
         """The gradient under test at any entries, known whole."""
         return np.asarray(self._tested[places] / self.scale)
 
-    def whole_zero(self) -> bool:
-        """Whether the gradient under test is zero in all entries."""
-        return not self._tested.any()
+    def parameter_at(self, places: Places) -> Array:
+        """The parameter at any entries."""
+        return np.asarray(self._parameters[places])
+
+    def is_zero(self, share: float) -> bool:
+        """Whether the gradient under test is zero in all entries, but for so small a share of the largest number in the block."""
+        return float(np.max(np.abs(self._tested), initial=0.0)) <= share * self.scale
 
     def misfit(self, residual: Array, on: Mask | Places | slice = slice(None)) -> float:
         """Norm of what a fit leaves of the gap, relative to the gap, in the entries that were fitted."""
@@ -254,11 +258,10 @@ class Evidence:
         index = np.unravel_index(self.seen.places[mask], self.shape)[axis]
         return np.bincount(index, minlength=self.shape[axis])
 
-    def looked_at(self) -> str:
-        """How many entries were looked at, in parentheses; nothing if all were."""
-        if self.seen.places is None and len(self.places) == self.size:
-            return ""
-        return f" (in {len(self.places):,} entries looked at, of {self.size:,})"
+    def looked_at(self, *, known: bool = False) -> str:
+        """How many entries were fitted, or are known, in parentheses; nothing if that is all of them."""
+        count = self.known if known else len(self.places)
+        return "" if count == self.size else f" (in {count:,} entries looked at, of {self.size:,})"
 
 
 def _differs(analytic: Array, numeric: Array, noise: Array, tolerance: float) -> Mask:

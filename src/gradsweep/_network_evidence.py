@@ -2,22 +2,31 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from gradsweep._evidence import Claim, Evidence, Seen, certainty, listed, number
-from gradsweep._proportions import Scales, fit_scales
+from gradsweep._evidence import Claim, Evidence, Seen, certainty, listed, number, positions
+from gradsweep._proportions import SMALL, Scales, fit_scales
 from gradsweep._types import Array
 from gradsweep._verdict import Status, norm
 
 # Two blocks have the same scale of a unit if they differ by less than this, relatively.
 _SAME_SCALE = 1e-5
 
-# Cosine between the two gradients of a unit from which on they point the same way; share of units of which that must hold.
-_SAME_WAY, _MOST_UNITS = 0.5, 0.8
+# Mean cosine between the two gradients of a layer's units from which on they point the same way, and how many it takes.
+_SAME_WAY, _UNITS = 0.5, 4
+
+# Blocks of one layer, at most: weights, bias, gain and shift.
+_LAYER = 4
 
 # Factors that a mean over examples makes of a bias, if the number of examples is not known, are at least this.
 _LEAST_EXAMPLES = 3
+
+# What is left of a gradient outside the span of weights in which it lies but for rounding, and of one that does not lie there.
+_INSIDE, _OUTSIDE = 1e-6, 1e-2
+
+_SLOPES = "Compare each activation with its derivative, and with what the derivative is taken at."
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,27 +38,33 @@ class Layers:
     blocks : sequence of Seen
         All of them.
     evidence : mapping of str to Evidence
-        Those that are wrong.
+        Those that are wrong, and finite.
     """
 
     blocks: Sequence[Seen]
     evidence: Mapping[str, Evidence]
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """Names from input to loss."""
         return [seen.name for seen in self.blocks]
 
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.names)}
+
     def _named(self, status: Status) -> list[str]:
         return [seen.name for seen in self.blocks if seen.status is status]
 
-    def bias_of(self, name: str) -> tuple[Seen, tuple[int, ...]] | None:
+    def _seen(self, name: str) -> Seen:
+        return self.blocks[self._place[name]]
+
+    def _bias_of(self, name: str) -> tuple[Seen, tuple[int, ...]] | None:
         """The bias beside a block, and the axes of the block that may be its units; None if there is none.
 
         The vector that follows next, if an extent suits, else the one that stands before.
         """
-        place = self.names.index(name)
-        shape = self.blocks[place].shape
+        place, shape = self._place[name], self._seen(name).shape
         for other in (place + 1, place - 1):
             if not 0 <= other < len(self.blocks) or not _is_vector(self.blocks[other].shape):
                 continue
@@ -59,22 +74,29 @@ class Layers:
                 return self.blocks[other], axes
         return None
 
+    def weights_are_right(self, name: str) -> bool:
+        """Whether a block is a vector, or one number, and weights of its layer are right: then what flows to both is right."""
+        if not _is_vector(self._seen(name).shape):
+            return False
+        place, size = self._place[name], max(self._seen(name).shape, default=1)
+        nearby = sorted(
+            range(max(place - _LAYER, 0), min(place + _LAYER, len(self.blocks))), key=lambda other: abs(other - place)
+        )
+        alike = [self.blocks[other] for other in nearby if self.blocks[other].analytic.size > size]
+        weights = next((seen for seen in alike if size == 1 or size in seen.shape), None)
+        return weights is not None and weights.status is Status.AGREES
+
     def as_bias_sum(self, claim: Claim, examples: int | None) -> Claim:
-        """A factor of biases alone is one of their sum over the examples, if it is their number."""
+        """The claim; of a factor of biases alone that is the number of examples, that it is one of their sum."""
         factor = claim.evidence.get("factor")
         if claim.kind != "factor" or not isinstance(factor, float) or not factor > 0.0:
             return claim
-        shapes = {seen.name: seen.shape for seen in self.blocks}
-        right = [name for name in self._named(Status.AGREES) if not _is_vector(shapes[name])]
-        if not right or not all(_is_vector(shapes[name]) for name in claim.blocks):
+        right = [name for name in self._named(Status.AGREES) if not _is_vector(self._seen(name).shape)]
+        if not right or not all(_is_vector(self._seen(name).shape) for name in claim.blocks):
             return claim
         size = max(factor, 1.0 / factor)
-        mean = (
-            abs(size - examples) <= 1e-6 * size
-            if examples
-            else size >= _LEAST_EXAMPLES and abs(size - round(size)) <= 1e-6 * size
-        )
-        if not mean or round(size) < 2:
+        integer = abs(size - round(size)) <= 1e-6 * size and round(size) >= _LEAST_EXAMPLES
+        if not (integer if examples is None else examples > 1 and abs(size - examples) <= 1e-6 * size):
             return claim
         wrong, meant = ("mean", "sum") if factor < 1.0 else ("sum", "mean")
         return replace(
@@ -82,17 +104,16 @@ class Layers:
             kind="bias_sum",
             cause=f"a {wrong} over {round(size)} examples where a {meant} was meant, for weights are right",
             advice="Look at the sum that forms this gradient.",
-            confidence=min(1.0, claim.confidence + 0.005),
         )
 
     def scaled_units(self, blocks: Sequence[Evidence]) -> list[Claim]:
-        """Blocks in which each unit has a scale of its own, together with their biases."""
+        """Of blocks in which each unit has a scale of its own, these, together with their biases."""
         claims = []
         for block in blocks:
             found = fit_scales(block)
             if not found:
                 continue
-            pair = self.bias_of(block.name)
+            pair = self._bias_of(block.name)
             bias = pair[0] if pair else None
             chosen = next((scales for scales in found if bias is not None and self._has_scales(bias, scales)), None)
             claims.append(_scale_claim(block, chosen or found[0], bias.name if chosen and bias else None))
@@ -106,123 +127,218 @@ class Layers:
         own = scales.values[evidence.places]
         return norm(np.nan_to_num(own * evidence.numeric) - evidence.analytic) <= _SAME_SCALE * norm(evidence.analytic)
 
+    def masked_units(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Layers of which the same units are wrong in weights and bias: what flows into these units is wrong."""
+        found = []
+        by_name = {claim.blocks[0]: claim for claim in claims if claim.kind in ("rows", "columns", "entries")}
+        for name, claim in by_name.items():
+            pair = self._bias_of(name) if claim.kind != "entries" else None
+            other = by_name.get(pair[0].name) if pair else None
+            if pair is None or other is None or other.evidence.get("indices") != claim.evidence[claim.kind]:
+                continue
+            axis = 0 if claim.kind == "rows" else len(self._seen(name).shape) - 1
+            units = [int(unit) for unit in np.ravel(np.array(claim.evidence[claim.kind]))]
+            if axis not in pair[1] or claim.evidence.get("factor") == 0.0:
+                continue
+            common = Claim(
+                kind="activation_derivative",
+                blocks=(other.blocks[0], name),
+                what=f"only {positions('unit', units)} of {self._seen(name).shape[axis]} are wrong, in weights and bias alike",
+                cause="a slope, or a mask as of relu or dropout, that is left out or wrong for these units",
+                advice=_SLOPES,
+                confidence=min(0.99, claim.confidence + 0.02),
+                entries=claim.entries + other.entries,
+                evidence={"units": tuple(units)},
+            )
+            cause = "a mistake in what is passed back to these units"
+            found += [common, replace(common, kind="from_above", cause=cause, confidence=min(0.98, claim.confidence + 0.01))]
+        return found
+
     def bounds(self, unexplained: Sequence[str]) -> list[Claim]:
-        """What the right blocks say of those that nothing explains."""
-        wrong, right = self._named(Status.WRONG), self._named(Status.AGREES)
-        last = wrong[-1] if wrong else ""
-        # What lies upstream of a mistake that is explained follows from it.
-        if not unexplained or (last not in unexplained and len(unexplained) < len(wrong) and self._leads_to(last, unexplained)):
+        """What the right blocks say of those that nothing explains.
+
+        Parameters
+        ----------
+        unexplained : sequence of str
+            Names, from input to loss.
+
+        Returns
+        -------
+        list of Claim
+            That the mistake lies above the nearest of them, and what else suits; none if there are none.
+        """
+        if not unexplained:
             return []
         nearest = unexplained[-1]
-        place = {name: position for position, name in enumerate(self.names)}
-        after = [name for name in right if place[name] > place[nearest]]
-        before = [name for name in right if place[name] < place[nearest]]
-        claims = [self._bound(list(reversed(unexplained)), before, after)]
-        if len(unexplained) == 1:
-            claims += self._of_one_bias(nearest)
-        elif not before or len(before) < len(unexplained):
-            claims += self._same_way(list(reversed(unexplained)), after)
+        right = self._named(Status.AGREES)
+        after = [name for name in right if self._place[name] > self._place[nearest]]
+        before = [name for name in right if self._place[name] < self._place[nearest]]
+        blocks = list(reversed(unexplained))
+        claims = [_alone(nearest, before, after) if len(blocks) == 1 else _spread(blocks, before, after)]
+        wrong = self._named(Status.WRONG)
+        if wrong[-1] not in unexplained:
+            # What lies upstream of a mistake that is explained may follow from it.
+            claims = [replace(claims[0], confidence=0.4)]
+        if len(blocks) == 1 and self.weights_are_right(nearest):
+            claims.append(_wrong_sum(nearest, len(self.evidence[nearest].places)))
+        if len(before) <= len(unexplained):
+            claims += self._slopes(blocks)
         return claims
 
-    def _leads_to(self, last: str, unexplained: Sequence[str]) -> bool:
-        """Whether all that is not explained lies before an explained block, so that it may follow from the same mistake."""
-        names = self.names
-        return all(names.index(name) < names.index(last) for name in unexplained)
-
-    def _bound(self, blocks: list[str], before: list[str], after: list[str]) -> Claim:
-        """One finding of the blocks that fail, from the loss to the input."""
-        entries = sum(len(self.evidence[name].places) for name in blocks)
-        nearest = blocks[0]
-        confidence = 0.55
-        if len(blocks) == 1:
-            what = "the gradient is wrong, with no simple pattern" + (
-                f", and {listed([*before, *after])} are right" if before or after else ""
-            )
-            cause = f"a mistake in the lines that form the gradient of {nearest} itself"
-            advice = f"Look at what is multiplied, or summed, to form the gradient of {nearest}."
-            if not before:
-                cause += ", or between it and what is right"
-        elif not before:
-            what = "gradients are wrong up to the input, with no simple pattern" + (
-                f", and nearer the loss {listed(after)} right" if after else ""
-            )
-            what = (
-                what.replace(f"{listed(after)} right", f"{listed(after)} {'is' if len(after) == 1 else 'are'} right")
-                if after
-                else what
-            )
-            between = f"between {after[0]} and {nearest}" if after else f"at the loss, or where it reaches {nearest}"
-            cause = f"a mistake in what is passed back {between}"
-            advice = f"Look at the steps of the backward pass {between}: products with weights, slopes of activations, sums."
-        else:
-            what = f"gradients are wrong, with no simple pattern, and {listed([*before, *after])} right"
-            cause = f"a mistake on the way back to {listed(blocks)} alone, which the others do not share"
-            advice = "Look at the branch that leads to these blocks only."
-            confidence = 0.5
-        return Claim(
-            kind="from_above",
-            blocks=tuple(blocks),
-            what=what,
-            cause=cause,
-            advice=advice,
-            confidence=confidence,
-            entries=entries,
-            evidence={"nearest": nearest, "right_nearer_the_loss": tuple(after), "right_nearer_the_input": tuple(before)},
-        )
-
-    def _of_one_bias(self, name: str) -> list[Claim]:
-        """A bias that alone is wrong, beside weights that are right: what flows through is right, so its sum is not."""
-        block = self.evidence[name]
-        shapes = {seen.name: seen.shape for seen in self.blocks}
-        weights = [right for right in self._named(Status.AGREES) if not _is_vector(shapes[right])]
-        extents = {extent for right in weights for extent in shapes[right]}
-        if not block.is_vector or not extents & set(block.shape):
+    def _slopes(self, blocks: Sequence[str]) -> list[Claim]:
+        """Whether a slope between the nearest layer and the loss seems to be left out, or wrong."""
+        layer = self._nearest_layer(blocks)
+        weights = layer[-1]
+        if _is_vector(self._seen(weights).shape):
             return []
-        return [
-            Claim(
-                kind="bias_sum",
-                blocks=(name,),
-                what=f"the gradient of this vector is wrong, and that of {listed(weights)} right",
-                cause="a sum over the wrong axis, or over some of the examples or time steps only",
-                advice="Look at the sum that forms this gradient.",
-                confidence=0.5,
-                entries=len(block.places),
-            )
-        ]
+        pair = self._bias_of(weights)
+        if pair is not None and pair[0].status is Status.AGREES:
+            return []  # what reaches the layer is right
+        axes = pair[1] if pair else (0, len(self._seen(weights).shape) - 1)
+        for axis in axes:
+            span = self._next_weights(weights, axis)
+            if span is not None and _lies_in(self.evidence[weights], axis, span[1]):
+                return [_left_out(blocks, weights, span[0])]
+        return self._same_way(blocks, layer, axes[0])
 
-    def _same_way(self, blocks: list[str], after: list[str]) -> list[Claim]:
-        """Units' gradients that point the same way as they should, and are of another size: slopes that are left out or wrong."""
-        nearest = blocks[0]
-        weights = next((name for name in blocks if not self.evidence[name].is_vector), None)
-        if weights is None or (weights != nearest and self.names.index(nearest) - self.names.index(weights) > 1):
+    def _nearest_layer(self, blocks: Sequence[str]) -> list[str]:
+        """The blocks that fail nearest the loss, up to the first that is no vector."""
+        layer = [blocks[0]]
+        for name in blocks[1:_LAYER]:
+            if not _is_vector(self._seen(layer[-1]).shape):
+                break
+            layer.append(name)
+        return layer
+
+    def _next_weights(self, name: str, axis: int) -> tuple[str, Array] | None:
+        """The next right matrix toward the loss that has the same units, and a basis of what it can pass back.
+
+        None if it can pass back anything.
+        """
+        units = self._seen(name).shape[axis]
+        for seen in self.blocks[self._place[name] + 1 :]:
+            long = [extent for extent in seen.shape if extent > 1]
+            if seen.status is not Status.AGREES or len(seen.shape) > 2 or units not in long or (len(seen.shape) < 2 and axis):
+                continue
+            if len(long) == 1 and seen.shape and self._bias_of_same_layer(name, seen.name):
+                continue
+            matrix = seen.parameter.reshape(seen.shape if len(seen.shape) == 2 else (1, -1))
+            rows = matrix if matrix.shape[1] == units else matrix.T
+            if matrix.shape[0] == matrix.shape[1] or rows.shape[0] >= units or not np.isfinite(rows).all():
+                return None
+            return seen.name, np.linalg.svd(rows, full_matrices=False)[2]
+        return None
+
+    def _bias_of_same_layer(self, weights: str, vector: str) -> bool:
+        pair = self._bias_of(weights)
+        return pair is not None and pair[0].name == vector
+
+    def _same_way(self, blocks: Sequence[str], layer: Sequence[str], axis: int) -> list[Claim]:
+        """Units' gradients that point the way they should, by and large, and are of another size."""
+        cosines, ratios = _by_unit(self.evidence[layer[-1]], axis)
+        for name in layer[:-1]:
+            cosines, ratios = (
+                np.concatenate(pair) for pair in zip((cosines, ratios), _by_entry(self.evidence[name]), strict=True)
+            )
+        if len(cosines) < _UNITS or np.mean(cosines) < _SAME_WAY:
             return []
-        block = self.evidence[weights]
-        pair = self.bias_of(weights)
-        axis = pair[1][0] if pair else 0
-        cosines, ratios = _by_unit(block, axis)
-        if len(cosines) < 2 or np.mean(cosines > _SAME_WAY) < _MOST_UNITS:
-            return []
-        larger = bool((ratios > 1.0).all())
-        axes = "units' gradients"
-        ratio = f"{number(float(ratios.min()))} to {number(float(ratios.max()))}"
+        larger = bool((ratios >= 1.0).all())
+        size = f"{number(float(np.min(ratios)))} to {number(float(np.max(ratios)))} times as large"
+        cause = "an activation's derivative that is " + ("left out" if larger else "left out, or wrong")
         return [
             Claim(
                 kind="activation_derivative",
                 blocks=tuple(blocks),
-                what=f"{axes} of {weights} point the way they should (cosines from {cosines.min():.2f}), {ratio} times as large",
-                cause="an activation's derivative that is "
-                + ("left out" if larger else "left out or wrong")
-                + f" between {weights} and the loss",
-                advice="Compare each activation with its derivative, and with what the derivative is taken at.",
-                confidence=0.45 if larger else 0.4,
-                entries=len(block.places),
-                evidence={
-                    "least_cosine": float(cosines.min()),
-                    "least_ratio": float(ratios.min()),
-                    "largest_ratio": float(ratios.max()),
-                },
+                what=f"units of {listed(layer)} point the way they should (mean cosine {np.mean(cosines):.2f}), {size}",
+                cause=f"{cause}, between {layer[0]} and the loss",
+                advice=_SLOPES,
+                confidence=0.3 + 0.15 * float(np.mean(cosines)) + (0.04 if larger else 0.0),
+                entries=sum(len(self.evidence[name].places) for name in layer),
+                evidence={"mean_cosine": float(np.mean(cosines)), "least_ratio": float(np.min(ratios))},
             )
         ]
+
+
+def _are_right(names: Sequence[str]) -> str:
+    return f"{listed(names)} {'is' if len(names) == 1 else 'are'} right"
+
+
+def _alone(name: str, before: Sequence[str], after: Sequence[str]) -> Claim:
+    """One block alone is wrong, with no pattern."""
+    others = f", and {_are_right([*before, *after])}" if before or after else ""
+    itself = f"a mistake in the lines that form the gradient of {name} itself"
+    return Claim(
+        kind="from_above",
+        blocks=(name,),
+        what=f"the gradient is wrong, with no simple pattern{others}",
+        cause=itself if before else f"{itself}, or in what is passed back to them",
+        advice=f"Look at what is multiplied, and summed, to form the gradient of {name}.",
+        confidence=0.55,
+        evidence={"nearest": name, "right_nearer_the_loss": tuple(after), "right_nearer_the_input": tuple(before)},
+    )
+
+
+def _spread(blocks: Sequence[str], before: Sequence[str], after: Sequence[str]) -> Claim:
+    """Several blocks are wrong with no pattern, given from the loss to the input."""
+    nearest = blocks[0]
+    if before:
+        what = f"gradients are wrong, with no simple pattern, and {_are_right([*before, *after])}"
+        cause = "a mistake on the way back that these share, and the others do not"
+        advice = f"Look at the branch that leads to {listed(blocks)} only."
+    elif after:
+        what = f"gradients are wrong up to the input, with no simple pattern, and nearer the loss {_are_right(after)}"
+        cause = f"a mistake in what is passed back from {after[0]} to {nearest}"
+        advice = f"Look at the steps back from {after[0]} to {nearest}: products with weights, slopes of activations, sums."
+    else:
+        what = "gradients are wrong from the loss on, with no simple pattern"
+        cause = f"a mistake where the backward pass begins, or on the way to {nearest}"
+        advice = "Look at the derivative of the loss first."
+    return Claim(
+        kind="from_above",
+        blocks=tuple(blocks),
+        what=what,
+        cause=cause,
+        advice=advice,
+        confidence=0.55 if not before else 0.5,
+        evidence={"nearest": nearest, "right_nearer_the_loss": tuple(after), "right_nearer_the_input": tuple(before)},
+    )
+
+
+def _wrong_sum(name: str, entries: int) -> Claim:
+    """A vector that alone is wrong, beside weights that are right: what flows to both is right, so its sum is not."""
+    return Claim(
+        kind="bias_sum",
+        blocks=(name,),
+        what="the gradient of this vector is wrong, and that of the weights beside it right",
+        cause="a sum over the wrong axis, or over some of the examples or time steps only",
+        advice="Look at the sum that forms this gradient.",
+        confidence=0.5,
+        entries=entries,
+    )
+
+
+def _left_out(blocks: Sequence[str], weights: str, following: str) -> Claim:
+    return Claim(
+        kind="activation_derivative",
+        blocks=tuple(blocks),
+        what=f"the gradient of {weights} is what {following} passes back, combined over examples but not scaled by unit",
+        cause=f"the derivative of the activation between {weights} and {following} being left out",
+        advice=_SLOPES,
+        confidence=0.9,
+        evidence={"spanned_by": following},
+    )
+
+
+def _lies_in(block: Evidence, axis: int, basis: Array) -> bool:
+    """Whether the gradient under test lies in a span, along an axis, and the numerical one does not."""
+    if block.seen.places is not None:
+        return False
+    outside = []
+    for values in (block.seen.analytic, block.seen.numeric):
+        units = np.moveaxis(values.reshape(block.shape), axis, 0).reshape(block.shape[axis], -1) / block.scale
+        left = units - basis.T @ (basis @ units)
+        outside.append(norm(left.reshape(-1)) / max(norm(units.reshape(-1)), np.finfo(np.float64).tiny))
+    return outside[0] <= _INSIDE and outside[1] >= _OUTSIDE
 
 
 def _is_vector(shape: tuple[int, ...]) -> bool:
@@ -240,20 +356,29 @@ def _by_unit(block: Evidence, axis: int) -> tuple[Array, Array]:
     return products[known] / np.sqrt(squares[known] * tested[known]), products[known] / squares[known]
 
 
+def _by_entry(block: Evidence) -> tuple[Array, Array]:
+    """The same of a vector, each entry of which is a unit."""
+    ratios = block.analytic[block.signal] / block.numeric[block.signal]
+    ratios = ratios[np.isfinite(ratios)]
+    return np.sign(ratios), ratios
+
+
 def _scale_claim(block: Evidence, scales: Scales, bias: str | None) -> Claim:
-    """A scale for each unit."""
+    """A scale for each unit; if all are nearly 1, a constant that is added to what they are divided by."""
     values = scales.values[np.isfinite(scales.values)]
     noun = ("row", "column")[scales.axis] if len(block.shape) == 2 else f"slice along axis {scales.axis}"
-    low, high = number(float(values.min())), number(float(values.max()))
+    low, high = f"{np.min(values):.7g}", f"{np.max(values):.7g}"
+    near = bool((np.abs(values - 1.0) <= SMALL).all())
     same = f", and those of {bias} with it" if bias else ""
+    cause = "a slope of an activation, or another scale of each unit, that is left out, wrong or counted twice"
     return Claim(
-        kind="activation_derivative",
+        kind="guard" if near else "activation_derivative",
         blocks=(bias, block.name) if bias else (block.name,),
         what=f"each {noun} of the gradient is a constant of its own ({low} to {high}) times the numerical one{same}",
-        cause="a slope of an activation, or another scale of each unit, that is left out, wrong or counted twice",
-        advice="Compare each activation with its derivative, and look for gains and deviations that scale units.",
+        cause="a norm's ε, or another small constant, that is in the cost or in the gradient alone" if near else cause,
+        advice=_SLOPES if not near else "Compare guards against division by zero in the forward and in the backward pass.",
         confidence=(0.97 if bias else 0.8) * certainty(scales.misfit, scales.entries, len(values)),
         misfit=scales.misfit,
         entries=scales.entries,
-        evidence={"units": len(values), "least_scale": float(values.min()), "largest_scale": float(values.max())},
+        evidence={"units": len(values), "least_scale": float(np.min(values)), "largest_scale": float(np.max(values))},
     )

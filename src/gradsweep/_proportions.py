@@ -22,8 +22,17 @@ _OFF = (1e-8, 1e-3)
 # Entries by which two numbers are fitted, at least.
 _TWO_FITTED = 6
 
+# Cosine between gap and gradient beyond which the gap is not rounding: in roots of the number of entries, and as such.
+_ROOTS, _ALIKE = 4.0, 0.8
+
+# Values of fewer binary digits are such as 0.5 or 3: no rounded ones.
+_LEAST_DIGITS = 5
+
 # Of a block of one entry anything is a multiple: no more than this confidence.
 _ONE_ENTRY = 0.4
+
+# Entries from which on also a factor that has no meaning says something.
+_TELLING = 4
 
 # Share of the entries above the noise from which on what holds for them is said of the block.
 _MAJORITY = 0.5
@@ -149,21 +158,20 @@ def fit_factor(block: Evidence, numbers: Numbers) -> Claim | None:
         meaning = numbers.meaning(factor, block.shape, 5.0 * misfit * abs(factor - 1.0) / abs(factor) if factor else 0.0)
         if abs(meaning.value - 1.0) <= SMALL and not meaning.known:
             return _uniform_guard(block, factor, misfit, entries)
-        if entries == 1 and not meaning.known:
+        if (entries == 1 and not meaning.known) or not block.analytic[on].any():
             return None
-        some = (
-            ""
-            if on is block.signal or entries == np.count_nonzero(block.signal)
-            else f" in {entries:,} entries, the others are right"
-        )
+        some = "" if entries == np.count_nonzero(block.signal) else f" in {entries:,} entries, the others are right"
         confidence = certainty(misfit, entries, 0 if meaning.known else 1)
+        if entries < _TELLING:
+            # Any factor fits one entry, and one that means nothing may well fit two.
+            confidence = min(confidence, _ONE_ENTRY if entries == 1 or not meaning.known else 1.0)
         return Claim(
             kind="factor",
             blocks=(block.name,),
             what=f"the gradient is {number(meaning.value)} times the numerical one{some}{block.looked_at()}",
             cause=meaning.cause,
             advice="Look for this factor where the gradient is scaled.",
-            confidence=min(confidence, _ONE_ENTRY) if entries == 1 else confidence,
+            confidence=confidence,
             key=float(f"{meaning.value:.6g}"),
             misfit=misfit,
             entries=entries,
@@ -246,7 +254,7 @@ def fit_missing_term(block: Evidence) -> Claim | None:
         if words != "parameter" and entries < 3:
             continue
         fitted = _slope(block, term, block.differs)
-        if fitted is None:
+        if fitted is None or (entries == 1 and not _is_round(fitted[0])):
             continue
         slope, misfit = fitted
         confidence = certainty(misfit, entries, 1)
@@ -256,13 +264,18 @@ def fit_missing_term(block: Evidence) -> Claim | None:
             what=f"the gradient less the numerical one is {_describe_term(slope, words)}{block.looked_at()}",
             cause=_cause_of_term(slope, words),
             advice="Compare the penalty in the cost with its derivative in the gradient, block by block.",
-            confidence=_ONE_ENTRY / 2 if entries == 1 else confidence,
+            confidence=_ONE_ENTRY if entries == 1 else confidence,
             key=(words, float(f"{slope:.6g}")),
             misfit=misfit,
             entries=entries,
             evidence={"coefficient": slope, "term": words},
         )
     return None
+
+
+def _is_round(value: float) -> bool:
+    """Whether a coefficient has no more than two digits, as those have that people choose."""
+    return abs(value - float(f"{value:.1e}")) <= 1e-7 * abs(value)
 
 
 def _slope(block: Evidence, term: Array, on: Mask) -> tuple[float, float] | None:
@@ -291,32 +304,40 @@ def _cause_of_term(slope: float, words: str) -> str:
 
 
 def fit_factor_and_term(block: Evidence, numbers: Numbers) -> Claim | None:
-    """The gradient is a constant times the numerical one, but for a term in proportion to the parameter."""
-    on = block.signal
+    """The gradient is a constant times the numerical one, but for a term in proportion to the parameter; in most entries."""
+    for on in (block.signal, block.differs & block.signal):
+        entries = int(np.count_nonzero(on))
+        fitted = _two_slopes(block, on)
+        if fitted is None or entries < _MAJORITY * np.count_nonzero(block.signal):
+            continue
+        factor, slope, misfit = fitted
+        meaning, some = numbers.meaning(factor, block.shape, 10.0 * misfit), block.looked_at()
+        return Claim(
+            kind="factor",
+            blocks=(block.name,),
+            what=f"the gradient is {number(meaning.value)} times the numerical one and {number(slope)} times the parameter{some}",
+            cause=f"{meaning.cause}, while a penalty on the parameter is not scaled so",
+            advice="Look for this factor where the gradient is scaled, apart from the penalty.",
+            confidence=0.95 * certainty(misfit, entries, 2),
+            key=float(f"{meaning.value:.6g}"),
+            misfit=misfit,
+            entries=entries,
+            evidence={"factor": factor, "coefficient": slope},
+        )
+    return None
+
+
+def _two_slopes(block: Evidence, on: Mask) -> tuple[float, float, float] | None:
+    """Coefficients of the numerical gradient and of the parameter in the gradient, and the misfit; None if they are not all."""
     size = norm(block.parameter[on])
     if np.count_nonzero(on) < _TWO_FITTED or not size or not math.isfinite(size):
         return None
     columns = np.column_stack([block.numeric[on], block.parameter[on] / size])
     solution, _, rank, _ = np.linalg.lstsq(columns, block.analytic[on])
     misfit = block.misfit(block.analytic[on] - columns @ solution, on)
-    if rank < 2 or misfit > block.may_be_left(on):
+    if rank < 2 or misfit > block.may_be_left(on) or not solution[0]:
         return None
-    factor, slope = float(solution[0]), float(solution[1]) / size * block.scale
-    if not factor:
-        return None
-    meaning, some = numbers.meaning(factor, block.shape, 10.0 * misfit), block.looked_at()
-    return Claim(
-        kind="factor",
-        blocks=(block.name,),
-        what=f"the gradient is {number(meaning.value)} times the numerical one and {number(slope)} times the parameter{some}",
-        cause=f"{meaning.cause}, while a penalty on the parameter is not scaled so",
-        advice="Look for this factor where the gradient is scaled, apart from the penalty.",
-        confidence=0.95 * certainty(misfit, int(np.count_nonzero(on)), 2),
-        key=float(f"{meaning.value:.6g}"),
-        misfit=misfit,
-        entries=int(np.count_nonzero(on)),
-        evidence={"factor": factor, "coefficient": slope},
-    )
+    return float(solution[0]), float(solution[1]) / size * block.scale, misfit
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,75 +384,88 @@ def fit_scales(block: Evidence) -> list[Scales]:
 
 
 def fit_small_gap(block: Evidence) -> list[Claim]:
-    """A small gap that is no proportion: a guard, or rounding in a less precise type; both, if it may be either."""
-    gap = block.relative_gap
-    if not gap <= SMALL and not (kind := _held_in(block)) == "float16" and kind != "bfloat16":
-        return []
+    """A small gap that is no proportion: a guard, or rounding in a less precise type; both, if it may be either.
+
+    Parameters
+    ----------
+    block : Evidence
+        The block.
+
+    Returns
+    -------
+    list of Claim
+        None, one or two.
+    """
+    gap, digits = block.relative_gap, _binary_digits(block)
+    rounding, held = _rounding_of(digits, gap)
     claims = []
-    size = norm(block.gap) * norm(block.numeric)
-    alike = abs(float(block.gap @ block.numeric)) / size if size else 0.0
-    count = int(np.count_nonzero(block.signal))
-    # Of roundings the sum grows as the root of their number: what is more than some of these roots goes one way.
-    systematic = alike * math.sqrt(count) > 4.0 or (alike > 0.8 and count > 2)
-    held = _held_in(block)
-    rounding = _rounding_of(block, held)
     if rounding:
-        what = f"every value is one of {held}" if held else "the gap has either sign, and no pattern"
-        confidence = 0.97 if held else 0.35 if systematic else 0.6
+        sums = f"its values have no more than {digits} binary digits" if held else "the gap has no pattern"
         claims.append(
             Claim(
                 kind="precision",
                 blocks=(block.name,),
-                what=f"the gradient is off by {gap:.1e} of its size, as {rounding} rounds, and {what}",
+                what=f"the gradient is off by {gap:.1e} of its size, as {rounding} rounds, and {sums}",
                 cause=f"a backward pass, or part of it, in {rounding}",
                 advice="Look for arrays of a less precise type than the parameters', and for casts.",
-                confidence=confidence,
-                key=rounding,
-                entries=count,
-                evidence={"relative_gap": gap, "type": rounding, "held": held},
+                confidence=0.97 if held else 0.56 if _is_systematic(block) else 0.58,
+                key=(rounding, held),
+                entries=len(block.places),
+                evidence={"relative_gap": gap, "type": rounding, "digits": digits},
             )
         )
     if not held and gap <= SMALL:
-        claims.append(
-            Claim(
-                kind="guard",
-                blocks=(block.name,),
-                what=f"the gradient is off by {gap:.1e} of its size in {int(np.count_nonzero(block.differs)):,} entries",
-                cause="a constant as in log(p + 1e-7) or a norm's ε, or another form of a function, on one side alone",
-                advice="Compare guards against division by zero, and forms of functions, in the forward and the backward pass.",
-                confidence=0.65 if systematic else 0.5,
-                key="small",
-                entries=count,
-                evidence={"relative_gap": gap, "alike": alike},
-            )
-        )
+        claims.append(_small_guard(block))
     return claims
 
 
-#: Types less precise than float64, and the relative gaps that their rounding leaves in a sum of some terms.
-_TYPES = {"float16": (3e-5, 5e-3), "bfloat16": (3e-4, 3e-2), "float32": (3e-9, 3e-6)}
-
-
-def _held_in(block: Evidence) -> str:
-    """The least precise type that holds all values of the gradient exactly; empty if that is float64."""
-    values = block.seen.analytic.reshape(-1)[block.places]
-    values = values[values != 0.0]
-    if len(values) < 3 or len(np.unique(np.abs(values))) < 2 or not np.isfinite(values).all():
-        return ""
-    with np.errstate(all="ignore"):
-        single = values.astype(np.float32)
-        if not np.array_equal(single, values):
-            return ""
-        if np.array_equal(values.astype(np.float16), values):
-            return "float16"
-    return "float32" if (single.view(np.uint32) & 0xFFFF).any() else "bfloat16"
-
-
-def _rounding_of(block: Evidence, held: str) -> str:
-    """The type whose rounding has the size of the gap; empty if there is none."""
+def _small_guard(block: Evidence) -> Claim:
     gap = block.relative_gap
-    for name in [held] if held else ["float32", "float16"]:
-        low, high = _TYPES[name]
-        if (low if not held else 0.0) <= gap <= high:
-            return name
-    return ""
+    return Claim(
+        kind="guard",
+        blocks=(block.name,),
+        what=f"the gradient is off by {gap:.1e} of its size in {int(np.count_nonzero(block.differs)):,} entries",
+        cause="a constant as in log(p + 1e-7) or a norm's ε, or another form of a function, on one side alone",
+        advice="Compare guards against division by zero, and forms of functions, in the forward and the backward pass.",
+        confidence=0.65 if _is_systematic(block) else 0.57,
+        key="small",
+        entries=len(block.places),
+        evidence={"relative_gap": gap},
+    )
+
+
+def _is_systematic(block: Evidence) -> bool:
+    """Whether the gap goes along with the gradient: of roundings the sum grows as the root of their number only."""
+    size = norm(block.gap) * norm(block.numeric)
+    alike = abs(float(block.gap @ block.numeric)) / size if size else 0.0
+    count = int(np.count_nonzero(block.signal))
+    return alike * math.sqrt(count) > _ROOTS or (alike > _ALIKE and count > 2)
+
+
+#: Types less precise than float64: binary digits of their sums, and which gaps their rounding may leave, relatively.
+_TYPES = {"bfloat16": (8, 3e-4, 5e-2), "float16": (17, 3e-5, 2e-2), "float32": (30, 3e-9, 1e-5)}
+
+_DIGITS_OF_FLOAT64 = 53
+
+
+def _binary_digits(block: Evidence) -> int:
+    """Binary digits that the gradient's values have: less than float64's if they were summed in, or of, a less precise type."""
+    values = block.seen.analytic.reshape(-1)[block.places]
+    values = np.unique(np.abs(values[values != 0.0]))
+    if len(values) < 2:
+        return _DIGITS_OF_FLOAT64
+    mantissas = np.ldexp(np.frexp(values)[0], _DIGITS_OF_FLOAT64).astype(np.int64)
+    digits = _DIGITS_OF_FLOAT64 - int(np.log2(np.min(np.bitwise_and(mantissas, -mantissas))))
+    return digits if digits >= _LEAST_DIGITS else _DIGITS_OF_FLOAT64
+
+
+def _rounding_of(digits: int, gap: float) -> tuple[str, bool]:
+    """The type whose rounding has the size of the gap, empty if there is none; and whether the values have its digits."""
+    for name, (most, low, high) in _TYPES.items():
+        if digits <= most and low <= gap <= high:
+            return name, True
+    for name in ("float32", "float16"):
+        _, low, high = _TYPES[name]
+        if low <= gap <= min(high, SMALL):
+            return name, False
+    return "", False

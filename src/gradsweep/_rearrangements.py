@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradsweep._evidence import Claim, Evidence, Places, certainty, positions
+from gradsweep._evidence import Claim, Evidence, Mask, Places, certainty, number, positions
 from gradsweep._types import Array
 from gradsweep._verdict import norm
 
@@ -17,7 +17,10 @@ _TRIED = 256
 # Axes of which all orders are tried, and groups of an axis of which all orders are tried; of more, exchanges of two.
 _AXES, _GROUPS, _MOST_GROUPS = 5, 4, 8
 
-# Entries of a block up to which rows, and single entries, are looked up among each other.
+# Entries from which on an order may be found beside a term in proportion to the parameter.
+_WITH_TERM = 6
+
+# Entries of a block up to which single ones are looked up among each other.
 _LOOKED_UP = 2**22
 
 # By how much closer than by chance two numbers must be that are looked up among many.
@@ -74,19 +77,37 @@ def fit_order(block: Evidence) -> Claim | None:
 
 
 def _fits(block: Evidence, order: Order, on: Places) -> bool:
-    return block.misfit(block.tested(order.source) - block.numeric[on], on) <= block.may_be_left(on)
+    return _misfit(block, order, on)[0] <= block.may_be_left(on)
+
+
+def _misfit(block: Evidence, order: Order, on: Places) -> tuple[float, float]:
+    """What an order leaves of the gap; if not all is explained, beside a penalty that is in the right order: and its λ.
+
+    Of g = P(d) + λ·θ, where d + λ·θ is right, P undone is d + λ·P⁻¹(θ): off by λ·(P⁻¹(θ) − θ).
+    """
+    left = block.tested(order.source) - block.numeric[on]
+    misfit = block.misfit(left, on)
+    if misfit <= block.may_be_left(on) or len(on) < _WITH_TERM:
+        return misfit, 0.0
+    moved = block.parameter_at(order.source) - block.parameter[on]
+    size = norm(moved)
+    if not size or not math.isfinite(size):
+        return misfit, 0.0
+    slope = float(left @ (moved / size))
+    return block.misfit(left - slope * (moved / size), on), slope / size * block.scale
 
 
 def _claim(block: Evidence, order: Order) -> Claim:
-    misfit = block.misfit(block.tested(order.source) - block.numeric)
+    misfit, slope = _misfit(block, order, np.arange(len(block.places)))
     entries = int(np.count_nonzero(block.differs))
+    but = f", but for {number(slope)} times the parameter" if slope else ""
     return Claim(
         kind=order.kind,
         blocks=(block.name,),
-        what=f"{order.what}{block.looked_at()}",
+        what=f"{order.what}{but}{block.looked_at()}",
         cause=order.cause,
         advice="Look at the order of axes, of groups and of names where this gradient is put together.",
-        confidence=certainty(misfit, entries, 0),
+        confidence=certainty(misfit, entries, 1 if slope else 0),
         key=(order.kind, order.what),
         misfit=misfit,
         entries=entries,
@@ -200,48 +221,56 @@ def _regrouped(along: Places, order: tuple[int, ...], length: int) -> Places:
 
 
 def fit_lookup(block: Evidence) -> Claim | None:
-    """Rows, columns or single entries of the gradient are those of the numerical one in an order of no simple rule."""
-    if block.seen.places is not None or block.size > _LOOKED_UP:
+    """Rows, columns or single entries of the gradient are those of the numerical one in an order of no simple rule.
+
+    Parameters
+    ----------
+    block : Evidence
+        The block.
+
+    Returns
+    -------
+    Claim or None
+        None if they are not, or too many to be compared, or a sample is all that is known.
+    """
+    if block.seen.places is not None:
         return None
-    analytic = (block.seen.analytic / block.scale).reshape(block.shape)
-    numeric = (block.seen.numeric / block.scale).reshape(block.shape)
+    analytic, numeric = block.seen.analytic.reshape(block.shape), block.seen.numeric.reshape(block.shape)
     wrong = block.all_differ.reshape(block.shape)
-    axes = [] if block.is_vector else list(range(len(block.shape)))
-    for axis in [*axes, None]:
-        if axis is None:
-            rows = [each.reshape(-1, 1) for each in (analytic, numeric)]
-            chosen = np.flatnonzero(wrong)
-        else:
-            rows = [np.moveaxis(each, axis, 0).reshape(block.shape[axis], -1) for each in (analytic, numeric)]
-            chosen = np.flatnonzero(np.moveaxis(wrong, axis, 0).reshape(block.shape[axis], -1).any(axis=1))
-        order = _looked_up(rows[0][chosen], rows[1][chosen])
-        if order is None:
-            continue
-        return _claim_of_lookup(block, axis, chosen, order)
-    return None
+    for axis in () if block.is_vector else range(len(block.shape)):
+        others = tuple(other for other in range(len(block.shape)) if other != axis)
+        found = _looked_up(np.moveaxis(analytic, axis, 0), np.moveaxis(numeric, axis, 0), np.any(wrong, axis=others))
+        if found is not None:
+            return _claim_of_lookup(block, axis, *found)
+    if block.size > _LOOKED_UP:
+        return None
+    found = _looked_up(analytic.reshape(-1, 1), numeric.reshape(-1, 1), wrong.reshape(-1))
+    return None if found is None else _claim_of_lookup(block, None, *found)
 
 
-def _looked_up(analytic: Array, numeric: Array) -> tuple[Places, float] | None:
-    """For each row of the numerical gradient the row of the other that is equal to it, and the misfit; None if there is none."""
-    count = len(numeric)
+def _looked_up(analytic: Array, numeric: Array, wrong: Mask) -> tuple[Places, Places, float] | None:
+    """Rows that are wrong, where each one stands in the gradient under test, and the misfit; None if they stand nowhere."""
+    chosen = np.flatnonzero(wrong)
+    count = len(chosen)
     if count < 3:
         return None
-    direction = np.random.default_rng(0).standard_normal(numeric.shape[1])
-    order = [np.argsort(rows @ direction, kind="stable") for rows in (analytic, numeric)]
-    # One to one, so the ranks of projections are the same but for rows that are equal.
-    residual = analytic[order[0]] - numeric[order[1]]
-    gap = norm((analytic - numeric).reshape(-1))
-    misfit = norm(residual.reshape(-1)) / gap if gap else math.inf
+    direction = np.random.default_rng(0).standard_normal(analytic.shape[1:])
+    projected = [np.tensordot(rows, direction, direction.ndim)[chosen] for rows in (analytic, numeric)]
+    order = [np.argsort(each, kind="stable") for each in projected]
+    # One to one, so that ranks of projections are the same but for rows that are equal.
+    if norm(projected[0][order[0]] - projected[1][order[1]]) > _NEARER_THAN_CHANCE * norm(projected[0] - projected[1]):
+        return None
+    gap = norm((analytic[chosen] - numeric[chosen]).reshape(-1))
+    misfit = norm((analytic[chosen[order[0]]] - numeric[chosen[order[1]]]).reshape(-1)) / gap if gap else math.inf
     if not misfit * count <= _NEARER_THAN_CHANCE:
         return None
     source = np.empty(count, dtype=np.intp)
     source[order[1]] = order[0]
-    return source, misfit
+    return chosen, source, float(misfit)
 
 
-def _claim_of_lookup(block: Evidence, axis: int | None, chosen: Places, found: tuple[Places, float]) -> Claim:
+def _claim_of_lookup(block: Evidence, axis: int | None, chosen: Places, source: Places, misfit: float) -> Claim:
     """What is said of rows, columns or entries in another order; of entries, whether that is the transpose of a matrix."""
-    source, misfit = found
     one, many = _nouns(block, axis)
     part = _transposed_part(chosen, source) if axis is None else None
     cause = "an index, or a sort, that is undone the wrong way"
