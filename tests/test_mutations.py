@@ -178,3 +178,35 @@ def test_single_precision_raises_no_false_alarm(model: Model, seed: int) -> None
     report = gradsweep.check(case.cost, params, gradient)
     assert report.precision == np.finfo(np.float32).eps
     assert report.verdict == "pass", str(report)
+
+
+# ---- what is said of them ---------------------------------------------------------------------------------------------------
+
+# Of the mistakes, in how many the right kind must be among the first two findings.
+RIGHT_KIND = 0.95
+
+
+def test_findings_name_the_kind_of_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    """The table is part of the output of the tests."""
+    counts = {kind: [0, 0] for kind in KINDS if kind != "shape"}
+    missed = []
+    for model in MODELS:
+        for mistake in (each for each in model.mistakes if not each.raises):
+            case = model.write(0, mistake.name)
+            report = gradsweep.check(case.cost, case.params, case.gradient)
+            kinds = [finding.kind for finding in report.findings[:2]]
+            found = not {mistake.kind, *mistake.accepted}.isdisjoint(kinds)
+            counts[mistake.kind][0] += found
+            counts[mistake.kind][1] += 1
+            if not found:
+                missed.append(f"{model.name}, {mistake.name}: {mistake.kind}, not {' or '.join(kinds) or 'nothing'}")
+            named = {name for finding in report.findings for name in finding.blocks}
+            assert named & set(mistake.blocks), (model.name, mistake.name, report.findings)
+    right, all_of_them = (sum(count[place] for count in counts.values()) for place in (0, 1))
+    with capsys.disabled():
+        print(f"\n\n{'kind of mistake':<24}{'named':>6}{'of':>6}")
+        for kind, (found, count) in sorted(counts.items()):
+            print(f"{kind:<24}{found:>6}{count:>6}")
+        print(f"{'all':<24}{right:>6}{all_of_them:>6}")
+        print("\n".join(missed))
+    assert right >= RIGHT_KIND * all_of_them

@@ -57,9 +57,12 @@ class ModeName(enum.StrEnum):
     sweep = "sweep"
     batched = "batched"
     neurons = "neurons"
+    screen = "screen"
 
 
-Mode = Annotated[ModeName, typer.Option(help="What is perturbed: parameters one by one, in batches, or neurons.")]
+Mode = Annotated[
+    ModeName, typer.Option(help="What is perturbed: parameters one by one, in batches, neurons, or random directions.")
+]
 Scheme = Annotated[SchemeName, typer.Option(help="Which difference quotient; complex takes an imaginary step.")]
 Step = Annotated[float | None, typer.Option(help="ε, absolute.", show_default="by the scheme, and by the noise of the cost")]
 Tolerance = Annotated[float | None, typer.Option(help="Relative tolerance.", show_default="1e-07")]

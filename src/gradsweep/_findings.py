@@ -1,6 +1,6 @@
 """What the diagnosis is given of a check that failed, and what it says."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import Indices, Numerics
 from gradsweep._costs._numpy_function import NumPyFunction
-from gradsweep._costs._protocol import Problem
 from gradsweep._diagnosis import Finding, Seen, diagnose
 from gradsweep._differences._departure import Departure
 from gradsweep._entries import Examined
@@ -21,9 +20,11 @@ from gradsweep._trees import Leaf, Tree
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Status
 
-
 # A finding that explains more of a gap than this, with this confidence, needs no search for another explanation.
 _EXACT, _CONVINCING = 1.0 - 1e-9, 0.9
+
+# A finding of less confidence is not worth its lines beside a convincing one of the same blocks.
+_VAGUE = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,44 +92,6 @@ def at_second_call(analytic: NDArray[Any], first: NDArray[Any], second: NDArray[
         return own + (later - earlier)
 
 
-def explain_network(
-    problem: Problem,
-    analytic: Mapping[str, NDArray[Any]],
-    sightings: Sequence[Sighting],
-    tolerance: float,
-    call: Callable[[], Mapping[str, NDArray[Any]]] | None,
-) -> tuple[Finding, ...]:
-    """What is likely to be wrong with the gradient of a dense network.
-
-    Parameters
-    ----------
-    problem : Problem
-        The cost.
-    analytic : mapping of str to array
-        The gradient under test.
-    sightings : sequence of Sighting
-        All blocks, in the order of the layers.
-    tolerance : float
-        Relative, of entries.
-    call : callable, optional
-        Gives the gradient once more, if it was given as a function.
-
-    Returns
-    -------
-    tuple of Finding
-        The most convincing first; none if no block is wrong.
-    """
-    if all(sighting.block.status is not Status.WRONG for sighting in sightings):
-        return ()
-    first, second = (call(), call()) if call else (None, None)
-    seen = []
-    for sighting in sightings:
-        name = sighting.block.name
-        again = at_second_call(analytic[name], first[name], second[name]) if first and second else None
-        seen.append(sighting.seen(problem.parameter(name), analytic[name], problem.examples, again))
-    return diagnose(seen, tolerance, order=list(problem.shapes))
-
-
 def explain_function(
     function: Function,
     gradient: Any,
@@ -177,11 +140,17 @@ def explain_function(
     except Departure:  # behind a comparison that only now was decided otherwise
         order = [leaf.name for leaf in tree.blocks]
     findings = diagnose(seen, tolerance, order=order)
-    if isinstance(numerics, NumPyFunction) and not any(_is_exact(finding) for finding in findings):
+    if isinstance(numerics, NumPyFunction) and not any(is_exact(finding) for finding in findings):
         findings = suspect(numerics, analytic, [sighting.block for sighting in sightings], order) + findings
-    return findings
+    return without_weaker(findings)
 
 
-def _is_exact(finding: Finding) -> bool:
+def without_weaker(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Findings but for vague ones of blocks of which a certain one says more."""
+    certain = {name for finding in findings if finding.confidence >= _CONVINCING for name in finding.blocks}
+    return tuple(finding for finding in findings if finding.confidence >= _VAGUE or not certain.issuperset(finding.blocks))
+
+
+def is_exact(finding: Finding) -> bool:
     """Whether a finding explains what is wrong by itself, to rounding."""
     return finding.explained > _EXACT and finding.confidence >= _CONVINCING

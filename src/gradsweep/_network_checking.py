@@ -4,7 +4,7 @@ import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,9 @@ from gradsweep._costs._protocol import Problem
 from gradsweep._diagnosis import Finding, sample_places
 from gradsweep._errors import InputError
 from gradsweep._execution import one_blas_thread
-from gradsweep._findings import Sighting, explain_network
+from gradsweep._findings import Sighting
+from gradsweep._intermediates import read_intermediates
+from gradsweep._network_findings import Tested, explain_network
 from gradsweep._network_screening import screen_network
 from gradsweep._numeric import NumericGradient, differentiate, quotients_of
 from gradsweep._parameters import Precision, match_gradient, precision, read_mapping
@@ -27,6 +29,9 @@ from gradsweep._sweep import FINER, LayerQuotients, Steps
 from gradsweep._trees import read_tree
 from gradsweep._types import Array, Gradient, Parameters
 from gradsweep._verdict import Block, Entry, Sides, Status, Tally, block_status, compare, overall
+
+if TYPE_CHECKING:
+    from gradsweep._costs._network_problem import NetworkProblem
 
 # Entries of a block that the diagnosis looks at, at most; and how many of them if there are more.
 _SEEN, _SAMPLED = 2**20, 2**14
@@ -67,9 +72,11 @@ def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, set
     with one_blas_thread():
         problem = cost.prepare(params, settings.seed)
     # The gradient under test runs with the BLAS threads that it has elsewhere.
-    analytic = match_gradient(_read_gradient(gradient, params), "gradient", problem.shapes)
+    given = _read_gradient(gradient, params)
+    analytic = match_gradient(given, "gradient", problem.shapes)
     with one_blas_thread():
-        report = _check(problem, analytic, settings, begun, _repeat(problem, gradient, params))
+        tested = Tested(analytic, read_intermediates(given), _repeat(problem, gradient, params))
+        report = _check(problem, tested, settings, begun)
     if not callable(gradient):
         return report
     elsewhere, displaced, notes = _second_point(cost, params, gradient, analytic, replace(settings, mode=report.mode))
@@ -120,8 +127,8 @@ def _second_point(
     with one_blas_thread():
         # By units, since that is quick whatever the first point took; only a screen may be asked for of what is larger still.
         mode = "screen" if settings.mode == "screen" else "neurons"
-        call = _repeat(problem, gradient, other)
-        found = _check(problem, analytic, replace(settings, mode=mode), time.perf_counter(), call)
+        tested = Tested(analytic, read_intermediates(given), _repeat(problem, gradient, other))
+        found = _check(problem, tested, replace(settings, mode=mode), time.perf_counter())
     return found, Displaced(found.blocks, size, found.evaluations), ()
 
 
@@ -157,20 +164,15 @@ def _steps(problem: Problem, settings: Settings) -> Steps:
     return Steps(settings.scheme, step, min(step, usual) * FINER)
 
 
-def _check(
-    problem: Problem,
-    analytic: Mapping[str, NDArray[Any]],
-    settings: Settings,
-    begun: float,
-    call: Callable[[], Mapping[str, NDArray[Any]]] | None,
-) -> Report:
-    """Check at a point; `call` gives the gradient once more, if it was given as a function."""
+def _check(problem: "NetworkProblem", tested: Tested, settings: Settings, begun: float) -> Report:
+    """Check at a point."""
+    analytic = tested.blocks
     exactness = problem.precision.or_less(precision(analytic.values()))
     tolerance = settings.tolerance_for(exactness)
     steps = _steps(problem, settings)
     plan = make_plan(problem, settings.mode, steps)
     if plan.mode == "screen":
-        return screen_network(problem, analytic, settings, steps, begun, call, plan.reason)
+        return screen_network(problem, tested, settings, steps, begun, plan.reason)
     # The numeric side is complete before the gradient under test is looked at.
     numeric, evaluations = differentiate(problem, plan, steps, settings.jobs, settings.seed)
     judge = _Judge(problem, analytic, numeric, plan, steps, tolerance, exactness)
@@ -197,21 +199,15 @@ def _check(
         kinks=sum(block.kinks for block in blocks),
         evaluated_by="kernels",
         displaced=None,
-        findings=_explain(problem, analytic, judge, blocks, call),
+        findings=_explain(problem, tested, judge, blocks),
     )
 
 
-def _explain(
-    problem: Problem,
-    analytic: Mapping[str, NDArray[Any]],
-    judge: "_Judge",
-    blocks: Sequence[Block],
-    call: Callable[[], Mapping[str, NDArray[Any]]] | None,
-) -> tuple[Finding, ...]:
+def _explain(problem: "NetworkProblem", tested: Tested, judge: "_Judge", blocks: Sequence[Block]) -> tuple[Finding, ...]:
     """What is likely to be wrong, if something is."""
     if all(block.status is not Status.WRONG for block in blocks):
         return ()
-    return explain_network(problem, analytic, [judge.sighting(block) for block in blocks], judge.tolerance, call)
+    return explain_network(problem, tested, [judge.sighting(block) for block in blocks], judge.tolerance)
 
 
 def _read_gradient(gradient: Gradient, params: Parameters) -> Parameters:

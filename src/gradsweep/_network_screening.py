@@ -2,17 +2,15 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradsweep._costs._network_numerics import Entries, NetworkNumerics, leaves_of
 from gradsweep._costs._numerics import Indices
-from gradsweep._costs._protocol import Problem
 from gradsweep._entries import BlockGradients, Examined, Judge
-from gradsweep._findings import Sighting, explain_network
+from gradsweep._findings import Sighting
+from gradsweep._network_findings import Tested, explain_network
 from gradsweep._parameters import precision
 from gradsweep._report import Report
 from gradsweep._screening import Budget, Screen, Subject
@@ -20,23 +18,20 @@ from gradsweep._settings import Settings
 from gradsweep._sweep import Steps
 from gradsweep._verdict import Tally, overall
 
+if TYPE_CHECKING:
+    from gradsweep._costs._network_problem import NetworkProblem
+
 
 def screen_network(
-    problem: Problem,
-    analytic: Mapping[str, NDArray[Any]],
-    settings: Settings,
-    steps: Steps,
-    begun: float,
-    call: Callable[[], Mapping[str, NDArray[Any]]] | None = None,
-    reason: str = "",
+    problem: "NetworkProblem", tested: Tested, settings: Settings, steps: Steps, begun: float, reason: str = ""
 ) -> Report:
     """Screen the gradient of a dense network at a point.
 
     Parameters
     ----------
-    problem : Problem
+    problem : NetworkProblem
         The cost.
-    analytic : mapping of str to array
+    tested : Tested
         The gradient under test.
     settings : Settings
         How to check.
@@ -44,8 +39,6 @@ def screen_network(
         How quotients are formed.
     begun : float
         When the check began, by `time.perf_counter`.
-    call : callable, optional
-        Gives the gradient once more, if it was given as a function.
     reason : str, optional
         Why it is a screen, if that was not asked for.
 
@@ -55,10 +48,10 @@ def screen_network(
         The report.
     """
     leaves = leaves_of(problem)
-    exactness = problem.precision.or_less(precision(analytic.values()))
+    exactness = problem.precision.or_less(precision(tested.blocks.values()))
     tolerance = settings.tolerance_for(exactness)
     numerics = NetworkNumerics(problem, steps, Entries(problem))
-    gradients = [analytic[leaf.name] for leaf in leaves]
+    gradients = [tested.blocks[leaf.name] for leaf in leaves]
     # Where the caller chose the step, an entry that differs at this step alone is said to do so, not replaced.
     entries = Judge(numerics, tolerance, exactness, replaces=settings.step is None, measures=False)
 
@@ -97,5 +90,5 @@ def screen_network(
         kinks=sum(block.kinks for block in blocks),
         evaluated_by="kernels",
         displaced=None,
-        findings=explain_network(problem, analytic, sightings, tolerance, call),
+        findings=explain_network(problem, tested, sightings, tolerance),
     )

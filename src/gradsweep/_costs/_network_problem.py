@@ -82,7 +82,7 @@ class NetworkProblem:
         self.shapes = _dense.block_shapes(self._sizes)
         self._rounding: dict[Precision, list[Matrix]] = {}
         self._kinked = any(layer.activation in _dense.KINKS for layer in layers)
-        self._loss, self._loss_code = loss, losses.CODES[loss]
+        self.loss_name, self._loss_code = loss, losses.CODES[loss]
         self._decay = l2 / x.shape[1]
         self._labels = np.ascontiguousarray(y.T)
         self._codes = [activations.CODES[layer.activation] for layer in layers]
@@ -247,7 +247,7 @@ class NetworkProblem:
         costs = [_full_cost(layer.activation) if large else 1.0 for layer in self.layers]
         # A softmax's outputs are gone through some times.
         softmax = _SOFTMAX if self._loss_code == losses.SOFTMAX_CROSS_ENTROPY else 1.0
-        costs[-1] = _FULL_FORM if large and self._loss != "squared_error" else softmax
+        costs[-1] = _FULL_FORM if large and self.loss_name != "squared_error" else softmax
         dear = [cost * units for cost, units in zip(costs, self._sizes[1:], strict=True)]
         changes = products = rows = work = 0.0
         for layer in range(len(self.layers)):
@@ -492,7 +492,9 @@ class NetworkProblem:
         # Both gradients are rounded, the quotient never more than the tested one.
         unit = 2.0 * precision.epsilon
         if precision not in self._rounding:
-            factors = _rounding.rounding(self.layers, self.plain_pass, self._y, self._loss, precision.tiny / precision.epsilon)
+            factors = _rounding.rounding(
+                self.layers, self.plain_pass, self._y, self.loss_name, precision.tiny / precision.epsilon
+            )
             self._rounding[precision] = [
                 Matrix(dense=unit * left) if right is None else Matrix(left=unit * left, right=right) for left, right in factors
             ]
@@ -520,7 +522,7 @@ class NetworkProblem:
 
     @functools.cached_property
     def _subgradients(self) -> list[tuple[Array, Array]]:
-        return _dense.subgradients(self.layers, self.plain_pass, self._error)
+        return _dense.subgradients(self.layers, self.plain_pass, self.error)
 
     def conventions(self, name: str) -> list[BlockMatrix]:
         """What backward passes give that take the slope at every kink for that on the left, the mean, or that on the right.
@@ -536,20 +538,25 @@ class NetworkProblem:
             One for each.
         """
         layer = self.layer_of(name)
-        return [self._backpropagated(name, dz[layer], self._inputs[layer]) for dz in self._conventions]
+        return [self.backpropagated(name, dz[layer]) for dz in self._conventions]
 
     @functools.cached_property
     def _conventions(self) -> list[list[Array]]:
         slopes = [_dense.slopes(self.layers, self.plain_pass, at_kink) for at_kink in (0.0, 0.5, 1.0)]
-        return [_dense.backward(self.layers, self._error, each)[0] for each in slopes]
+        return [_dense.backward(self.layers, self.error, each)[0] for each in slopes]
+
+    def backpropagated(self, name: str, dz: Array) -> BlockMatrix:
+        """A block of the gradient, of that of each example's loss with respect to its layer's pre-activations."""
+        return self._backpropagated(name, dz, self._inputs[self.layer_of(name)])
 
     def _backpropagated(self, name: str, dz: Array, inputs: Array) -> BlockMatrix:
         matrix = Matrix(left=np.ascontiguousarray(dz) / self.examples, right=inputs)
         return self._with_weights(self.block(name, matrix), name, self._decay, 0.0)
 
     @functools.cached_property
-    def _error(self) -> Array:
-        return _dense.LOSSES[self._loss].probability(self.plain_pass.z[-1]) - self._y
+    def error(self) -> Array:
+        """Gradient of each example's loss with respect to its logits: array of shape (outputs, examples)."""
+        return _dense.LOSSES[self.loss_name].probability(self.plain_pass.z[-1]) - self._y
 
 
 class _Rooms(threading.local):

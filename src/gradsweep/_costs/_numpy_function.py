@@ -258,7 +258,7 @@ class NumPyFunction:
         return DirectionChanges(propagation, self.base, self.scheme, self.step, self.usual, workers, self.outcome)
 
     def altered(self, directions: Array, watch: Watch) -> Array:
-        """Difference quotients along whole directions, of shape (n, parameters), by a run that is watched, and perhaps altered."""
+        """Difference quotients along whole directions, of shape (n, parameters), by a run that is watched and perhaps altered."""
         offsets, coefficients = CENTRAL.steps(self.usual), CENTRAL.coefficients(self.usual)
         steps = np.repeat(offsets, len(directions))
         outcome = self.propagation.along(np.tile(directions, (len(offsets), 1)), steps, watch=watch)

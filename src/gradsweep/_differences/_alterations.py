@@ -1,8 +1,8 @@
-"""Mistakes of backward passes, at one operation of the forward pass, as changes that are passed on otherwise than they should be.
+"""Mistakes of backward passes, at one operation of the forward pass, as changes that are passed on otherwise than they should.
 
-A backward pass is the transpose of what changes go through. So whoever leaves out the slope of an activation computes, to the last
-digit, what comes of changes that go through that activation as if its slope were 1. Which operation it is, and which mistake, is
-found by trying.
+A backward pass is the transpose of what changes go through. So whoever leaves out the slope of an activation computes, to the
+last digit, what comes of changes that go through that activation as if its slope were 1. Which operation it is, and which
+mistake, is found by trying.
 """
 
 import sys
@@ -17,8 +17,8 @@ from gradsweep._differences._departure import describe, is_users
 from gradsweep._differences._varying import Operand, Varying, base_of, real
 from gradsweep._types import Array
 
-#: Where an operation stands in the user's code: its function, and the instruction of each frame, the innermost first. In a loop it
-#: is the same one at each turn.
+#: Where an operation stands in the user's code: its function, and the instruction of each frame, the innermost first. In a loop
+#: it is the same one at each turn.
 Place: TypeAlias = tuple[str, tuple[tuple[str, str, int], ...]]
 
 
@@ -44,8 +44,8 @@ SLOPES: Mapping[str, Callable[[Array, Array], Any]] = {
     "is taken as v itself": lambda u, v: v,
 }
 
-#: What is passed on of an operation's changes: nothing, or not those of its first or its second operand; or through a square matrix
-#: that is not transposed on the way back.
+#: What is passed on of an operation's changes: nothing, or not those of its first or its second operand; or through a square
+#: matrix that is not transposed on the way back.
 DETACHED, WITHOUT_FIRST, WITHOUT_SECOND, TRANSPOSED = (
     "is not passed back through",
     "is passed back through its second operand alone",

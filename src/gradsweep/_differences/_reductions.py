@@ -39,8 +39,8 @@ def add_up(x: Varying, axis: Axis = None, *, keepdims: bool = False) -> Varying:
 def _slack(x: Varying, axes: tuple[int, ...], *, keepdims: bool) -> Any:
     """Jitter for what a backward pass computes of a softmax from rounded results.
 
-    Of p = e/Σe, where one term is nearly all of the sum, 1 − p has lost the digits of the other terms. Forward it does not, if the
-    largest logit was taken off before: that term then stays the same, and all others change.
+    Of p = e/Σe, where one term is nearly all of the sum, 1 − p has lost the digits of the other terms. Forward it does not, if
+    the largest logit was taken off before: that term then stays the same, and all others change.
     """
     sizes = np.abs(x.base)
     with np.errstate(all="ignore"):
