@@ -205,8 +205,8 @@ def test_findings_name_the_kind_of_mistake(capsys: pytest.CaptureFixture[str]) -
     right, all_of_them = (sum(count[place] for count in counts.values()) for place in (0, 1))
     with capsys.disabled():
         print(f"\n\n{'kind of mistake':<24}{'named':>6}{'of':>6}")
-        for kind, (found, count) in sorted(counts.items()):
-            print(f"{kind:<24}{found:>6}{count:>6}")
+        for kind, (named_right, count) in sorted(counts.items()):
+            print(f"{kind:<24}{named_right:>6}{count:>6}")
         print(f"{'all':<24}{right:>6}{all_of_them:>6}")
         print("\n".join(missed))
     assert right >= RIGHT_KIND * all_of_them

@@ -56,6 +56,7 @@ class _Screened:
     start: Start
     found: list[Found]
     evaluations: int
+    step: float
 
 
 def screen_function(function: Function, gradient: Any, start: Start, settings: Settings, begun: float) -> Report:
@@ -109,7 +110,7 @@ def screen_function(function: Function, gradient: Any, start: Start, settings: S
         reason="; ".join(part for part in (start.reason, reason) if part),
         predicted=math.nan,
         scheme=settings.scheme.name,
-        step=numerics.step,
+        step=screened.step,
         evaluations=screened.evaluations + (displaced.evaluations if displaced else 0),
         seconds=time.perf_counter() - begun,
         crossed=0,
@@ -150,8 +151,9 @@ def _screen_with(function: Function, gradient: Any, start: Start, settings: Sett
 
     steps = len(settings.scheme.offsets)
     subject = Subject(start.tree.blocks, start.analytic, start.numerics, exactness, steps, judge)
-    found = Screen(subject, settings.tolerance_for(exactness), settings.seed, budget).run()
-    return _Screened(start, found, budget.spent)
+    screen = Screen(subject, settings.tolerance_for(exactness), settings.seed, budget)
+    found = screen.run()
+    return _Screened(start, found, budget.spent, screen.step)
 
 
 def _second_point(

@@ -205,26 +205,26 @@ def direction_of(neighbourhood: Neighbourhood, pattern: Array, length: float) ->
         The step: a multiple of the spacing of numbers at θ, and at what several steps lead to.
     """
     lengths = np.minimum(length * neighbourhood.scale, 2.0**_MOST * np.maximum(neighbourhood.scale, 1.0))
-    return exact_step(neighbourhood, pattern * lengths / math.sqrt(max(1, int(np.count_nonzero(pattern)))))
+    return exact_step(neighbourhood.spacing, pattern * lengths / math.sqrt(max(1, int(np.count_nonzero(pattern)))))
 
 
-def exact_step(neighbourhood: Neighbourhood, steps: Array) -> Array:
+def exact_step(spacing: Array, steps: Array) -> Array:
     """A step much like the given one that perturbs every parameter exactly, and so do some multiples of it.
 
     Parameters
     ----------
-    neighbourhood : Neighbourhood
-        The cost.
-    steps : array of shape (parameters,)
+    spacing : array of shape (n,)
+        Distance of each parameter from the next number of its type.
+    steps : array of shape (n,)
         The step; entries of 0 stay 0.
 
     Returns
     -------
-    array of shape (parameters,)
+    array of shape (n,)
         Odd multiples of the spacing of numbers at θ, and at what several steps lead to.
     """
     # Twice as much: a sum may lie beyond the next power of two, where numbers are spaced twice as widely.
-    units = 2.0 * np.maximum(neighbourhood.spacing, np.spacing(_POINTS * np.abs(steps)))
+    units = 2.0 * np.maximum(spacing, np.spacing(_POINTS * np.abs(steps)))
     # Odd ones, since what is scaled by a power of 2 may be rounded alike at all points.
     halves = np.floor(np.maximum(np.abs(steps) / units, _SPACINGS) / 2.0)
     multiples = np.where(steps == 0.0, 0.0, 2.0 * halves + 1.0)

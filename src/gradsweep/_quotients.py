@@ -14,8 +14,8 @@ from gradsweep._types import Array
 # Parameters of a block whose absolute values lie within this power of 2 share a step relative to their size.
 _ALIKE = 5
 
-# How many of such parameters are looked at to choose their step.
-_SAMPLES = 3
+#: How many of such parameters are looked at to choose their step.
+SAMPLES = 3
 
 # Truncation counts as seen where a quotient and that of twice the step differ by this many times their noise.
 _RESOLVED = 4.0
@@ -119,10 +119,17 @@ def weights_at(steps: Array) -> Array:
     return weights
 
 
-def choose_steps(neighbourhood: Neighbourhood, noise: Noise, scheme: Scheme, step: float | None = None, seed: int = 0) -> Choice:
+def choose_steps(
+    neighbourhood: Neighbourhood,
+    noise: Noise,
+    scheme: Scheme,
+    step: float | None = None,
+    seed: int = 0,
+    samples: int = SAMPLES,
+) -> Choice:
     """Steps for which noise and truncation of the quotients are alike.
 
-    Of each block three parameters are looked at, with steps at which truncation can be told from noise. The other parameters of
+    Of each block some parameters are looked at, with steps at which truncation can be told from noise. The other parameters of
     the block take the steps of the middle one, relative to their size.
 
     Parameters
@@ -137,6 +144,8 @@ def choose_steps(neighbourhood: Neighbourhood, noise: Noise, scheme: Scheme, ste
         ε of all parameters, absolute; nothing is chosen then.
     seed : int, default: 0
         Chooses the parameters that are looked at.
+    samples : int, default: 3
+        How many of each block they are.
 
     Returns
     -------
@@ -154,11 +163,11 @@ def choose_steps(neighbourhood: Neighbourhood, noise: Noise, scheme: Scheme, ste
         return Choice(neighbourhood.distinct(everything, np.full(len(everything), step)), 0)
     steps = neighbourhood.scale * relative_step(neighbourhood, noise, scheme)
     groups = list(_alike(neighbourhood))
-    samples = list(_samples(groups, np.random.default_rng(seed)))
-    pilot = _Pilot(neighbourhood, noise, scheme, np.concatenate([*samples, np.empty(0, dtype=np.intp)]))
+    chosen = list(_samples(groups, samples, np.random.default_rng(seed)))
+    pilot = _Pilot(neighbourhood, noise, scheme, np.concatenate([*chosen, np.empty(0, dtype=np.intp)]))
     pilot.run()
     start = 0
-    for group, members in zip(groups, samples, strict=True):
+    for group, members in zip(groups, chosen, strict=True):
         relative = pilot.relative[start : start + len(members)]
         start += len(members)
         known = np.isfinite(relative)
@@ -200,10 +209,10 @@ def _alike(neighbourhood: Neighbourhood) -> Iterator[Indices]:
                 yield block.start + np.flatnonzero(octaves == octave)
 
 
-def _samples(groups: list[Indices], generator: np.random.Generator) -> Iterator[Indices]:
+def _samples(groups: list[Indices], count: int, generator: np.random.Generator) -> Iterator[Indices]:
     """Some members of each group."""
     for group in groups:
-        yield generator.choice(group, min(len(group), _SAMPLES), replace=False)
+        yield generator.choice(group, min(len(group), count), replace=False)
 
 
 class _Pilot:

@@ -198,6 +198,8 @@ class Screen:
 
     def __init__(self, subject: Subject, tolerance: float, seed: int, budget: Budget) -> None:
         self._subject, self._tolerance, self._seed, self._budget = subject, tolerance, seed, budget
+        #: ε of the first directions, the largest where each has its own.
+        self.step = math.nan
         self._numbers = itertools.count(_DIRECTIONS + 1, 2)  # odd ones: errors of equal size do not cancel
 
     def run(self) -> list[Found]:
@@ -241,6 +243,7 @@ class Screen:
     def _settled(self, regions: list[Region], numbers: Sequence[int]) -> _Tests:
         """The same after a closer look at those that disagree: a smaller step, a ladder, the rounding that they may carry."""
         directional, tests = self._measure(regions, numbers)
+        self.step = directional.step
         disputed = np.flatnonzero(tests.disagrees & np.isfinite(tests.analytic))
         if not len(disputed):
             return tests

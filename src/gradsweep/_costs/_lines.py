@@ -53,15 +53,16 @@ class Lines:
         for direction in directions:
             leaf = tree.blocks[direction.region.block]
             own = slice(leaf.start, leaf.stop)
-            line = np.zeros(len(tree.values))
-            self._places.append(own)
-            line[own] = direction.whole(matrix_shape(leaf.shape)).reshape(-1)
-            moved = line != 0.0
-            least = _SPACINGS * float((neighbourhood.spacing[moved] / np.abs(line[moved])).max(initial=0.0))
+            part, spacing = direction.whole(matrix_shape(leaf.shape)).reshape(-1), neighbourhood.spacing[own]
+            moved = part != 0.0
+            least = _SPACINGS * float((spacing[moved] / np.abs(part[moved])).max(initial=0.0))
             lowest = 2.0 ** math.ceil(math.log2(least))
-            self._lines.append(exact_step(neighbourhood, lowest * line) / lowest)
-            # A step that is relative to the norm of the whole region would be large beside a few of its entries.
-            sizes.append(float(np.median(neighbourhood.scale[moved])))
+            line = np.zeros(len(tree.values))
+            line[own] = exact_step(spacing, lowest * part) / lowest
+            self._places.append(own)
+            self._lines.append(line)
+            # A step of this length moves each entry by its size, the larger half of them by less.
+            sizes.append(float(np.median(neighbourhood.scale[own][moved])) * math.sqrt(direction.region.size))
             shortest.append(lowest)
         self.tree = _tree_of(directions)
         self.neighbourhood = Neighbourhood(

@@ -16,7 +16,7 @@ from gradsweep._ladder import RUNGS, Behaviour, Limit, ladder
 from gradsweep._neighbourhood import Neighbourhood
 from gradsweep._noise import Noise, measure_noise
 from gradsweep._parameters import Precision
-from gradsweep._quotients import Choice, Quotients, choose_steps, quotients
+from gradsweep._quotients import SAMPLES, Choice, Quotients, choose_steps, quotients
 from gradsweep._schemes import CENTRAL, FIVE_POINT, Scheme
 from gradsweep._trees import Tree
 from gradsweep._types import Array
@@ -60,6 +60,8 @@ class ValueNumerics:
         Of the directions along which noise is measured, and of the parameters by which steps are chosen.
     around : Neighbourhood, optional
         Values around the point, if they are not simply those of the evaluator.
+    samples : int
+        How many parameters of each block are looked at to choose its steps.
     whole : ValueNumerics, optional
         That of the parameters themselves, if these are lines through them: the noise of the values is the same.
     """
@@ -72,6 +74,7 @@ class ValueNumerics:
     seed: int
     around: Neighbourhood | None = None
     whole: "ValueNumerics | None" = None
+    samples: int = SAMPLES
     sample: int = field(default=16, init=False)
     _largest: Array = field(init=False, repr=False)
     _uncounted: int = field(default=0, init=False, repr=False)
@@ -104,7 +107,7 @@ class ValueNumerics:
         """The same of directions in the place of parameters."""
         lines = Lines(self.neighbourhood, self.tree, self.evaluator, directions)
         return DirectionValues(
-            lines, lines.tree, self.base, self.scheme, self.given, self.seed, around=lines.neighbourhood, whole=self
+            lines, lines.tree, self.base, self.scheme, self.given, self.seed, around=lines.neighbourhood, whole=self, samples=1
         )
 
     def order(self) -> list[str]:
@@ -225,7 +228,7 @@ class ValueNumerics:
         """Steps that suit a scheme, chosen when they are first needed; those of the caller for his own scheme."""
         if scheme.name not in self._choices:
             given = self.given if scheme is self.scheme else None
-            choice = choose_steps(self.neighbourhood, self.measured, scheme, given, self.seed)
+            choice = choose_steps(self.neighbourhood, self.measured, scheme, given, self.seed, self.samples)
             self._uncounted += choice.evaluations
             self._choices[scheme.name] = choice
         return self._choices[scheme.name]
