@@ -1,5 +1,6 @@
 """Check hand-written gradients against differences that are propagated, not subtracted."""
 
+from gradsweep._certificate import Certificate as Certificate
 from gradsweep._checking import assert_gradient as assert_gradient
 from gradsweep._checking import check as check
 from gradsweep._checking import numerical_gradient as numerical_gradient
@@ -9,6 +10,7 @@ from gradsweep._errors import GradsweepError as GradsweepError
 from gradsweep._errors import InputError as InputError
 from gradsweep._errors import OracleError as OracleError
 from gradsweep._errors import WorkerError as WorkerError
+from gradsweep._evidence import Finding as Finding
 from gradsweep._report import Report as Report
 from gradsweep.functions import batched as batched
 from gradsweep.functions import in_place as in_place
