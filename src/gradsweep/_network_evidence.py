@@ -154,6 +154,12 @@ class Layers:
             found += [common, replace(common, kind="from_above", cause=cause, confidence=min(0.98, claim.confidence + 0.01))]
         return found
 
+    def alone(self, name: str) -> Claim:
+        """That a block is wrong by itself, if nothing nearer the loss is."""
+        right = self._named(Status.AGREES)
+        after = [other for other in right if self._place[other] > self._place[name]]
+        return _alone(name, [other for other in right if self._place[other] < self._place[name]], after)
+
     def bounds(self, unexplained: Sequence[str]) -> list[Claim]:
         """What the right blocks say of those that nothing explains.
 

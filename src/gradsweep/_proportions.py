@@ -31,6 +31,9 @@ _LEAST_DIGITS = 5
 # Of a block of one entry anything is a multiple: no more than this confidence.
 _ONE_ENTRY = 0.4
 
+# Integers up to which a factor that is one, or its inverse, is no chance.
+_TELLING_INTEGERS = 1000
+
 # Entries from which on also a factor that has no meaning says something.
 _TELLING = 4
 
@@ -49,7 +52,7 @@ class Meaning:
     cause : str
         What it is consistent with.
     known : bool
-        Whether it is a number of this network, or a common slip, not merely an integer or some number.
+        Whether it is a number of this network, a common slip or a small integer, and not just any number.
     """
 
     value: float
@@ -102,7 +105,7 @@ class Numbers:
         if integer > 1 and abs(factor - value) <= room * abs(value):
             missing = f"a mean over {integer} that is missing, or a sum that has one term {integer} times"
             cause = missing if size > 1.0 else f"a mean over {integer} where a sum was meant"
-            return Meaning(value, cause + (" and a wrong sign" if value < 0 else ""), known=False)
+            return Meaning(value, cause + (" and a wrong sign" if value < 0 else ""), known=integer <= _TELLING_INTEGERS)
         return Meaning(factor, "a constant that is missing, or counted twice", known=False)
 
     def _known(self, own: Sequence[int]) -> Iterator[Meaning]:
