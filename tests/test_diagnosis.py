@@ -384,6 +384,18 @@ def test_a_slope_left_out_leaves_what_the_next_weights_pass_back() -> None:
     assert finding.confidence > 0.8
 
 
+def test_a_slope_left_out_is_seen_before_a_vector_of_weights_too() -> None:
+    X, A, v, error = drawn(9, 4), np.tanh(drawn(9, 6, seed=1)), drawn(6, seed=2), drawn(9, seed=3)
+    passed = np.outer(error, v)
+    blocks = [seen("W", X.T @ passed, X.T @ (passed * (1.0 - A**2)))]
+    blocks += [
+        seen("b", passed.sum(axis=0), (passed * (1.0 - A**2)).sum(axis=0)),
+        dataclasses.replace(right("v", 6), parameter=v),
+    ]
+    finding = one(*blocks, right("c"))
+    assert (finding.kind, finding.evidence["spanned_by"]) == ("activation_derivative", "v")
+
+
 def test_a_wrong_slope_comes_after_where_the_mistake_is() -> None:
     findings = diagnose(network(lambda a: 1.0 - np.abs(a)), TOLERANCE)
     assert [finding.kind for finding in findings] == ["from_above", "activation_derivative"]

@@ -129,7 +129,7 @@ def diagnose(blocks: Sequence[Seen], tolerance: float, *, order: Sequence[str] =
     tolerance : float
         Relative, of entries.
     order : sequence of str, optional
-        Names of blocks from input to loss; those that it lacks stand as they are given.
+        Names of blocks from input to loss; those that it lacks are taken to stand before. Default: as given.
 
     Returns
     -------
@@ -221,9 +221,8 @@ def _explanation(block: Evidence, layers: Layers, numbers: Numbers) -> Claim | N
 
 def _from_other_block(block: Evidence, layers: Layers) -> Claim | None:
     """The gradient is the numerical one of another block."""
-    alike = [seen for seen in layers.blocks if seen.shape == block.shape and seen.name != block.name]
-    others = [layers.evidence.get(seen.name) or Evidence(seen, block.tolerance) for seen in alike[:_COMPARED]]
-    other = fit_other_block(block, others)
+    alike = [seen.name for seen in layers.blocks if seen.shape == block.shape and seen.name != block.name]
+    other = fit_other_block(block, [layers.of(name, block.tolerance) for name in alike[:_COMPARED]])
     if other is None:
         return None
     both = other.name in layers.evidence
@@ -233,7 +232,7 @@ def _from_other_block(block: Evidence, layers: Layers) -> Claim | None:
         what=f"the gradient is the numerical one of {other.name}",
         cause="gradients that are returned in the wrong order"
         if both
-        else f"the gradient of {other.name}, given for this one, too",
+        else f"one gradient that is given for {other.name} as well",
         advice="Look at the names, or the order, under which gradients are returned.",
         confidence=0.99,
         key="given for another",

@@ -23,6 +23,9 @@ _WITH_TERM = 6
 # Entries of a block up to which single ones are looked up among each other.
 _LOOKED_UP = 2**22
 
+# Up to which misfit, relative to it, a gradient is another block's.
+_OF_ANOTHER = 1e-4
+
 # Rows of a sample that are looked for, and by how much of their size they may be off where they are found.
 _FOUND, _FOUND_WITHIN = 32, 1e-6
 
@@ -354,9 +357,13 @@ def fit_other_block(block: Evidence, others: Sequence[Evidence]) -> Evidence | N
         That block.
     """
     for other in others:
-        wanted = other.numeric * other.scale / block.scale
-        own = block.tested(other.places)
-        size = norm(wanted)
-        if len(wanted) > 1 and size and np.ptp(wanted) > 0.0 and norm(own - wanted) <= min(other.may_be_left(), 1e-4) * size:
-            return other
+        for some in (slice(_TRIED), slice(None)):  # most are another's by none of the first entries
+            wanted = other.numeric[some] * (other.scale / block.scale)
+            size = norm(wanted)
+            off = norm(block.tested(other.places[some]) - wanted)
+            if not off <= min(other.may_be_left(), _OF_ANOTHER) * size:
+                break
+        else:
+            if len(wanted) > 1 and np.ptp(wanted) > 0.0:
+                return other
     return None
