@@ -151,6 +151,13 @@ def test_a_factor_is_found_beneath_noise() -> None:
     assert "2.0 times" in finding.message
 
 
+def test_a_factor_of_small_blocks_is_certain_by_their_number() -> None:
+    blocks = [seen(f"b{n}", 0.777 * drawn(2, seed=n), drawn(2, seed=n)) for n in range(5)]
+    single, several = one(blocks[0]), one(*blocks)
+    assert single.kind == "from_above"
+    assert (several.kind, several.blocks) == ("factor", ("b4", "b3", "b2", "b1", "b0"))
+
+
 def test_a_factor_near_one_is_a_guard() -> None:
     assert one(seen("W", 1.0000003 * SQUARE, SQUARE)).kind == "guard"
 
@@ -207,6 +214,11 @@ def test_columns_at_zero_are_named() -> None:
     assert "columns 3 to 5 and 11 of 20 are wrong, where the gradient is zero" in finding.message
 
 
+def test_most_rows_without_a_pattern_may_be_a_matter_of_the_lines_that_form_them() -> None:
+    analytic = np.where(np.arange(20)[:, None] < 13, drawn(20, 20, seed=5), SQUARE)
+    assert kinds(seen("W", analytic, SQUARE), right("b", 20)) == ["rows", "from_above"]
+
+
 def test_slices_along_an_axis_of_a_kernel_are_named() -> None:
     analytic = KERNEL.copy()
     analytic[..., -1] *= 2.0
@@ -258,6 +270,15 @@ def test_rows_in_any_order_are_found() -> None:
     finding = one(seen("E", drawn(50, 7)[order], drawn(50, 7)))
     assert finding.kind == "permuted"
     assert "rows of the gradient are those of the numerical one in another order" in finding.message
+
+
+def test_rows_in_any_order_are_seen_in_a_sample() -> None:
+    order = np.roll(np.random.default_rng(0).permutation(20), 3)
+    finding = one(seen("E", SQUARE[order], SQUARE, places=sample_places(SQUARE.shape)))
+    assert finding.kind == "permuted"
+    assert "entries looked at, of 400" in finding.message
+    belong, stand = (np.array(finding.evidence[side]) for side in ("belong_at", "stand_at"))
+    assert np.array_equal(order[stand], belong)
 
 
 def test_columns_in_any_order_are_found() -> None:
@@ -361,6 +382,18 @@ def test_a_slope_left_out_leaves_what_the_next_weights_pass_back() -> None:
     assert finding.kind == "activation_derivative"
     assert finding.evidence["spanned_by"] == "W3"
     assert finding.confidence > 0.8
+
+
+def test_a_slope_left_out_is_seen_before_a_vector_of_weights_too() -> None:
+    X, A, v, error = drawn(9, 4), np.tanh(drawn(9, 6, seed=1)), drawn(6, seed=2), drawn(9, seed=3)
+    passed = np.outer(error, v)
+    blocks = [seen("W", X.T @ passed, X.T @ (passed * (1.0 - A**2)))]
+    blocks += [
+        seen("b", passed.sum(axis=0), (passed * (1.0 - A**2)).sum(axis=0)),
+        dataclasses.replace(right("v", 6), parameter=v),
+    ]
+    finding = one(*blocks, right("c"))
+    assert (finding.kind, finding.evidence["spanned_by"]) == ("activation_derivative", "v")
 
 
 def test_a_wrong_slope_comes_after_where_the_mistake_is() -> None:

@@ -209,7 +209,7 @@ def _slices_claim(block: Evidence, share: float, axis: int, affected: Sequence[i
         key=(kind, tuple(affected)),
         misfit=0.0,
         entries=int(np.count_nonzero(block.differs)),
-        evidence={kind: tuple(affected), **numbers},
+        evidence={kind: tuple(affected), "share": share, **numbers},
     )
 
 

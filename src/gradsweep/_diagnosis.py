@@ -50,6 +50,9 @@ KINDS = (
 # Findings that are kept, and what a finding must explain of ‖g − ĝ‖² if it is a fit.
 _MOST, _LEAST_EXPLAINED = 6, 0.9
 
+# Share of the rows of a block from which on most of it is wrong.
+_MOST_OF_IT = 0.5
+
 # Confidence from which on a block counts as explained.
 _CONVINCING = 0.5
 
@@ -126,7 +129,7 @@ def diagnose(blocks: Sequence[Seen], tolerance: float, *, order: Sequence[str] =
     tolerance : float
         Relative, of entries.
     order : sequence of str, optional
-        Names of blocks from input to loss; those that it lacks stand as they are given.
+        Names of blocks from input to loss; those that it lacks are taken to stand before. Default: as given.
 
     Returns
     -------
@@ -171,6 +174,7 @@ def _claims(blocks: Sequence[Seen], tolerance: float) -> list[Claim]:
     known = {name for claim in fitted for name in claim.blocks}
     fitted += layers.scaled_units([block for block in evidence.values() if block.name not in known])
     claims += layers.masked_units(fitted)
+    claims += [replace(layers.alone(claim.blocks[0]), confidence=_CONVINCING) for claim in fitted if _is_unexplained_part(claim)]
     claims += [layers.as_bias_sum(claim, numbers.examples) for claim in _merged(fitted, layers.names)]
     convincing = {name for claim in claims if claim.confidence >= _CONVINCING for name in claim.blocks}
     unexplained = [block for name, block in evidence.items() if name not in convincing]
@@ -179,6 +183,14 @@ def _claims(blocks: Sequence[Seen], tolerance: float) -> list[Claim]:
         # Less than that, and small gaps are what is left upstream of a large one.
         claims += [claim for found in small for claim in found]
     return claims + layers.bounds([block.name for block in unexplained])
+
+
+def _is_unexplained_part(claim: Claim) -> bool:
+    """Whether most of a block is wrong, all of it along some rows or columns, and with no pattern there."""
+    share = claim.evidence.get("share")
+    return (
+        claim.kind in ("rows", "columns") and "factor" not in claim.evidence and isinstance(share, float) and share > _MOST_OF_IT
+    )
 
 
 def _explanations(block: Evidence, layers: Layers, numbers: Numbers) -> list[Claim]:
@@ -209,9 +221,8 @@ def _explanation(block: Evidence, layers: Layers, numbers: Numbers) -> Claim | N
 
 def _from_other_block(block: Evidence, layers: Layers) -> Claim | None:
     """The gradient is the numerical one of another block."""
-    alike = [seen for seen in layers.blocks if seen.shape == block.shape and seen.name != block.name]
-    others = [layers.evidence.get(seen.name) or Evidence(seen, block.tolerance) for seen in alike[:_COMPARED]]
-    other = fit_other_block(block, others)
+    alike = [seen.name for seen in layers.blocks if seen.shape == block.shape and seen.name != block.name]
+    other = fit_other_block(block, [layers.of(name, block.tolerance) for name in alike[:_COMPARED]])
     if other is None:
         return None
     both = other.name in layers.evidence
@@ -221,7 +232,7 @@ def _from_other_block(block: Evidence, layers: Layers) -> Claim | None:
         what=f"the gradient is the numerical one of {other.name}",
         cause="gradients that are returned in the wrong order"
         if both
-        else f"the gradient of {other.name}, given for this one, too",
+        else f"one gradient that is given for {other.name} as well",
         advice="Look at the names, or the order, under which gradients are returned.",
         confidence=0.99,
         key="given for another",
@@ -241,6 +252,11 @@ def _merged(claims: Sequence[Claim], names: Sequence[str]) -> list[Claim]:
     return [_one_of(group, place) for group in groups.values()]
 
 
+def _together(group: Sequence[Claim]) -> float:
+    """Confidence in what was fitted to several blocks with the same outcome: that all of them mislead is less likely than one."""
+    return 1.0 - math.prod(1.0 - claim.confidence for claim in group)
+
+
 def _one_of(group: Sequence[Claim], place: dict[str, int]) -> Claim:
     """One claim of several that say the same."""
     if len(group) == 1:
@@ -257,7 +273,7 @@ def _one_of(group: Sequence[Claim], place: dict[str, int]) -> Claim:
         first,
         blocks=tuple(blocks),
         what=what,
-        confidence=max(claim.confidence for claim in group),
+        confidence=max(claim.confidence for claim in group) if not misfits else _together(group),
         misfit=max(misfits, default=math.nan),
         entries=sum(claim.entries for claim in group),
         evidence={name: value for claim in reversed(group) for name, value in claim.evidence.items()},

@@ -1,7 +1,7 @@
 """What several blocks say together: which of them are right, and which belong to one layer."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -43,6 +43,7 @@ class Layers:
 
     blocks: Sequence[Seen]
     evidence: Mapping[str, Evidence]
+    _others: dict[str, Evidence] = field(default_factory=dict, init=False)
 
     @cached_property
     def names(self) -> list[str]:
@@ -52,6 +53,14 @@ class Layers:
     @cached_property
     def _place(self) -> dict[str, int]:
         return {name: place for place, name in enumerate(self.names)}
+
+    def of(self, name: str, tolerance: float) -> Evidence:
+        """A block's gradients, ready to be fitted, also if they are right."""
+        if name in self.evidence:
+            return self.evidence[name]
+        if name not in self._others:
+            self._others[name] = Evidence(self._seen(name), tolerance)
+        return self._others[name]
 
     def _named(self, status: Status) -> list[str]:
         return [seen.name for seen in self.blocks if seen.status is status]
@@ -154,6 +163,12 @@ class Layers:
             found += [common, replace(common, kind="from_above", cause=cause, confidence=min(0.98, claim.confidence + 0.01))]
         return found
 
+    def alone(self, name: str) -> Claim:
+        """That a block is wrong by itself, if nothing nearer the loss is."""
+        right = self._named(Status.AGREES)
+        after = [other for other in right if self._place[other] > self._place[name]]
+        return _alone(name, [other for other in right if self._place[other] < self._place[name]], after)
+
     def bounds(self, unexplained: Sequence[str]) -> list[Claim]:
         """What the right blocks say of those that nothing explains.
 
@@ -196,9 +211,9 @@ class Layers:
             return []  # what reaches the layer is right
         axes = pair[1] if pair else (0, len(self._seen(weights).shape) - 1)
         for axis in axes:
-            span = self._next_weights(weights, axis)
-            if span is not None and _lies_in(self.evidence[weights], axis, span[1]):
-                return [_left_out(blocks, weights, span[0])]
+            for following, basis in self._next_weights(weights, self._seen(weights).shape[axis]):
+                if _lies_in(self.evidence[weights], axis, basis):
+                    return [_left_out(blocks, weights, following)]
         return self._same_way(blocks, layer, axes[0])
 
     def _nearest_layer(self, blocks: Sequence[str]) -> list[str]:
@@ -210,28 +225,19 @@ class Layers:
             layer.append(name)
         return layer
 
-    def _next_weights(self, name: str, axis: int) -> tuple[str, Array] | None:
-        """The next right matrix toward the loss that has the same units, and a basis of what it can pass back.
+    def _next_weights(self, name: str, units: int) -> Iterator[tuple[str, Array]]:
+        """Right matrices, and vectors, toward the loss that have the units of a block, and a basis of what they can pass back.
 
-        None if it can pass back anything.
+        Those that can pass back anything say nothing.
         """
-        units = self._seen(name).shape[axis]
-        for seen in self.blocks[self._place[name] + 1 :]:
-            long = [extent for extent in seen.shape if extent > 1]
-            if seen.status is not Status.AGREES or len(seen.shape) > 2 or units not in long or (len(seen.shape) < 2 and axis):
-                continue
-            if len(long) == 1 and seen.shape and self._bias_of_same_layer(name, seen.name):
-                continue
+        place = self._place[name] + 1
+        for seen in self.blocks[place : place + 2 * _LAYER]:
             matrix = seen.parameter.reshape(seen.shape if len(seen.shape) == 2 else (1, -1))
+            if seen.status is not Status.AGREES or units not in matrix.shape or not np.isfinite(matrix).all():
+                continue
             rows = matrix if matrix.shape[1] == units else matrix.T
-            if matrix.shape[0] == matrix.shape[1] or rows.shape[0] >= units or not np.isfinite(rows).all():
-                return None
-            return seen.name, np.linalg.svd(rows, full_matrices=False)[2]
-        return None
-
-    def _bias_of_same_layer(self, weights: str, vector: str) -> bool:
-        pair = self._bias_of(weights)
-        return pair is not None and pair[0].name == vector
+            if len(rows) < units:
+                yield seen.name, np.linalg.svd(rows, full_matrices=False)[2]
 
     def _same_way(self, blocks: Sequence[str], layer: Sequence[str], axis: int) -> list[Claim]:
         """Units' gradients that point the way they should, by and large, and are of another size."""

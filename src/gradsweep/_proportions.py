@@ -31,6 +31,12 @@ _LEAST_DIGITS = 5
 # Of a block of one entry anything is a multiple: no more than this confidence.
 _ONE_ENTRY = 0.4
 
+# Standard errors by which a factor may be off, and the most of them, between two integers, by which an integer is still known.
+_ERRORS, _BETWEEN_INTEGERS = 5.0, 0.05
+
+# Integers up to which a factor that is one, or its inverse, is no chance.
+_TELLING_INTEGERS = 1000
+
 # Entries from which on also a factor that has no meaning says something.
 _TELLING = 4
 
@@ -49,7 +55,7 @@ class Meaning:
     cause : str
         What it is consistent with.
     known : bool
-        Whether it is a number of this network, or a common slip, not merely an integer or some number.
+        Whether it is a number of this network, a common slip or a small integer, and not just any number.
     """
 
     value: float
@@ -99,10 +105,10 @@ class Numbers:
         size = abs(factor)
         integer = round(max(size, 1.0 / size)) if 1.0 / _INTEGERS < size < _INTEGERS else 1
         value = math.copysign(float(integer) if size > 1.0 else 1.0 / integer, factor)
-        if integer > 1 and abs(factor - value) <= room * abs(value):
+        if integer > 1 and room * integer <= _BETWEEN_INTEGERS and abs(factor - value) <= room * abs(value):
             missing = f"a mean over {integer} that is missing, or a sum that has one term {integer} times"
             cause = missing if size > 1.0 else f"a mean over {integer} where a sum was meant"
-            return Meaning(value, cause + (" and a wrong sign" if value < 0 else ""), known=False)
+            return Meaning(value, cause + (" and a wrong sign" if value < 0 else ""), known=integer <= _TELLING_INTEGERS)
         return Meaning(factor, "a constant that is missing, or counted twice", known=False)
 
     def _known(self, own: Sequence[int]) -> Iterator[Meaning]:
@@ -155,8 +161,10 @@ def fit_factor(block: Evidence, numbers: Numbers) -> Claim | None:
             continue
         factor, misfit = fitted
         entries = int(np.count_nonzero(on))
-        meaning = numbers.meaning(factor, block.shape, 5.0 * misfit * abs(factor - 1.0) / abs(factor) if factor else 0.0)
-        if abs(meaning.value - 1.0) <= SMALL and not meaning.known:
+        # Standard error of the factor, were what is left random.
+        error = misfit * abs(factor - 1.0) / (abs(factor) * math.sqrt(entries)) if factor else 0.0
+        meaning = numbers.meaning(factor, block.shape, _ERRORS * error)
+        if abs(meaning.value - 1.0) <= SMALL and (meaning.value == 1.0 or not meaning.known):
             return _uniform_guard(block, factor, misfit, entries)
         if (entries == 1 and not meaning.known) or not block.analytic[on].any():
             return None
@@ -311,7 +319,7 @@ def fit_factor_and_term(block: Evidence, numbers: Numbers) -> Claim | None:
         if fitted is None or entries < _MAJORITY * np.count_nonzero(block.signal):
             continue
         factor, slope, misfit = fitted
-        meaning, some = numbers.meaning(factor, block.shape, 10.0 * misfit), block.looked_at()
+        meaning, some = numbers.meaning(factor, block.shape, _ERRORS * misfit), block.looked_at()
         return Claim(
             kind="factor",
             blocks=(block.name,),

@@ -23,6 +23,12 @@ _WITH_TERM = 6
 # Entries of a block up to which single ones are looked up among each other.
 _LOOKED_UP = 2**22
 
+# Up to which misfit, relative to it, a gradient is another block's.
+_OF_ANOTHER = 1e-4
+
+# Rows of a sample that are looked for, and by how much of their size they may be off where they are found.
+_FOUND, _FOUND_WITHIN = 32, 1e-6
+
 # By how much closer than by chance two numbers must be that are looked up among many.
 _NEARER_THAN_CHANCE = 1e-3
 
@@ -231,10 +237,10 @@ def fit_lookup(block: Evidence) -> Claim | None:
     Returns
     -------
     Claim or None
-        None if they are not, or too many to be compared, or a sample is all that is known.
+        None if they are not, or too many to be compared, or if a sample shows too little of them.
     """
     if block.seen.places is not None:
-        return None
+        return _fit_sampled_lookup(block)
     analytic, numeric = block.seen.analytic.reshape(block.shape), block.seen.numeric.reshape(block.shape)
     wrong = block.all_differ.reshape(block.shape)
     for axis in () if block.is_vector else range(len(block.shape)):
@@ -246,6 +252,27 @@ def fit_lookup(block: Evidence) -> Claim | None:
         return None
     found = _looked_up(analytic.reshape(-1, 1), numeric.reshape(-1, 1), wrong.reshape(-1))
     return None if found is None else _claim_of_lookup(block, None, *found)
+
+
+def _fit_sampled_lookup(block: Evidence) -> Claim | None:
+    """Rows or columns of which two entries or more are known, each found elsewhere in the gradient under test."""
+    for axis in () if len(block.shape) != 2 or block.size > _LOOKED_UP else (0, 1):
+        index, across = block.along(axis), block.along(1 - axis)
+        tested = np.moveaxis(block.seen.analytic.reshape(block.shape), axis, 0)
+        wrong, counts = np.unique(index[block.differs], return_counts=True)
+        chosen = wrong[counts > 1][:_FOUND]
+        stand = [place for row in chosen if (place := _stands_at(tested, block, index == row, across)) is not None]
+        if len(chosen) > 1 and len(stand) == len(chosen):
+            return _claim_of_lookup(block, axis, chosen, np.array(stand), _FOUND_WITHIN)
+    return None
+
+
+def _stands_at(tested: Array, block: Evidence, known: Mask, across: Places) -> int | None:
+    """The row of the gradient under test that has the known entries of a row of the numerical one; None if none has."""
+    wanted = block.numeric[known]
+    off = np.max(np.abs(tested[:, across[known]] / block.scale - wanted), axis=1)
+    row = int(np.argmin(off))
+    return row if off[row] <= _FOUND_WITHIN * np.max(np.abs(wanted)) else None
 
 
 def _looked_up(analytic: Array, numeric: Array, wrong: Mask) -> tuple[Places, Places, float] | None:
@@ -266,17 +293,17 @@ def _looked_up(analytic: Array, numeric: Array, wrong: Mask) -> tuple[Places, Pl
         return None
     source = np.empty(count, dtype=np.intp)
     source[order[1]] = order[0]
-    return chosen, source, float(misfit)
+    return chosen, chosen[source], float(misfit)
 
 
-def _claim_of_lookup(block: Evidence, axis: int | None, chosen: Places, source: Places, misfit: float) -> Claim:
+def _claim_of_lookup(block: Evidence, axis: int | None, chosen: Places, stand: Places, misfit: float) -> Claim:
     """What is said of rows, columns or entries in another order; of entries, whether that is the transpose of a matrix."""
     one, many = _nouns(block, axis)
-    part = _transposed_part(chosen, source) if axis is None else None
+    part = _transposed_part(chosen, stand) if axis is None else None
     cause = "an index, or a sort, that is undone the wrong way"
     if part:
         cause = f"a matrix of {part[0]} by {part[1]} that is flattened by columns where rows were meant, or the reverse"
-    example = f"{one} {int(chosen[source[0]])} being {int(chosen[0])}"
+    example = f"{one} {int(stand[0])} being {int(chosen[0])}{block.looked_at()}"
     return Claim(
         kind="transposed" if part else "permuted",
         blocks=(block.name,),
@@ -287,7 +314,7 @@ def _claim_of_lookup(block: Evidence, axis: int | None, chosen: Places, source: 
         key=(axis, part),
         misfit=misfit,
         entries=len(chosen),
-        evidence={"moved": len(chosen), "stand_at": tuple(chosen[source[:5]].tolist()), "belong_at": tuple(chosen[:5].tolist())},
+        evidence={"moved": len(chosen), "stand_at": tuple(stand[:5].tolist()), "belong_at": tuple(chosen[:5].tolist())},
     )
 
 
@@ -300,16 +327,16 @@ def _nouns(block: Evidence, axis: int | None) -> tuple[str, str]:
     return f"slice (axis {axis})", f"slices (axis {axis})"
 
 
-def _transposed_part(chosen: Places, source: Places) -> tuple[int, int] | None:
+def _transposed_part(chosen: Places, stand: Places) -> tuple[int, int] | None:
     """Extents of the matrix that lies transposed in a flat vector, if that is what an order of its entries is."""
     begin, end = int(chosen[0]) - 1, int(chosen[-1]) + 1  # the first and the last of a matrix do not move
     size = end - begin + 1
     place = np.arange(size)
-    rows = int(chosen[source[0]]) - begin
+    rows = int(stand[0]) - begin
     if rows < 2 or size % rows:
         return None
     standing = place.copy()
-    standing[chosen - begin] = chosen[source] - begin
+    standing[chosen - begin] = stand - begin
     columns = size // rows
     return (rows, columns) if np.array_equal(standing, place % columns * rows + place // columns) else None
 
@@ -330,9 +357,13 @@ def fit_other_block(block: Evidence, others: Sequence[Evidence]) -> Evidence | N
         That block.
     """
     for other in others:
-        wanted = other.numeric * other.scale / block.scale
-        own = block.tested(other.places)
-        size = norm(wanted)
-        if len(wanted) > 1 and size and np.ptp(wanted) > 0.0 and norm(own - wanted) <= min(other.may_be_left(), 1e-4) * size:
-            return other
+        for some in (slice(_TRIED), slice(None)):  # most are another's by none of the first entries
+            wanted = other.numeric[some] * (other.scale / block.scale)
+            size = norm(wanted)
+            off = norm(block.tested(other.places[some]) - wanted)
+            if not off <= min(other.may_be_left(), _OF_ANOTHER) * size:
+                break
+        else:
+            if len(wanted) > 1 and np.ptp(wanted) > 0.0:
+                return other
     return None
