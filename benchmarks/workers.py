@@ -58,7 +58,7 @@ def measure(parameters: int, terms: int) -> dict[str, float]:
 
     def check(jobs: int) -> tuple[float, gradsweep.Report]:
         begun = time.perf_counter()
-        report = gradsweep.check(cost, w, gradient, jobs=jobs)
+        report = gradsweep.check(cost, w, gradient, mode="sweep", jobs=jobs)
         return time.perf_counter() - begun, report
 
     cold, report = check(2)
