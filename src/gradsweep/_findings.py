@@ -144,11 +144,10 @@ def explain_function(
     wrong = {sighting.block.name for sighting in sightings if sighting.block.status is Status.WRONG}
     if isinstance(numerics, NumPyFunction) and not explained.issuperset(wrong):
         suspected = suspect(numerics, analytic, sightings, order)
-        # One mistake that explains every block leaves nothing to be said of some of them.
         if suspected:
-            findings = suspected + tuple(
-                each for each in findings if each.kind == "accumulated" or not wrong.issuperset(each.blocks)
-            )
+            # One mistake that explains every block leaves nothing for guesses at some of them.
+            certain = [each for each in findings if is_exact(each) or not wrong.issuperset(each.blocks)]
+            findings = (*suspected, *certain)
     return without_weaker(findings)
 
 
