@@ -4,13 +4,13 @@ from gradsweep._certificate import Certificate as Certificate
 from gradsweep._checking import assert_gradient as assert_gradient
 from gradsweep._checking import check as check
 from gradsweep._checking import numerical_gradient as numerical_gradient
+from gradsweep._diagnosis._evidence import Finding as Finding
 from gradsweep._errors import DataError as DataError
 from gradsweep._errors import GradientError as GradientError
 from gradsweep._errors import GradsweepError as GradsweepError
 from gradsweep._errors import InputError as InputError
 from gradsweep._errors import OracleError as OracleError
 from gradsweep._errors import WorkerError as WorkerError
-from gradsweep._evidence import Finding as Finding
 from gradsweep._report import Report as Report
 from gradsweep.functions import batched as batched
 from gradsweep.functions import in_place as in_place

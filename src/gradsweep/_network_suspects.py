@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep import _dense
-from gradsweep._diagnosis import Finding
+from gradsweep._diagnosis._evidence import Finding
 from gradsweep._differences._alterations import SLOPES
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Status

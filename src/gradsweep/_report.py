@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gradsweep._certificate import Certificate, certify
-from gradsweep._diagnosis import Finding
+from gradsweep._diagnosis._evidence import Finding
 from gradsweep._presenting._text import format_report
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Entry

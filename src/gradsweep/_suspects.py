@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._costs._numpy_function import NumPyFunction
-from gradsweep._diagnosis import Finding
+from gradsweep._diagnosis._evidence import Finding
 from gradsweep._differences._alterations import SLOPES, Site, Watch
 from gradsweep._differences._departure import Departure
 from gradsweep._directions import Direction, Region, matrix_shape

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
-from gradsweep._belongings import Belongings, owner_of
-from gradsweep._contract import Clause as Clause
-from gradsweep._contract import Trial
+from gradsweep._contract._belongings import Belongings, owner_of
+from gradsweep._contract._clauses import Clause as Clause
+from gradsweep._contract._clauses import Trial
+from gradsweep._contract._layers import Held, Layer
 from gradsweep._errors import GradientError
-from gradsweep._layers import Held, Layer
 from gradsweep._report import Report
 from gradsweep._settings import read_settings
 

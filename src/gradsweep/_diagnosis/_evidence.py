@@ -33,7 +33,9 @@ class Finding:
     Attributes
     ----------
     kind : str
-        One of `gradsweep._diagnosis.KINDS`.
+        ``"factor"``, ``"transposed"``, ``"permuted"``, ``"missing_term"``, ``"zero"``, ``"rows"``, ``"columns"``, ``"entries"``,
+        ``"bias_sum"``, ``"activation_derivative"``, ``"from_above"``, ``"accumulated"``, ``"precision"``, ``"guard"``,
+        ``"kink"`` or ``"non_finite"``.
     blocks : tuple of str
         The blocks that it is about, the one nearest the loss first.
     message : str

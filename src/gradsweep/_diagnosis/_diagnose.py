@@ -11,10 +11,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradsweep._confinement import fit_confined, fit_one_number, fit_sum, fit_zero, say_accumulated, say_at_kinks, say_not_finite
-from gradsweep._evidence import Claim, Evidence, Finding, Places, Seen
-from gradsweep._network_evidence import Layers
-from gradsweep._proportions import (
+from gradsweep._diagnosis._confinement import (
+    fit_confined,
+    fit_one_number,
+    fit_sum,
+    fit_zero,
+    say_accumulated,
+    say_at_kinks,
+    say_not_finite,
+)
+from gradsweep._diagnosis._evidence import Claim, Evidence, Finding, Places, Seen
+from gradsweep._diagnosis._network_evidence import Layers
+from gradsweep._diagnosis._proportions import (
     Numbers,
     fit_factor,
     fit_factor_and_term,
@@ -22,10 +30,8 @@ from gradsweep._proportions import (
     fit_parameter_as_factor,
     fit_small_gap,
 )
-from gradsweep._rearrangements import fit_lookup, fit_order, fit_other_block
+from gradsweep._diagnosis._rearrangements import fit_lookup, fit_order, fit_other_block
 from gradsweep._verdict import Status
-
-__all__ = ["KINDS", "Finding", "Seen", "diagnose", "sample_places"]
 
 #: The kinds of findings, those first that are preferred among equally convincing ones.
 KINDS = (
