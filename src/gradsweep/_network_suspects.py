@@ -93,6 +93,8 @@ def _backward_passes(problem: "NetworkProblem", top: int) -> Iterator[_Backward]
     for mistake, slope in SLOPES.items() if hidden else ():
         z, activation = done.z[index], layers[index].activation
         other = slope(z, _dense.ACTIVATIONS[activation].value(z))
+        if np.allclose(other, right[index]):  # no mistake at all
+            continue
         slopes = [*right[:index], np.broadcast_to(other, z.shape), *right[index + 1 :]]
         what = f"the slope of layer {top}'s {activation} {mistake}"
         yield _Backward("activation_derivative", what, _dense.backward(layers, error, slopes)[0])

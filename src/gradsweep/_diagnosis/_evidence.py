@@ -234,7 +234,9 @@ class Evidence:
 
     def is_zero(self, share: float) -> bool:
         """Whether the gradient under test is zero in all entries, but for so small a share of the largest number in the block."""
-        return float(np.max(np.abs(self._tested), initial=0.0)) <= share * self.scale
+        # Not of the absolute values, which would be as large an array again.
+        most, least = float(np.max(self._tested, initial=0.0)), float(np.min(self._tested, initial=0.0))
+        return max(most, -least) <= share * self.scale
 
     def misfit(self, residual: Array, on: Mask | Places | slice = slice(None)) -> float:
         """Norm of what a fit leaves of the gap, relative to the gap, in the entries that were fitted."""
