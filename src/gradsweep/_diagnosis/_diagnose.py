@@ -62,6 +62,9 @@ _MOST_OF_IT = 0.5
 # Confidence from which on a block counts as explained.
 _CONVINCING = 0.5
 
+# Kinds that are told by how small a gap is; fewer entries than these may be close by chance, which leaves so much confidence.
+_SMALL_GAPS, _SOME, _DOUBTFUL = ("guard", "precision"), 4, 0.3
+
 # Blocks that another one's gradient is looked for among, at most.
 _COMPARED = 256
 
@@ -156,10 +159,19 @@ def diagnose(blocks: Sequence[Seen], tolerance: float, *, order: Sequence[str] =
         return ()
     with np.errstate(all="ignore"):
         claims = _merged(_claims(ordered, tolerance), [seen.name for seen in ordered])
-    findings = [claim.finding() for claim in claims]
+    findings = [_with_few_entries(claim.finding()) for claim in claims]
+    findings = [each for each in findings if each.confidence > 0.0]
     findings = [each for each in findings if math.isnan(each.explained) or each.explained >= _LEAST_EXPLAINED]
     findings.sort(key=lambda finding: (-round(finding.confidence, 3), KINDS.index(finding.kind)))
     return tuple(findings[:_MOST])
+
+
+def _with_few_entries(finding: Finding) -> Finding:
+    """The finding, with little confidence if it is about a small gap of some numbers, which may be small by chance."""
+    entries = finding.evidence.get("entries")
+    if finding.kind in _SMALL_GAPS and isinstance(entries, int) and entries < _SOME:
+        return replace(finding, confidence=min(finding.confidence, _DOUBTFUL))
+    return finding
 
 
 def _claims(blocks: Sequence[Seen], tolerance: float) -> list[Claim]:

@@ -22,6 +22,9 @@ _FITTED = 2**16
 # What is left of a gap by a fit that explains it, relative to the gap: rounding; and where tolerance and noise allow for more.
 _ROUNDING, _MOST_LEFT = 1e-5, 0.03
 
+# The same with fewer entries than these.
+_CLOSE, _MANY = 1e-9, 4
+
 # Names, and indices, that are listed before the rest is counted.
 _LISTED = 5
 
@@ -248,7 +251,9 @@ class Evidence:
         size = norm(self.gap[on])
         sides = norm(self.analytic[on]) + norm(self.numeric[on])
         allowed = 2.0 * (self.tolerance * sides + norm(self.noise[on])) / size if size else 0.0
-        return max(_ROUNDING, min(allowed, _MOST_LEFT))
+        # Of few numbers something simple is true by chance to five digits, if enough is tried.
+        rounding = _ROUNDING if len(self.gap[on]) >= _MANY else _CLOSE
+        return max(rounding, min(allowed, _MOST_LEFT))
 
     def along(self, axis: int) -> Places:
         """Index along an axis of each fitted entry."""
