@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,39 @@ class Examined:
     evaluations: int
 
 
+@dataclass(eq=False)
+class Closer:
+    """Closer looks at entries, each of which is taken once, however often blocks are decided.
+
+    Attributes
+    ----------
+    numerics : Numerics
+        The numeric side.
+    precision : Precision
+        Of the gradient under test.
+    """
+
+    numerics: Numerics
+    precision: Precision
+    _known: Indices = field(default_factory=lambda: np.empty(0, dtype=np.intp), init=False, repr=False)
+    _rows: Array = field(default_factory=lambda: np.empty((5, 0)), init=False, repr=False)
+    _tells_kinks: bool = field(default=False, init=False, repr=False)
+
+    def settle(self, indices: Indices) -> Slopes:
+        """What `Numerics.settle` gives; `evaluations` are those that it took now."""
+        new, evaluations = indices[~np.isin(indices, self._known)], 0
+        if len(new):
+            found = self.numerics.settle(new, self.precision)
+            evaluations, self._tells_kinks = found.evaluations, found.kinks is not None
+            kinks = np.zeros(len(new)) if found.kinks is None else found.kinks
+            self._known = np.concatenate([self._known, new])
+            self._rows = np.hstack([self._rows, [found.values, found.low, found.high, found.noise, kinks]])
+        order = np.argsort(self._known)
+        rows = self._rows[:, order[np.searchsorted(self._known, indices, sorter=order)]]
+        values, low, high, noise, kinks = rows
+        return Slopes(values, low, high, noise, 0, evaluations, kinks.astype(np.bool_) if self._tells_kinks else None)
+
+
 @dataclass(frozen=True)
 class Judge:
     """Decides about blocks. What is in dispute is looked at again, by rules that do not know the gradient under test.
@@ -90,6 +123,8 @@ class Judge:
         step: then it is said that the step is too large.
     measures : bool
         Whether the noise of blocks in which nothing is in dispute is measured, which is reported and decides nothing.
+    closer : Closer, optional
+        Closer looks that were taken before.
     """
 
     numerics: Numerics
@@ -97,6 +132,7 @@ class Judge:
     precision: Precision
     replaces: bool
     measures: bool = True
+    closer: Closer | None = None
 
     def examine(self, blocks: Sequence[BlockGradients]) -> tuple[list[Examined], int]:
         """Decide about blocks.
@@ -114,7 +150,7 @@ class Judge:
             Changes, or values, of the cost by which the noise of blocks was measured in which nothing is in dispute.
         """
         noise, evaluations = self._noise_of_agreeing(blocks)
-        return [self._examine(block, level) for block, level in zip(blocks, noise, strict=True)], evaluations
+        return self._examine(blocks, noise), evaluations
 
     def _compare(self, given: BlockGradients) -> "_Comparison":
         noise = np.maximum(given.slopes.noise + given.least_noise, self.precision.tiny)
@@ -145,51 +181,68 @@ class Judge:
         own = [float(np.max(given.slopes.noise, initial=0.0)) for given in blocks]
         return [max(pair) for pair in zip(levels, own, strict=True)], evaluations
 
-    def _examine(self, given: BlockGradients, noise: float) -> Examined:
-        """Decide about a block."""
-        first = self._compare(given)
-        disputed = np.flatnonzero(first.differs)
-        if not len(disputed):
-            shown = replace(first, shown_noise=np.full(len(given.indices), noise))
-            return self._finish(given, shown, confirmed=False, evaluations=0)
-        # Those that are furthest off, by either measure, and only if none of them is wrong all others.
-        count = self.numerics.sample
-        orders = [disputed[np.argsort(-measure[disputed], kind="stable")][:count] for measure in (first.gap, first.score)]
-        chosen = np.unique(np.concatenate(orders))
-        rest = np.setdiff1d(disputed, chosen)
-        settled, confirmed, evaluations = self._look_again(given, first, chosen)
-        if len(rest) and not confirmed:
-            settled, confirmed, extra = self._look_again(given, settled, rest)
-            evaluations += extra
-        elif confirmed:
-            # Those that were not looked at count if they are beyond the noise of those that were.
-            known = settled.noise[chosen]
-            allowed = settled.noise.copy()
-            allowed[rest] = np.maximum(allowed[rest], np.max(known, initial=0.0, where=np.isfinite(known)))
-            settled = replace(settled, noise=allowed)
-        if not confirmed and not self.replaces:
-            settled = replace(settled.at_kinks(first), noise=settled.noise)
-        return self._finish(given, settled, confirmed=confirmed, evaluations=evaluations)
+    def _examine(self, blocks: Sequence[BlockGradients], levels: Sequence[float]) -> list[Examined]:
+        """Decide about blocks; `levels` is the noise of those in which nothing is in dispute."""
+        disputes = [_Dispute(given, self._compare(given), self.numerics.sample) for given in blocks]
+        # All blocks at once: a look at a few entries takes no less than one at many.
+        self._look_again([(dispute, dispute.chosen) for dispute in disputes])
+        # Only if none of those is wrong all others.
+        self._look_again([(dispute, dispute.rest) for dispute in disputes if not dispute.confirmed])
+        return [self._decide(dispute, level) for dispute, level in zip(disputes, levels, strict=True)]
 
-    def _look_again(
-        self, given: BlockGradients, before: "_Comparison", chosen: NDArray[np.intp]
-    ) -> tuple["_Comparison", bool, int]:
-        """The comparison after a closer look at some entries, and whether one of them is wrong."""
-        closer = self.numerics.settle(given.indices[chosen], self.precision)
+    def _decide(self, dispute: "_Dispute", level: float) -> Examined:
+        """The block, when all that is in dispute was looked at."""
+        given, first, settled = dispute.given, dispute.first, dispute.settled
+        if not len(dispute.chosen):
+            shown = replace(first, shown_noise=np.full(len(given.indices), level))
+            return self._finish(given, shown, confirmed=False, evaluations=0)
+        if dispute.confirmed and not dispute.looked_at_rest:
+            # Those that were not looked at count if they are beyond the noise of those that were.
+            known = settled.noise[dispute.chosen]
+            allowed = settled.noise.copy()
+            allowed[dispute.rest] = np.maximum(allowed[dispute.rest], np.max(known, initial=0.0, where=np.isfinite(known)))
+            settled = replace(settled, noise=allowed)
+        if not dispute.confirmed and not self.replaces:
+            settled = replace(settled.at_kinks(first), noise=settled.noise)
+        return self._finish(given, settled, confirmed=dispute.confirmed, evaluations=dispute.evaluations)
+
+    def _look_again(self, looks: Sequence[tuple["_Dispute", NDArray[np.intp]]]) -> None:
+        """Take a closer look at some entries of each block, and see whether one of them is wrong."""
+        looks = [(dispute, places) for dispute, places in looks if len(places)]
+        if not looks:
+            return
+        closer = (self.closer or Closer(self.numerics, self.precision)).settle(
+            np.concatenate([dispute.given.indices[places] for dispute, places in looks])
+        )
+        looks[0][0].evaluations += closer.evaluations
+        start = 0
+        for dispute, places in looks:
+            part = slice(start, start + len(places))
+            start = part.stop
+            dispute.settled = self._closer(dispute, places, closer, part)
+            dispute.confirmed = bool(self._is_wrong(dispute.given, dispute.settled)[places].any())
+            dispute.looked_at_rest = places is dispute.rest
+
+    def _closer(self, dispute: "_Dispute", chosen: NDArray[np.intp], closer: Slopes, part: slice) -> "_Comparison":
+        """The comparison after a closer look at some entries."""
+        before = dispute.settled
         arrays = {name: getattr(before.slopes, name).copy() for name in ("values", "low", "high")}
         for name, array in arrays.items():
-            array[chosen] = getattr(closer, name)
+            array[chosen] = getattr(closer, name)[part]
         noise = before.noise.copy()
-        noise[chosen] = np.maximum(closer.noise + given.least_noise[chosen], self.precision.tiny)
+        noise[chosen] = np.maximum(closer.noise[part] + dispute.given.least_noise[chosen], self.precision.tiny)
         kinks = before.kinks.copy()
         if closer.kinks is not None:
-            kinks[chosen] |= closer.kinks
-        after = replace(before, slopes=replace(before.slopes, **arrays), noise=noise, kinks=kinks)
+            kinks[chosen] |= closer.kinks[part]
+        return replace(before, slopes=replace(before.slopes, **arrays), noise=noise, kinks=kinks)
+
+    def _is_wrong(self, given: BlockGradients, after: "_Comparison") -> NDArray[np.bool_]:
+        """Which entries are wrong, kinks and what is not known aside."""
         width = _BESIDE_KINK * (after.slopes.high - after.slopes.low)
         near = (after.analytic >= after.slopes.low - width) & (after.analytic <= after.slopes.high + width)
         known = np.isfinite(after.slopes.values) | ~np.isfinite(after.analytic)
-        wrong = after.differs & known & ~(kinks & near) & ~self._is_unclear(given)
-        return after, bool(wrong[chosen].any()), closer.evaluations
+        wrong: NDArray[np.bool_] = after.differs & known & ~(after.kinks & near) & ~self._is_unclear(given)
+        return wrong
 
     def _is_unclear(self, given: BlockGradients) -> NDArray[np.bool_]:
         """Where the gradient is what a backward pass may give that has one convention for kinks that cancel."""
@@ -325,3 +378,37 @@ class _Comparison:
                 )
             )
         return tally
+
+
+class _Dispute:
+    """A block, and what is known of its entries that are in dispute.
+
+    Parameters
+    ----------
+    given : BlockGradients
+        Both gradients.
+    first : _Comparison
+        By the quotients that were found first.
+    count : int
+        How many entries are looked at before all others.
+
+    Attributes
+    ----------
+    chosen, rest : arrays of int
+        Those that are furthest off, by either measure; and all others in dispute.
+    settled : _Comparison
+        After all closer looks so far.
+    confirmed, looked_at_rest : bool
+        Whether one of the entries is wrong; whether the others were looked at, too.
+    evaluations : int
+        What closer looks took, of all blocks that were looked at together in the first of them.
+    """
+
+    def __init__(self, given: BlockGradients, first: _Comparison, count: int) -> None:
+        self.given, self.first, self.settled = given, first, first
+        disputed = np.flatnonzero(first.differs)
+        orders = [disputed[np.argsort(-measure[disputed], kind="stable")][:count] for measure in (first.gap, first.score)]
+        self.chosen: NDArray[np.intp] = np.unique(np.concatenate(orders))
+        self.rest: NDArray[np.intp] = np.setdiff1d(disputed, self.chosen)
+        self.confirmed = self.looked_at_rest = False
+        self.evaluations = 0

@@ -141,8 +141,15 @@ def explain_function(
     except Departure:  # behind a comparison that only now was decided otherwise
         order = [leaf.name for leaf in tree.blocks]
     findings = diagnose(seen, tolerance, order=order)
-    if isinstance(numerics, NumPyFunction) and not any(is_exact(finding) for finding in findings):
-        findings = suspect(numerics, analytic, [sighting.block for sighting in sightings], order) + findings
+    explained = {name for finding in findings if is_exact(finding) for name in finding.blocks}
+    wrong = {sighting.block.name for sighting in sightings if sighting.block.status is Status.WRONG}
+    if isinstance(numerics, NumPyFunction) and not explained.issuperset(wrong):
+        suspected = suspect(numerics, analytic, sightings, order)
+        # One mistake that explains every block leaves nothing to be said of some of them.
+        if suspected:
+            findings = suspected + tuple(
+                each for each in findings if each.kind == "accumulated" or not wrong.issuperset(each.blocks)
+            )
     return without_weaker(findings)
 
 

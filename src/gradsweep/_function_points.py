@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import Indices, Numerics, Slopes
 from gradsweep._differences._departure import Departure
-from gradsweep._entries import BlockGradients, Examined, Judge
+from gradsweep._entries import BlockGradients, Closer, Examined, Judge
 from gradsweep._errors import GradsweepError, InputError
 from gradsweep._parameters import Precision, precision
 from gradsweep._second_point import AWAY, DISPLACEMENTS, describe_raised, displaced_tree
@@ -46,6 +46,7 @@ class Point:
     evaluations: int
     exactness: Precision
     tolerance: float
+    closer: Closer
 
 
 def gradient_at(function: Function, gradient: Any, tree: Tree) -> list[NDArray[Any]]:
@@ -101,7 +102,8 @@ def with_rounding(function: Function, gradient: Any, point: Point, settings: Set
             rounding.append(
                 _DEVIATIONS * np.nan_to_num(np.maximum(spread, min(level, np.median(spread)) if spread.size else 0.0))
             )
-    judged = _judge(point.numerics, replace(point.given, rounding=rounding), point.slopes, settings, measures=measures)
+    given = replace(point.given, rounding=rounding)
+    judged = _judge(point.numerics, given, point.slopes, settings, measures=measures, closer=point.closer)
     return replace(judged, evaluations=judged.evaluations + point.evaluations - point.slopes.evaluations)
 
 
@@ -121,11 +123,14 @@ def _examine(numerics: Numerics, given: Given, settings: Settings, *, measures: 
     return _judge(numerics, given, numerics.quotients(np.concatenate(given.indices)), settings, measures=measures)
 
 
-def _judge(numerics: Numerics, given: Given, slopes: Slopes, settings: Settings, *, measures: bool) -> Point:
-    """Judge them by quotients that are known."""
+def _judge(
+    numerics: Numerics, given: Given, slopes: Slopes, settings: Settings, *, measures: bool, closer: Closer | None = None
+) -> Point:
+    """Judge them by quotients that are known, and perhaps closer looks at some of them."""
     exactness = precision(given.analytic).or_less(of_types(given.tree))
     tolerance = settings.tolerance_for(exactness)
-    judge = Judge(numerics, tolerance, exactness, replaces=settings.step is None, measures=measures)
+    closer = closer or Closer(numerics, exactness)
+    judge = Judge(numerics, tolerance, exactness, replaces=settings.step is None, measures=measures, closer=closer)
     blocks: list[BlockGradients] = []
     start = 0
     for leaf, indices, block in zip(given.tree.blocks, given.indices, given.analytic, strict=True):
@@ -139,7 +144,7 @@ def _judge(numerics: Numerics, given: Given, slopes: Slopes, settings: Settings,
         start = part.stop
     examined, extra = judge.examine(blocks)
     evaluations = slopes.evaluations + extra + sum(each.evaluations for each in examined)
-    return Point(given, numerics, slopes, examined, evaluations, exactness, tolerance)
+    return Point(given, numerics, slopes, examined, evaluations, exactness, tolerance, closer)
 
 
 def of_types(tree: Tree) -> Precision:

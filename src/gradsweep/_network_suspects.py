@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradsweep import _dense
 from gradsweep._diagnosis._evidence import Finding
-from gradsweep._differences._alterations import SLOPES
+from gradsweep._differences._mistakes import SLOPES
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Status
 

@@ -1,36 +1,57 @@
-"""Which operation of the forward pass has a way back with a mistake that explains the gradient under test, tried one by one."""
+"""Which operation of the forward pass has a way back with a mistake that explains the gradient under test, found by trying."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._costs._numpy_function import NumPyFunction
 from gradsweep._diagnosis._evidence import Finding
-from gradsweep._differences._alterations import SLOPES, Site, Watch
+from gradsweep._differences._alterations import Place, Site, Trial, Watch
 from gradsweep._differences._departure import Departure
+from gradsweep._differences._mistakes import LEFT_OUT, REDUCTIONS, Kind, Mistake
 from gradsweep._directions import Direction, Region, matrix_shape
+from gradsweep._parameters import precision
+from gradsweep._suspect_words import said_of
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Status
 
 # Directions in each block: an altered gradient must agree with the one under test along all of them.
 _DIRECTIONS = 2
 
-# What the two may differ by, relative to the size of such products.
-_AGREEMENT = 1e-6
+# Blocks that have directions of their own, of those that are wrong and of those that are right; all others share theirs.
+_OWN = 12
 
-# Seconds that are spent at most, and numbers that the directions may have: 64 MB.
-_LONGEST, _MOST = 2.0, 2**23
+# Rounding of the gradient under test, in units of that of one of its numbers.
+_ROUNDINGS = 64.0
 
-# Findings of this kind, at most: several operations in a row may explain it alike.
-_KEPT = 1
+# How much more than what may differ by rounding each wrong block is off by, and by which product of such numbers the gradient is
+# told from all that are tried: below, one of them may be met by chance.
+_TELLING, _TOLD = 1e3, 1e6
 
-# A gradient that is explained to six digits in each block, right ones included.
+# Seconds that are spent at most, and after the first mistake was found that explains the gradient.
+_LONGEST, _LONGEST_AFTER = 2.0, 0.3
+
+# Numbers in whole directions, at most: 64 MB.
+_MOST = 2**23
+
+# Times that an operation is met for a mistake to be tried at each of them alone.
+_VISITS = 6
+
+# A gradient that is explained to eight digits in each block, right ones included.
 _CONFIDENCE = 0.97
+
+
+class Seen(Protocol):
+    """What is asked of a block that was looked at."""
+
+    @property
+    def block(self) -> Block: ...
+    @property
+    def noise(self) -> Array: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,23 +62,44 @@ class _Evidence:
     ----------
     directions : array of shape (n, parameters)
         Some in each block.
-    wanted : array of shape (n,)
-        Products with the gradient under test.
-    sizes : array of shape (n,)
-        What such products are like.
+    wanted, allowed : arrays of shape (n,)
+        Products with the gradient under test, and what other ones may differ from these by.
+    owners : tuple of int
+        For each of them the number of the block in which it is; −1 for what several blocks share.
     """
 
     directions: Array
     wanted: Array
-    sizes: Array
+    allowed: Array
+    owners: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """How many there are."""
+        return len(self.wanted)
 
     def agrees(self, found: Array) -> bool:
         """Whether another gradient is the same one."""
-        return bool((np.abs(found - self.wanted) <= _AGREEMENT * self.sizes).all())
+        return bool((np.abs(found - self.wanted) <= self.allowed).all())
+
+    def telling(self, right: Array, wrong: Sequence[int]) -> bool:
+        """Whether each wrong block is off by so much that no other gradient agrees by chance."""
+        product = 1.0
+        for block in wrong:
+            own = [place for place, owner in enumerate(self.owners) if owner == block]
+            with np.errstate(all="ignore"):
+                ratios = np.abs(right[own] - self.wanted[own]) / self.allowed[own]
+            if not own or not np.max(ratios) >= _TELLING:
+                # Of many wrong blocks some share their directions.
+                if own:
+                    return False
+                continue
+            product *= float(np.max(ratios))
+        return product >= _TOLD
 
 
 def suspect(
-    numerics: NumPyFunction, analytic: Sequence[NDArray[Any]], blocks: Sequence[Block], order: Sequence[str]
+    numerics: NumPyFunction, analytic: Sequence[NDArray[Any]], seen: Sequence[Seen], order: Sequence[str]
 ) -> tuple[Finding, ...]:
     """Try mistakes at the operations of the forward pass.
 
@@ -67,8 +109,8 @@ def suspect(
         The cost on difference arrays.
     analytic : sequence of array
         The gradient under test.
-    blocks : sequence of Block
-        What was decided of it.
+    seen : sequence of Seen
+        What was decided of its blocks, and the rounding that is known of.
     order : sequence of str
         Names of the blocks, from input to loss.
 
@@ -77,79 +119,235 @@ def suspect(
     tuple of Finding
         At most one; none if no single mistake explains all blocks, right ones included, or the function is too large for this.
     """
-    evidence = _gather(numerics, analytic)
-    if evidence is None:
+    wrong = [place for place, each in enumerate(seen) if each.block.status is Status.WRONG]
+    gathered = _gather(numerics, analytic, seen, wrong)
+    if gathered is None:
         return ()
     survey = Watch()
-    begun = time.perf_counter()
     try:
-        right = numerics.altered(evidence.directions, survey)
-        found: list[Finding] = []
-        for site, mistake in _by_likelihood(list(survey.sites.values())):
-            if time.perf_counter() - begun > _LONGEST or len(found) >= _KEPT:
-                break
-            other = numerics.altered(evidence.directions, Watch(site.place, mistake))
-            if not np.array_equal(other, right) and evidence.agrees(other):
-                found.append(_finding(site, mistake, blocks, order))
+        right = _along(numerics, gathered, (), survey)
+        evidence = _sized(gathered, right)
+        if not evidence.telling(right, wrong):
+            return ()
+        found = _Search(numerics, evidence, survey).explaining(_trials(survey))
     except Departure:
         return ()
-    return tuple(found)
+    best = _most_telling(found, survey)
+    if best is None:
+        return ()
+    trial, alike = best
+    place = {name: number for number, name in enumerate(order)}
+    names = sorted((seen[number].block.name for number in wrong), key=lambda name: -place.get(name, 0))
+    message, advice, evidence_of = said_of(trial, survey, alike, names)
+    return (
+        Finding(
+            kind="activation_derivative" if _is_of_activation(trial, survey) else "from_above",
+            blocks=tuple(names),
+            message=message,
+            advice=advice,
+            confidence=_CONFIDENCE,
+            explained=1.0,
+            evidence=evidence_of,
+        ),
+    )
 
 
-def _gather(numerics: NumPyFunction, analytic: Sequence[NDArray[Any]]) -> _Evidence | None:
+# ---- what is known of the gradient under test --------------------------------------------------------------------------------
+
+
+def _gather(
+    numerics: NumPyFunction, analytic: Sequence[NDArray[Any]], seen: Sequence[Seen], wrong: Sequence[int]
+) -> _Evidence | None:
     """Directions in all blocks; None if there are too many numbers in them, or the gradient is not finite."""
     tree = numerics.propagation.tree
-    rows: list[Array] = []
-    wanted, sizes = [], []
-    count = len([leaf for leaf in tree.blocks if leaf.size]) * _DIRECTIONS
-    if count * len(tree.values) * 2 > _MOST:
+    filled = [place for place, leaf in enumerate(tree.blocks) if leaf.size]
+    right = [place for place in filled if place not in set(wrong)]
+    own = [place for group in ([place for place in filled if place in set(wrong)], right) for place in group[:_OWN]]
+    groups = [[place] for place in own] + [[place for place in filled if place not in set(own)]]
+    groups = [group for group in groups if group]
+    if not groups or len(groups) * _DIRECTIONS * len(tree.values) > _MOST:
         return None
-    for place, (leaf, block) in enumerate(zip(tree.blocks, analytic, strict=True)):
-        shape = matrix_shape(leaf.shape)
-        own = np.asarray(block, dtype=np.float64).reshape(-1)
-        for number in range(_DIRECTIONS if leaf.size else 0):
-            direction = Direction(Region(place, (0, shape[0]), (0, shape[1])), shape[1], number, 0)
-            row = np.zeros(len(tree.values))
-            row[leaf.start : leaf.stop] = direction.whole(shape).reshape(-1)
+    exactness = max(numerics.exactness, _ROUNDINGS * precision(analytic).epsilon)
+    rows, wanted, allowed, owners = [], [], [], []
+    for group in groups:
+        for number in range(_DIRECTIONS):
+            row, product, slack = np.zeros(len(tree.values)), 0.0, 0.0
+            for place in group:
+                leaf, shape = tree.blocks[place], matrix_shape(tree.blocks[place].shape)
+                direction = Direction(Region(place, (0, shape[0]), (0, shape[1])), shape[1], number, 0)
+                row[leaf.start : leaf.stop] = direction.whole(shape).reshape(-1)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    block = np.asarray(analytic[place], dtype=np.float64).reshape(-1)
+                    product += float(row[leaf.start : leaf.stop] @ block)
+                    slack += exactness * float(np.linalg.norm(block)) / np.sqrt(leaf.size)
+                    noise = np.asarray(seen[place].noise)
+                    slack += float(np.sqrt(np.mean(np.square(noise)))) if noise.size else 0.0
             rows.append(row)
-            wanted.append(float(row[leaf.start : leaf.stop] @ own))
-            sizes.append(float(np.linalg.norm(own)) / np.sqrt(leaf.size))
-    if not rows or not np.isfinite(wanted).all():
+            wanted.append(product)
+            allowed.append(slack)
+            owners.append(group[0] if len(group) == 1 else -1)
+    if not np.isfinite(wanted).all() or np.isnan(allowed).any():
         return None
-    return _Evidence(np.array(rows), np.array(wanted), np.array(sizes))
+    return _Evidence(np.array(rows), np.array(wanted), np.array(allowed), tuple(owners))
 
 
-def _by_likelihood(sites: list[Site]) -> Iterator[tuple[Site, str]]:
-    """Sites and mistakes: slopes that are left out first, then those that are others, then what is not passed back."""
-    mistakes: list[str] = []
+def _sized(evidence: _Evidence, right: Array) -> _Evidence:
+    """The same, where a gradient under test of zeros may differ by rounding of the right one."""
+    least = np.finfo(np.float64).eps * np.nan_to_num(np.abs(right))
+    return _Evidence(evidence.directions, evidence.wanted, np.maximum(evidence.allowed, least), evidence.owners)
+
+
+def _along(numerics: NumPyFunction, evidence: _Evidence, trials: Sequence[Trial], survey: Watch) -> Array:
+    """Quotients along all directions, of one mistake or of none: array of shape (n,)."""
+    room = numerics.room
+    pieces = [evidence.directions[start : start + room] for start in range(0, evidence.width, room)]
+    watches = [Watch(trials, len(piece), survey) if trials else survey for piece in pieces]
+    return np.concatenate([numerics.altered(piece, watch) for piece, watch in zip(pieces, watches, strict=True)])
+
+
+# ---- which mistakes there are ------------------------------------------------------------------------------------------------
+
+# Of mistakes that explain a gradient alike, the first one is named.
+_RANKS = (
+    Kind.FACTOR,
+    Kind.TRANSPOSED,
+    Kind.CARRIED,
+    Kind.DETACHED,
+    Kind.SCALED,
+    Kind.SLOPE,
+    Kind.WITHOUT,
+    Kind.OVERWRITTEN,
+    Kind.OTHER,
+)
+
+
+def _rank(trial: Trial) -> tuple[float, int]:
+    """The likeliest first: a factor or a slope that is left out, then by kinds; of each what is done wrong at each visit."""
+    mistake = trial.mistake
+    left_out = mistake.kind is Kind.SLOPE and mistake.detail == LEFT_OUT
+    rank = 0.5 if left_out else float(_RANKS.index(mistake.kind))
+    return rank, 0 if trial.visit is None else 1
+
+
+def _trials(survey: Watch) -> list[Trial]:
+    """All that is tried, the likeliest first."""
+    # Of what is computed in several steps, as a sigmoid is, the last one has all of it.
+    sites = list(reversed(survey.sites.values()))
+    trials: dict[Trial, None] = {}
+    helpers: dict[Any, list[Site]] = {}
     for site in sites:
-        mistakes += [mistake for mistake in site.mistakes if mistake not in mistakes]
-    ranked = sorted(mistakes, key=lambda mistake: list(SLOPES).index(mistake) if mistake in SLOPES else len(SLOPES))
-    for mistake in ranked:
-        # Of what is computed in several steps, as a sigmoid is, the last one has all of it.
-        for site in reversed(sites):
-            if mistake in site.mistakes:
-                yield site, mistake
+        helpers.setdefault(site.innermost, []).append(site)
+    for group in helpers.values():
+        trials.update(
+            (Trial(mistake, tuple(site.place for site in group if mistake in site.mistakes)), None)
+            for mistake in _mistakes(group)
+        )
+    for site in sites:
+        trials.update((Trial(mistake, (site.place,)), None) for mistake in site.mistakes)
+        if 1 < len(site.results) <= _VISITS:
+            trials.update(
+                (Trial(mistake, (site.place,), visit), None) for mistake in site.mistakes for visit in range(len(site.results))
+            )
+    alike: dict[Any, list[Site]] = {}
+    for site in sites:
+        alike.setdefault(site.recipe or site.name, []).append(site)
+    for group in alike.values():
+        trials.update(
+            (Trial(mistake, tuple(site.place for site in group if mistake in site.mistakes)), None)
+            for mistake in _mistakes(group)
+            if mistake.kind not in (Kind.DETACHED, Kind.FACTOR)
+        )
+    trials.update((trial, None) for trial in _statistics(sites))
+    carried = survey.carried()
+    trials.update([(carried, None)] if carried else [])
+    return sorted(trials, key=_rank)
 
 
-def _finding(site: Site, mistake: str, blocks: Sequence[Block], order: Sequence[str]) -> Finding:
-    place = {name: number for number, name in enumerate(order)}
-    wrong = sorted((block.name for block in blocks if block.status is Status.WRONG), key=lambda name: -place.get(name, 0))
-    names = ", ".join(wrong) if len(wrong) <= 4 else f"{', '.join(wrong[:3])} and {len(wrong) - 3} more"
-    slope = mistake in SLOPES
-    subject = "the slope of what is computed there" if slope else f"np.{site.name} there"
-    how = f"{subject} {mistake}" if slope or not mistake.startswith("is ") else f"the error {mistake} np.{site.name} there"
-    if not slope and mistake.startswith("is not"):
-        how = f"the gradient {mistake} np.{site.name} there"
-    elif not slope and mistake.startswith("is passed"):
-        how = f"the gradient of np.{site.name} there {mistake}"
-    return Finding(
-        kind="activation_derivative" if slope or site.is_elementwise else "from_above",
-        blocks=tuple(wrong),
-        message=f"{names}: to six digits the gradient is that of a backward pass for {site.where}, in which {how}; consistent "
-        "with just that mistake",
-        advice="Look at the way back through that line.",
-        confidence=_CONFIDENCE,
-        explained=1.0,
-        evidence=MappingProxyType({"operation": site.name, "where": site.where, "mistake": mistake}),
-    )
+def _mistakes(sites: Iterable[Site]) -> list[Mistake]:
+    return list(dict.fromkeys(mistake for site in sites for mistake in site.mistakes))
+
+
+def _statistics(sites: Sequence[Site]) -> list[Trial]:
+    """Several statistics of a function taken for constants at once: all of them, or those of one shape.
+
+    The mean and the variance of a norm are of one shape, and so are the largest number and the sum of a softmax.
+    """
+    groups: dict[Any, dict[Place, None]] = {}
+    for site in sites:
+        shapes = {value.shape for value in site.results if value.size > 1}
+        if site.name in REDUCTIONS and site.place[1] and shapes:
+            function = site.place[1][0][0]
+            for key in ((function, None), (function, frozenset(shapes))):
+                groups.setdefault(key, {})[site.place] = None
+    found = {tuple(places) for places in groups.values() if len({place[1][0] for place in places}) > 1}
+    return [Trial(Mistake(Kind.DETACHED), places) for places in sorted(found, key=len)]
+
+
+# ---- trying them -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """Tries mistakes, first many of them along one direction, then those that are left along all of them."""
+
+    numerics: NumPyFunction
+    evidence: _Evidence
+    survey: Watch
+
+    def explaining(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Those that give the gradient under test, as far as time allows."""
+        evidence = self.evidence
+        first = slice(0, evidence.width, _DIRECTIONS)
+        together = evidence.directions[first].sum(axis=0)
+        wanted, allowed = float(evidence.wanted[first].sum()), float(evidence.allowed[first].sum())
+        found: list[Trial] = []
+        begun = time.perf_counter()
+        end = begun + _LONGEST
+        room = self.numerics.room
+        start = 0
+        while start < len(trials):
+            now = time.perf_counter()
+            chunk = trials[start : start + room]
+            quotients = self.numerics.altered(np.tile(together, (len(chunk), 1)), Watch(chunk, 1, self.survey))
+            likely = [trial for trial, value in zip(chunk, quotients, strict=True) if abs(value - wanted) <= allowed]
+            for trial in likely:
+                if evidence.agrees(_along(self.numerics, evidence, (trial,), self.survey)):
+                    found.append(trial)
+                if time.perf_counter() > end:
+                    return found
+            start += room
+            if found:
+                end = min(end, time.perf_counter() + _LONGEST_AFTER)
+            if 2.0 * time.perf_counter() - now > end:
+                return found
+        return found
+
+
+# ---- which of them is named --------------------------------------------------------------------------------------------------
+
+
+def _most_telling(found: Sequence[Trial], survey: Watch) -> tuple[Trial, list[Site]] | None:
+    """The mistake that is named of those that explain the gradient alike, and other places where it would, too."""
+    if not found:
+        return None
+    detached = {(trial.places, trial.visit) for trial in found if trial.mistake.kind is Kind.DETACHED}
+    # Where nothing that is passed on counts, as that of a sum of what is centred, no slope is wrong.
+    left = [trial for trial in found if trial.mistake.kind is Kind.DETACHED or (trial.places, trial.visit) not in detached]
+
+    def is_statistic(trial: Trial) -> bool:
+        return all(place[0] in REDUCTIONS for place in trial.places)
+
+    left.sort(key=lambda trial: (_rank(trial), trial.mistake.kind is Kind.DETACHED and not is_statistic(trial)))
+    best = left[0]
+    alike: dict[Place, Site] = {}
+    for trial in left[1:]:
+        if trial.mistake.kind is best.mistake.kind and trial.visit is None and best.mistake.kind is not Kind.CARRIED:
+            alike.update((place, survey.sites[place]) for place in trial.places if place not in best.places)
+    return best, list(alike.values())
+
+
+def _is_of_activation(trial: Trial, survey: Watch) -> bool:
+    """Whether the mistake is one in a function of elements of one array."""
+    own = trial.mistake.kind in (Kind.SLOPE, Kind.DETACHED, Kind.SCALED, Kind.OVERWRITTEN)
+    overwritten = trial.mistake.kind is Kind.OVERWRITTEN
+    return own and (overwritten or all(survey.sites[place].is_part for place in trial.places))

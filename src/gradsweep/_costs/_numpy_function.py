@@ -63,6 +63,10 @@ _DIRECTIONS, _GUARDED, _AGREEMENT = 2, 8, 1e-6
 # Steps of these, relative to the parameters, the largest first: of those that cross no kink the largest shows most.
 _VISIBLE = (2.0**-10, 2.0**-17, 2.0**-24)
 
+# What quotients along directions are off by, relative, where changes are computed without subtracting values, and where not. And
+# how many directions go together at most.
+_EXACT, _ROUGH, _MOST_TRIED = 1e-9, 1e-7, 256
+
 # The rounding that the difference of two plain values may have, in units of that of the larger one.
 _ROUNDINGS = 1e3
 
@@ -257,12 +261,37 @@ class NumPyFunction:
         workers = Workers(propagation, self.workers.jobs, _same)
         return DirectionChanges(propagation, self.base, self.scheme, self.step, self.usual, workers, self.outcome)
 
+    @property
+    def exactness(self) -> float:
+        """What quotients of `altered` are off by, relative, at most: their step leaves that, or rounding does."""
+        return _ROUGH if self.outcome.subtracts else _EXACT
+
+    @property
+    def room(self) -> int:
+        """How many whole directions go together, so that neither they nor what comes of them fill more than some megabytes."""
+        return int(np.clip(_DENSE // max(self.outcome.largest, len(self.propagation.tree.values), 1), 1, _MOST_TRIED))
+
     def altered(self, directions: Array, watch: Watch) -> Array:
-        """Difference quotients along whole directions, of shape (n, parameters), by a run that is watched and perhaps altered."""
-        offsets, coefficients = CENTRAL.steps(self.usual), CENTRAL.coefficients(self.usual)
-        steps = np.repeat(offsets, len(directions))
-        outcome = self.propagation.along(np.tile(directions, (len(offsets), 1)), steps, watch=watch)
-        result: Array = coefficients @ outcome.changes.reshape(len(offsets), -1)
+        """Difference quotients along whole directions, by a run that is watched and perhaps altered.
+
+        Parameters
+        ----------
+        directions : array of shape (n, parameters)
+            Of norms that are not far from 1.
+        watch : Watch
+            Sees and alters the run.
+
+        Returns
+        -------
+        array of shape (n,)
+            In their order.
+        """
+        # Without subtractions a change has all its digits, however small the step is; it then crosses no kinks.
+        scheme, step = (CENTRAL, self.usual) if self.outcome.subtracts else (FORWARD, self.usual * _FINER**2)
+        result: Array = np.zeros(len(directions))
+        for offset, coefficient in zip(scheme.steps(step), scheme.coefficients(step), strict=True):
+            outcome = self.propagation.along(directions, np.full(len(directions), offset), watch=watch.anew())
+            result += coefficient * outcome.changes
         return result
 
     def order(self) -> list[str]:

@@ -1,216 +1,351 @@
-"""Mistakes of backward passes, at one operation of the forward pass, as changes that are passed on otherwise than they should.
+"""Runs that are watched: which operations a function of the user's is made of, and what comes of mistakes at some of them.
 
-A backward pass is the transpose of what changes go through. So whoever leaves out the slope of an activation computes, to the
-last digit, what comes of changes that go through that activation as if its slope were 1. Which operation it is, and which
-mistake, is found by trying.
+Each lane of a run may make a mistake of its own, so that one run tries as many of them as it has lanes.
 """
 
+import itertools
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import FrameType
-from typing import Any, TypeAlias
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import CodeType, FrameType
+from typing import Any, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradsweep._differences._departure import describe, is_users
-from gradsweep._differences._varying import Operand, Varying, base_of, real
+from gradsweep._differences._departure import Departure, describe, is_users
+from gradsweep._differences._mistakes import Kind, Mistake, Step, altered, beside, is_by_elements, possible
+from gradsweep._differences._varying import Operand, Varying, base_of
 from gradsweep._types import Array
 
 #: Where an operation stands in the user's code: its function, and the instruction of each frame, the innermost first. In a loop
 #: it is the same one at each turn.
-Place: TypeAlias = tuple[str, tuple[tuple[str, str, int], ...]]
+Place: TypeAlias = tuple[str, tuple[tuple[CodeType, int], ...]]
 
+# Values that an operand was made of, element by element or not, of which each is remembered.
+_ANCESTORS = 4
 
-def _logistic(z: Array) -> Array:
-    return 0.5 * (1.0 + np.tanh(0.5 * z))
+# Operations of a run, and frames of the user's around one, that are told from each other, at most.
+_OPERATIONS, _FRAMES = 20_000, 32
 
+# Functions that an activation is made of, at most, as far as they are compared.
+_LONGEST_RECIPE = 12
 
-#: What is taken for the slope of a function of elements v = f(u), by what is said of it: functions of u and v.
-SLOPES: Mapping[str, Callable[[Array, Array], Any]] = {
-    "is left out": lambda u, v: np.ones_like(v),
-    "is taken as 1 - u², with what goes in in the place of what comes out": lambda u, v: 1.0 - u**2,
-    "is taken as that of tanh, 1 - v²": lambda u, v: 1.0 - v**2,
-    "is taken as that of a sigmoid, v(1 - v)": lambda u, v: v * (1.0 - v),
-    "is taken as u(1 - u), with what goes in in the place of what comes out": lambda u, v: u * (1.0 - u),
-    "is taken as that of tanh, at what comes out": lambda u, v: 1.0 - np.tanh(v) ** 2,
-    "is taken as that of tanh, at what goes in": lambda u, v: 1.0 - np.tanh(u) ** 2,
-    "is taken as that of a sigmoid, at what comes out": lambda u, v: _logistic(v) * _logistic(-v),
-    "is taken as that of a sigmoid, at what goes in": lambda u, v: _logistic(u) * _logistic(-u),
-    "is taken as that of a relu": lambda u, v: (u > 0.0) * 1.0,
-    "is taken as that of a relu, by what comes out": lambda u, v: (v > 0.0) * 1.0,
-    "is taken as a sigmoid of what goes in": lambda u, v: _logistic(u),
-    "is taken as a sigmoid of what comes out": lambda u, v: _logistic(v),
-    "is taken as v itself": lambda u, v: v,
-}
-
-#: What is passed on of an operation's changes: nothing, or not those of its first or its second operand; or through a square
-#: matrix that is not transposed on the way back.
-DETACHED, WITHOUT_FIRST, WITHOUT_SECOND, TRANSPOSED = (
-    "is not passed back through",
-    "is passed back through its second operand alone",
-    "is passed back through its first operand alone",
-    "multiplies with a matrix where its transpose is meant",
-)
-
-
-# Functions that are no ufuncs, and yet compute each entry from those at the same place.
-_BY_ELEMENTS = frozenset({"where", "clip", "select", "nan_to_num", "sinc", "heaviside"})
+# Numbers in a value that is compared with those of the turn before, at most.
+_COMPARED = 2**16
 
 
 @dataclass(frozen=True)
+class Trial:
+    """A mistake that is tried.
+
+    Attributes
+    ----------
+    mistake : Mistake
+        Which.
+    places : tuple of Place
+        Where it is made.
+    visit : int, optional
+        The one time at which it is made there, from 0; None: each time.
+    """
+
+    mistake: Mistake
+    places: tuple[Place, ...]
+    visit: int | None = None
+
+
+@dataclass(eq=False)
 class Site:
     """An operation of the forward pass.
 
     Attributes
     ----------
-    place : tuple
+    place : Place
         Where it stands.
-    name : str
-        Of NumPy's function.
-    where : str
-        File, line, function and text of the line.
-    mistakes : tuple of str
-        What can be wrong with its way back.
+    where, caller : str
+        File, line, function and text of the line; the same of what called that function, if it is the user's, too.
+    mistakes : dict of Mistake to None
+        What can be wrong with its way back, at any of its visits.
+    bases : list of list of array
+        The values of its operands, by visits.
+    results : list of array
+        The values that came of it.
+    is_part : bool
+        Whether it is a part of a function of elements of one array, as of an activation.
+    recipe : tuple of str
+        By which functions of NumPy the result is made of that array, so that the same activation is known at another place.
     """
 
     place: Place
-    name: str
     where: str
-    mistakes: tuple[str, ...]
+    caller: str
+    mistakes: dict[Mistake, None] = field(default_factory=dict)
+    bases: list[list[NDArray[Any]]] = field(default_factory=list)
+    results: list[NDArray[Any]] = field(default_factory=list)
+    is_part: bool = False
+    recipe: tuple[str, ...] = ()
 
     @property
-    def is_elementwise(self) -> bool:
-        """Whether it is part of a function of elements of one array, as of an activation."""
-        return any(mistake in SLOPES for mistake in self.mistakes)
+    def name(self) -> str:
+        """Of NumPy's function."""
+        return self.place[0]
+
+    @property
+    def innermost(self) -> Hashable:
+        """Where it stands in its function, whoever called that."""
+        return self.name, self.place[1][:1]
+
+
+class _Origin(NamedTuple):
+    """How a value came about: the array from which it is computed by elements, and the values of its shape it was made of."""
+
+    root: Varying
+    recipe: tuple[str, ...]
+    ancestors: Mapping[Hashable, Array]
 
 
 class Watch:
-    """Sees every operation of a run, and alters one of them.
+    """Sees every operation of a run, and alters some of them in some of its lanes.
 
     Parameters
     ----------
-    place : tuple, optional
-        Which; none by default.
-    mistake : str
-        Which mistake it makes.
+    trials : sequence of Trial
+        Mistakes; none in a first run, which shows what there is.
+    width : int
+        How many lanes in a row each of them has.
+    survey : Watch, optional
+        The first run, for mistakes that take a value of another turn of a loop.
 
     Attributes
     ----------
-    sites : dict of tuple to Site
-        The operations that were met, by their places.
+    sites : dict of Place to Site
+        The operations that were met, by their places; of a first run alone.
     """
 
-    def __init__(self, place: Place | None = None, mistake: str = "") -> None:
-        self._place, self._mistake = place, mistake
+    def __init__(self, trials: Sequence[Trial] = (), width: int = 1, survey: "Watch | None" = None) -> None:
         self.sites: dict[Place, Site] = {}
-        # Of what was computed element by element from one array: that array. Kept with its key, whose identity it is known by.
-        self._roots: dict[int, tuple[Varying, Varying]] = {}
+        self._survey = survey
+        self._trials: dict[Place, list[tuple[Trial, slice]]] = defaultdict(list)
+        for number, trial in enumerate(trials):
+            for place in trial.places:
+                self._trials[place].append((trial, slice(number * width, (number + 1) * width)))
+        self._count = 0
+        self._visits: dict[Place, int] = defaultdict(int)
+        # Held weakly: nothing lives longer for being watched, and no key is mistaken for another one's memory.
+        self._origins: WeakKeyDictionary[Varying, _Origin] = WeakKeyDictionary()
+        self._users: dict[CodeType, bool] = {}
+        self._results: dict[tuple[tuple[int, ...], bytes], set[tuple[Place, int]]] | None = None
+        self._sources: dict[tuple[Place, int], Site | None] = {}
 
     def __call__(
-        self, function: Any, operands: Sequence[Any], result: Varying, again: Callable[[Sequence[Operand]], Any] | None
+        self,
+        name: str,
+        operands: Sequence[Operand],
+        result: Varying,
+        again: Callable[[Sequence[Operand]], Any],
+        *,
+        of_ufunc: bool,
     ) -> Varying:
         """The result of an operation, with the changes that are passed on.
 
         Parameters
         ----------
-        function : callable
-            Of NumPy.
-        operands : sequence
+        name : str
+            Of NumPy's function.
+        operands : sequence of Varying or array
             What it was given.
         result : Varying
             What came of it.
-        again : callable, optional
-            Calls it with other operands, where it is a function of elements or a product.
+        again : callable
+            Calls it with other operands.
+        of_ufunc : bool
+            Whether it is a ufunc, called as such.
 
         Returns
         -------
         Varying
             The same, or altered.
         """
-        name = getattr(function, "__name__", "a function")
+        self._count += 1
+        if self._count > _OPERATIONS:
+            raise Departure(f"more than {_OPERATIONS:,} operations are too many to be told from each other")
         changing = [operand for operand in operands if isinstance(operand, Varying)]
-        by_elements = name in _BY_ELEMENTS or (again is not None and name != "matmul")
-        root = self._root(changing, result) if by_elements else None
-        frames = _users_frames()
-        place = (name, tuple((frame.f_code.co_filename, frame.f_code.co_qualname, frame.f_lasti) for frame in frames))
+        root, recipe = self._root(name, changing, result) if is_by_elements(name, of_ufunc=of_ufunc) else (None, ())
+        ancestors = [self._ancestors(operand) for operand in operands]
+        frames = self._users_frames()
+        place = (name, tuple((frame.f_code, frame.f_lasti) for frame in frames))
+        visit = self._visits[place]
+        self._visits[place] += 1
+        step = Step(name, operands, result, again, root)
+        if self._survey is None:
+            self._note(place, frames, step, ancestors).recipe = recipe
+        else:
+            result = self._altered(place, visit, step, ancestors)
+        self._origins[result] = _Origin(result if root is None else root, recipe, _made_of(place, result, operands, ancestors))
+        return result
+
+    def anew(self) -> "Watch":
+        """The same for another run; sites are noted of the last one alone."""
+        self._count = 0
+        self._visits.clear()
+        self.sites.clear()
+        self._results = None
+        self._sources.clear()
+        return self
+
+    def overwrites(self, view: Array, write: Callable[[], None]) -> None:
+        """Write plain values over some that change, or leave their changes as they were.
+
+        Parameters
+        ----------
+        view : array of shape (…, lanes)
+            The changes that `write` writes to.
+        write : callable
+            Makes zeros of them.
+        """
+        frames = self._users_frames()
+        place = ("assignment", tuple((frame.f_code, frame.f_lasti) for frame in frames))
+        visit = self._visits[place]
+        self._visits[place] += 1
+        if self._survey is None:
+            site = self._site(place, frames)
+            site.mistakes[Mistake(Kind.OVERWRITTEN)] = None
+            site.results.append(np.empty(0))
+        spared = [lanes for trial, lanes in self._trials.get(place, ()) if trial.visit in (None, visit)]
+        before = [view[..., lanes].copy() for lanes in spared]
+        write()
+        for lanes, change in zip(spared, before, strict=True):
+            view[..., lanes] = change
+
+    def carried(self) -> Trial | None:
+        """The mistake of passing nothing back from a turn of a loop to the one before; None if no loop carries anything."""
+        carried = {}
+        for site in self.sites.values():
+            numbers = tuple(number for number in range(min(map(len, site.bases), default=0)) if self._source(site, number))
+            if numbers:
+                carried[site.place] = numbers
+        return Trial(Mistake(Kind.CARRIED, 0, tuple(carried.items())), tuple(carried)) if carried else None
+
+    def shifted(self, place: Place, operand: int, shift: int, visit: int) -> Array | None:
+        """The value of an operand at the next turn of a loop, or at the one before; None if there is none.
+
+        At the last turn the next value is what would have been taken over by one more turn.
+        """
+        site = self.sites.get(place)
+        turn = visit + shift
+        if site is None or turn < 0 or visit >= len(site.bases):
+            return None
+        if turn < len(site.bases):
+            return site.bases[turn][operand] if operand < len(site.bases[turn]) else None
+        if (place, operand) not in self._sources:
+            self._sources[place, operand] = self._source(site, operand)
+        source = self._sources[place, operand]
+        return source.results[-1] if source else None
+
+    def _source(self, site: Site, operand: int) -> Site | None:
+        """The operation whose result an operand is at the next turn of a loop, by the values."""
+        if len(site.bases) < 2:
+            return None
+        if self._results is None:
+            self._results = defaultdict(set)
+            for other in self.sites.values():
+                for turn, value in enumerate(other.results if len(other.results) > 1 else ()):
+                    self._results[_key(value)].add((other.place, turn - len(other.results)))
+        # Counted from the last turn: at the first ones there may be nothing yet that changes.
+        links = [
+            {place for place, turn in self._results.get(_key(bases[operand]), ()) if turn == visit - len(site.bases) - 1}
+            for visit, bases in enumerate(site.bases)
+        ]
+        known = links if links and links[0] else links[1:]
+        common = set.intersection(*known) if known else set()
+        return next((self.sites[place] for place in self.sites if place in common), None)
+
+    def _altered(self, place: Place, visit: int, step: Step, ancestors: Sequence[Mapping[Hashable, Array]]) -> Varying:
+        """The result with other changes in some lanes."""
+        assert self._survey is not None
+        change: Array | None = None
+        for trial, lanes in self._trials.get(place, ()):
+            if trial.visit not in (None, visit):
+                continue
+            mistake, other = trial.mistake, None
+            if mistake.kind is Kind.CARRIED:
+                assert isinstance(mistake.detail, tuple)
+                mistake = Mistake(Kind.CARRIED, 0, dict(mistake.detail)[place])
+            elif mistake.kind is Kind.OTHER:
+                number = beside(step, mistake)
+                if isinstance(mistake.detail, int):
+                    other = self._survey.shifted(place, number, mistake.detail, visit)
+                elif number < len(ancestors):
+                    other = ancestors[number].get(mistake.detail)
+            found = altered(step.within(lanes), mistake, other)
+            if found is not None:
+                if change is None:
+                    change = np.array(step.result.dense)
+                change[..., lanes] = found
+        return step.result if change is None else Varying(step.result.base, change, step.result.lanes)
+
+    def _note(self, place: Place, frames: Sequence[FrameType], step: Step, ancestors: Sequence[Mapping[Hashable, Array]]) -> Site:
+        site = self._site(place, frames)
+        site.mistakes.update(dict.fromkeys(possible(step, ancestors)))
+        site.bases.append([base_of(operand) for operand in step.operands])
+        site.results.append(step.result.base)
+        site.is_part |= step.root is not None
+        return site
+
+    def _site(self, place: Place, frames: Sequence[FrameType]) -> Site:
         if place not in self.sites:
-            where = describe(frames[0] if frames else None)
-            self.sites[place] = Site(place, name, where, _possible(name, operands, root, again))
-        if place == self._place:
-            result = _altered(self._mistake, operands, result, root, again)
-        if root is not None:
-            self._roots[id(result)] = result, root
-        return result
+            own = describe(frames[0] if frames else None)
+            self.sites[place] = Site(place, own, describe(frames[1]) if len(frames) > 1 else "")
+        return self.sites[place]
 
-    def _root(self, changing: Sequence[Varying], result: Varying) -> Varying | None:
-        """The array from which the result is computed element by element, if it is one only."""
-        roots = [self._roots.get(id(operand), (operand, operand))[1] for operand in changing]
-        if roots and all(root is roots[0] for root in roots) and roots[0].shape == result.shape:
-            return roots[0]
-        return None
+    def _root(self, name: str, changing: Sequence[Varying], result: Varying) -> tuple[Varying | None, tuple[str, ...]]:
+        """The array from which the result is computed element by element, if it is one only, and by which functions."""
+        origins = [self._origins.get(operand) or _Origin(operand, (), {}) for operand in changing]
+        whole = [origin for origin in origins if origin.root.shape == result.shape]
+        # What a quotient is divided by may be a sum over all of its entries, as that of a softmax is.
+        own = whole if name == "divide" and changing[0].shape == result.shape else origins
+        if not own or any(origin.root is not own[0].root for origin in own) or own[0].root.shape != result.shape:
+            return None, ()
+        return own[0].root, (*(part for origin in own for part in origin.recipe), name)[-_LONGEST_RECIPE:]
 
+    def _ancestors(self, operand: Operand) -> Mapping[Hashable, Array]:
+        origin = self._origins.get(operand) if isinstance(operand, Varying) else None
+        return origin.ancestors if origin else {}
 
-def _possible(name: str, operands: Sequence[Any], root: Varying | None, again: Any) -> tuple[str, ...]:
-    """What can be wrong with an operation's way back."""
-    mistakes: list[str] = [DETACHED]
-    changing = sum(isinstance(operand, Varying) for operand in operands)
-    if again is not None and len(operands) == 2 and changing == 2:
-        mistakes += [WITHOUT_FIRST, WITHOUT_SECOND]
-    if name == "matmul" and again is not None and any(_is_square(operand) for operand in operands):
-        mistakes.append(TRANSPOSED)
-    if root is not None:
-        mistakes += SLOPES
-    return tuple(mistakes)
+    def _users_frames(self) -> list[FrameType]:
+        """The frames of the user's function, the innermost first, out to where it was called from."""
+        return list(itertools.islice(_frames_out_of_here(self._users), _FRAMES))
 
 
-def _is_square(operand: Any) -> bool:
-    base = base_of(operand)
-    return base.ndim == 2 and base.shape[0] == base.shape[1] > 1
-
-
-def _altered(
-    mistake: str, operands: Sequence[Any], result: Varying, root: Varying | None, again: Callable[[Sequence[Operand]], Any] | None
-) -> Varying:
-    """The result with other changes; the same where the mistake cannot be made, as in another turn of a loop."""
-    lanes = result.lanes
-    if mistake == DETACHED:
-        return Varying(result.base, np.zeros((*result.shape, lanes.count)), lanes)
-    if mistake in SLOPES:
-        if root is None:
-            return result
-        u, v = real(root.base), real(result.base)
-        slope = np.broadcast_to(SLOPES[mistake](u, v), result.shape)
-        return Varying(result.base, slope[..., np.newaxis] * root.dense, lanes)
-    if again is None or len(operands) != 2:
-        return result
-    first, second = operands
-    if mistake == TRANSPOSED:
-        return _transposed(first, second, result)
-    # Of a small step the terms of second order, in which both take part, are beyond the last digit.
-    other = again((base_of(first), second) if mistake == WITHOUT_FIRST else (first, base_of(second)))
-    return Varying(result.base, other.dense, lanes) if isinstance(other, Varying) else result
-
-
-def _transposed(first: Any, second: Any, result: Varying) -> Varying:
-    """A product whose square factor is transposed for the changes of the other one."""
-    change = np.zeros((*result.shape, result.lanes.count))
-    one, other = base_of(first), base_of(second)
-    if one.ndim != 2 or other.ndim != 2:
-        return result
-    if isinstance(second, Varying):
-        change += np.einsum("ij,jkl->ikl", one.T if _is_square(first) else one, second.dense)
-    if isinstance(first, Varying):
-        change += np.einsum("ijl,jk->ikl", first.dense, other.T if _is_square(second) and not _is_square(first) else other)
-    return Varying(result.base, change, result.lanes)
-
-
-def _users_frames() -> list[FrameType]:
-    """The frames of the user's function, the innermost first, out to where it was called from."""
-    frames: list[FrameType] = []
+def _frames_out_of_here(users: dict[CodeType, bool]) -> Iterator[FrameType]:
+    """Frames of the user's, up to the one of `gradsweep` that has called the function."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_name != "propagate":
-        if is_users(frame.f_code):
-            frames.append(frame)
+    met = False
+    while frame is not None:
+        own = users.get(frame.f_code)
+        if own is None:
+            own = users[frame.f_code] = is_users(frame.f_code)
+        if own:
+            met = True
+            yield frame
+        elif met and frame.f_code.co_name == "propagate":
+            return
         frame = frame.f_back
-    return frames
+
+
+def _made_of(
+    place: Place, result: Varying, operands: Sequence[Operand], ancestors: Sequence[Mapping[Hashable, Array]]
+) -> Mapping[Hashable, Array]:
+    """The values of a result's shape that it was made of, the nearest first, to be taken for it."""
+    found: dict[Hashable, Array] = {}
+    for number, (operand, further) in enumerate(zip(operands, ancestors, strict=True)):
+        if isinstance(operand, Varying) and operand.shape == result.shape:
+            found[place, number] = operand.base
+            found.update((key, value) for key, value in further.items() if key not in found)
+    return dict(list(found.items())[:_ANCESTORS])
+
+
+def _key(value: NDArray[Any]) -> tuple[tuple[int, ...], bytes]:
+    return value.shape, value.tobytes() if 0 < value.size <= _COMPARED else b""

@@ -27,6 +27,9 @@ from gradsweep._types import Array
 # Bound here, since NumPy's own name may be stood in for while a function runs.
 _stack = FUNCTIONS[np.stack]
 
+# How ufuncs are called where they take an axis together.
+_REDUCTIONS = {("add", "reduce"): "sum", ("maximum", "reduce"): "max", ("minimum", "reduce"): "min"}
+
 # Their results are views in NumPy, while their rules gather entries.
 _VIEWS = (np.flip, np.fliplr, np.flipud, np.rot90, np.diagonal)
 
@@ -159,7 +162,11 @@ class DifferenceArray(NDArrayOperatorsMixin):
         self._base[index] = value.base if isinstance(value, Varying) else value
         if memory.change is not None:
             change = value.dense if isinstance(value, Varying) else 0.0
-            memory.view(self._base)[_structure.index_with_lanes(index)] = change
+            view = memory.view(self._base)
+            if memory.lanes.watch is not None and not isinstance(value, Varying):
+                memory.lanes.watch.overwrites(view, lambda: view.__setitem__(_structure.index_with_lanes(index), change))
+            else:
+                view[_structure.index_with_lanes(index)] = change
 
     def opened(self, value: Varying | NDArray[Any]) -> Memory:
         """Its memory, such that a value can be written to it."""
@@ -203,7 +210,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
             if type(result) is not Varying:
                 return _wrapped(result)
             if result.lanes.watch is not None:
-                result = result.lanes.watch(ufunc, operands, result, functools.partial(call_ufunc, ufunc, method, options={}))
+                result = _watched(ufunc, method, operands, result, {})
             for each in inputs:
                 # The change of a sum may be that of a term, which is written to later.
                 if type(each) is DifferenceArray and each._of is not None:
@@ -224,8 +231,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
         where = options.pop("where", True) if method == "__call__" and target is not None else True
         result = call_ufunc(ufunc, method, operands, options)
         if type(result) is Varying and result.lanes.watch is not None:
-            again = functools.partial(call_ufunc, ufunc, method, options={}) if method == "__call__" else None
-            result = result.lanes.watch(ufunc, operands, result, again)
+            result = _watched(ufunc, method, operands, result, options)
         result = _result(result, [each for each in inputs if type(each) is DifferenceArray])
         if target is None:
             return result
@@ -266,7 +272,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
             view = function(sources[0].plain, *plain[1:], **given)
             return sources[0].linked(view, replace(result, base=view))
         if type(result) is Varying and result.lanes.watch is not None and not _shares(result, sources):
-            result = result.lanes.watch(function, plain, result, None)
+            result = _watched_function(function, plain, given, result)
         result = _result(result, sources)
         if target is None:
             return result
@@ -692,6 +698,53 @@ def _result(result: Any, sources: Sequence[DifferenceArray]) -> Any:
             if np.may_share_memory(result, source.plain):
                 return source.linked(result, None)
     return result
+
+
+def _watched(ufunc: np.ufunc, method: str, operands: Sequence[Any], result: Varying, options: dict[str, Any]) -> Varying:
+    """The result of a ufunc, as whoever watches passes it on."""
+    called = method == "__call__"
+    name = ufunc.__name__ if called else _REDUCTIONS.get((ufunc.__name__, method), ufunc.__name__)
+    watched: Varying = result.lanes.watch(
+        name, operands, result, lambda others: call_ufunc(ufunc, method, list(others), dict(options)), of_ufunc=called
+    )
+    return watched
+
+
+def _watched_function(function: Any, args: Any, options: Any, result: Varying) -> Varying:
+    """The result of a function with a rule, as whoever watches passes it on."""
+    operands: list[Any] = []
+    _collect((args, options), operands)
+
+    def again(others: Sequence[Any]) -> Any:
+        plain, given = _refilled((args, options), iter(others))
+        return FUNCTIONS[function](*plain, **given)
+
+    name = getattr(function, "__name__", "a function")
+    watched: Varying = result.lanes.watch(name, operands, result, again, of_ufunc=False)
+    return watched
+
+
+def _collect(value: Any, found: list[Any]) -> None:
+    """Arrays, of either kind, in arguments: what is computed with."""
+    if isinstance(value, Varying) or (isinstance(value, np.ndarray) and value.dtype.kind in "fiub"):
+        found.append(value)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _collect(each, found)
+    elif isinstance(value, dict):
+        for each in value.values():
+            _collect(each, found)
+
+
+def _refilled(value: Any, others: Iterator[Any]) -> Any:
+    """The arguments with others in the place of what `_collect` finds."""
+    if isinstance(value, Varying) or (isinstance(value, np.ndarray) and value.dtype.kind in "fiub"):
+        return next(others)
+    if isinstance(value, list | tuple):
+        return _rebuilt(value, [_refilled(each, others) for each in value])
+    if isinstance(value, dict):
+        return {key: _refilled(each, others) for key, each in value.items()}
+    return value
 
 
 def _shares(result: Varying, sources: Sequence[DifferenceArray]) -> bool:

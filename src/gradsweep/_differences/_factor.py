@@ -87,6 +87,8 @@ class Factor(np.ndarray[Any, np.dtype[np.float64]]):
             if whole.shape[-1] != width + height or not np.isfinite(left).all() or _is_outdated(self._parent):
                 raise Departure("x.dot(...) of a product that is not what it looks like to compiled code", _ADVICE)
             product = _dot(left, half.right)
+            if isinstance(product, Varying) and product.lanes.watch is not None:
+                product = product.lanes.watch("dot", (left, half.right), product, lambda two: _dot(*two), of_ufunc=False)
             if not (_agree(head, left, half.right) or np.isnan(head).all()):
                 raise Departure("x.dot(...) of a product that is not what it looks like to compiled code", _ADVICE)
             head[...] = np.nan
