@@ -59,10 +59,8 @@ def said_of(trial: Trial, survey: Watch, alike: Sequence[Site], names: Sequence[
     site = survey.sites[trial.places[0]]
     mistake = _mistake(trial, survey)
     where = _where(trial, survey) + _other_lines(trial, alike, survey)
-    message = (
-        f"{_listed(names)}: on the way back {mistake}{_turn(trial, site)} ({where}): consistent with that mistake alone, in all "
-        "blocks"
-    )
+    what = f"on the way back {mistake}{_turn(trial, site)} ({where})"
+    message = f"{_listed(names)}: {what}: consistent with that mistake alone, in all blocks"
     evidence = {"operation": site.name, "where": site.where, "mistake": mistake}
     return message, _ADVICE[trial.mistake.kind], MappingProxyType(evidence)
 
@@ -73,9 +71,10 @@ def _mistake(trial: Trial, survey: Watch) -> str:
     function = _function(sites[0])
     operand = f"the {_ORDINALS[mistake.operand]} operand of {function}"
     # Of a sigmoid in several steps the last one, a quotient, is not what it is known by.
-    whole = "what is computed" if len(sites[0].recipe) > 1 else function
+    whole = "what is computed" if len(sites[0].recipe) > 1 and function in _SIGNS.values() else function
     if mistake.kind is Kind.SLOPE:
-        return f"the slope of {whole} {mistake.detail}"
+        assert isinstance(mistake.detail, tuple)
+        return f"the slope of {whole} {mistake.detail[0]}"
     if mistake.kind is Kind.DETACHED and len({site.where for site in sites}) > 1:
         return f"what comes of {_joined(sorted({_function(site) for site in sites}))} is taken for constant"
     if mistake.kind is Kind.OTHER:

@@ -224,9 +224,13 @@ _RANKS = (
 def _rank(trial: Trial) -> tuple[float, int]:
     """The likeliest first: a factor or a slope that is left out, then by kinds; of each what is done wrong at each visit."""
     mistake = trial.mistake
-    left_out = mistake.kind is Kind.SLOPE and mistake.detail == LEFT_OUT
+    left_out = _is_left_out(mistake)
     rank = 0.5 if left_out else float(_RANKS.index(mistake.kind))
     return rank, 0 if trial.visit is None else 1
+
+
+def _is_left_out(mistake: Mistake) -> bool:
+    return mistake.kind is Kind.SLOPE and isinstance(mistake.detail, tuple) and mistake.detail[0] == LEFT_OUT
 
 
 def _trials(survey: Watch) -> list[Trial]:
@@ -246,7 +250,10 @@ def _trials(survey: Watch) -> list[Trial]:
         trials.update((Trial(mistake, (site.place,)), None) for mistake in site.mistakes)
         if 1 < len(site.results) <= _VISITS:
             trials.update(
-                (Trial(mistake, (site.place,), visit), None) for mistake in site.mistakes for visit in range(len(site.results))
+                (Trial(mistake, (site.place,), visit), None)
+                for mistake in site.mistakes
+                for visit in range(len(site.results))
+                if mistake.kind is not Kind.SLOPE or _is_left_out(mistake)
             )
     alike: dict[Any, list[Site]] = {}
     for site in sites:

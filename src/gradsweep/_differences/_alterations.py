@@ -30,8 +30,8 @@ _ANCESTORS = 4
 # Operations of a run, and frames of the user's around one, that are told from each other, at most.
 _OPERATIONS, _FRAMES = 20_000, 32
 
-# Functions that an activation is made of, at most, as far as they are compared.
-_LONGEST_RECIPE = 12
+# Functions that an activation is made of, at most, as far as they are compared; and how many arrays it may be a function of.
+_LONGEST_RECIPE, _ROOTS = 12, 6
 
 # Numbers in a value that is compared with those of the turn before, at most.
 _COMPARED = 2**16
@@ -99,9 +99,19 @@ class Site:
 
 
 class _Origin(NamedTuple):
-    """How a value came about: the array from which it is computed by elements, and the values of its shape it was made of."""
+    """How a value came about.
 
-    root: Varying
+    Attributes
+    ----------
+    roots : tuple of Varying
+        Arrays from each of which alone it is computed by elements, the nearest first.
+    recipe : tuple of str
+        By which functions, from the last of these on.
+    ancestors : mapping
+        Values of its shape that it was made of, by their places.
+    """
+
+    roots: tuple[Varying, ...]
     recipe: tuple[str, ...]
     ancestors: Mapping[Hashable, Array]
 
@@ -172,18 +182,18 @@ class Watch:
         if self._count > _OPERATIONS:
             raise Departure(f"more than {_OPERATIONS:,} operations are too many to be told from each other")
         changing = [operand for operand in operands if isinstance(operand, Varying)]
-        root, recipe = self._root(name, changing, result) if is_by_elements(name, of_ufunc=of_ufunc) else (None, ())
+        roots, recipe = self._roots(name, changing, result) if is_by_elements(name, of_ufunc=of_ufunc) else ((), ())
         ancestors = [self._ancestors(operand) for operand in operands]
         frames = self._users_frames()
         place = (name, tuple((frame.f_code, frame.f_lasti) for frame in frames))
         visit = self._visits[place]
         self._visits[place] += 1
-        step = Step(name, operands, result, again, root)
+        step = Step(name, operands, result, again, roots)
         if self._survey is None:
             self._note(place, frames, step, ancestors).recipe = recipe
         else:
             result = self._altered(place, visit, step, ancestors)
-        self._origins[result] = _Origin(result if root is None else root, recipe, _made_of(place, result, operands, ancestors))
+        self._origins[result] = _Origin(roots, recipe, _made_of(place, result, operands, ancestors))
         return result
 
     def anew(self) -> "Watch":
@@ -291,7 +301,7 @@ class Watch:
         site.mistakes.update(dict.fromkeys(possible(step, ancestors)))
         site.bases.append([base_of(operand) for operand in step.operands])
         site.results.append(step.result.base)
-        site.is_part |= step.root is not None
+        site.is_part |= bool(step.roots)
         return site
 
     def _site(self, place: Place, frames: Sequence[FrameType]) -> Site:
@@ -300,15 +310,19 @@ class Watch:
             self.sites[place] = Site(place, own, describe(frames[1]) if len(frames) > 1 else "")
         return self.sites[place]
 
-    def _root(self, name: str, changing: Sequence[Varying], result: Varying) -> tuple[Varying | None, tuple[str, ...]]:
-        """The array from which the result is computed element by element, if it is one only, and by which functions."""
-        origins = [self._origins.get(operand) or _Origin(operand, (), {}) for operand in changing]
-        whole = [origin for origin in origins if origin.root.shape == result.shape]
-        # What a quotient is divided by may be a sum over all of its entries, as that of a softmax is.
-        own = whole if name == "divide" and changing[0].shape == result.shape else origins
-        if not own or any(origin.root is not own[0].root for origin in own) or own[0].root.shape != result.shape:
-            return None, ()
-        return own[0].root, (*(part for origin in own for part in origin.recipe), name)[-_LONGEST_RECIPE:]
+    def _roots(self, name: str, changing: Sequence[Varying], result: Varying) -> tuple[tuple[Varying, ...], tuple[str, ...]]:
+        """The arrays from each of which alone the result is computed element by element, and by which functions."""
+        # What is taken off, or divided by, may be of all entries, as the largest and the sum in a softmax are.
+        if name in ("divide", "subtract") and changing[0].shape == result.shape:
+            own = [operand for operand in changing if operand.shape == result.shape]
+        else:
+            own = list(changing)
+        origins = [self._origins.get(operand) for operand in own]
+        chains = [(operand, *(origin.roots if origin else ())) for operand, origin in zip(own, origins, strict=True)]
+        common = tuple(root for root in chains[0] if all(any(root is each for each in chain) for chain in chains[1:]))
+        if not common or common[0].shape != result.shape:
+            return (), ()
+        return common[-_ROOTS:], (*(part for origin in origins if origin for part in origin.recipe), name)[-_LONGEST_RECIPE:]
 
     def _ancestors(self, operand: Operand) -> Mapping[Hashable, Array]:
         origin = self._origins.get(operand) if isinstance(operand, Varying) else None

@@ -117,29 +117,25 @@ class Step:
         What comes of it.
     again : callable
         Calls it with other operands.
-    root : Varying, optional
-        The array from which the result is computed element by element, if it is one only.
+    roots : sequence of Varying
+        Arrays from each of which alone the result is computed element by element, the nearest first.
     """
 
     name: str
     operands: Sequence[Operand]
     result: Varying
     again: Callable[[Sequence[Operand]], Any]
-    root: Varying | None
+    roots: Sequence[Varying]
 
     def within(self, lanes: slice) -> "Step":
         """The same in some lanes alone."""
-        count = len(range(*lanes.indices(self.result.lanes.count)))
-        own = Lanes(count, infinite=self.result.lanes.infinite)
+        own = Lanes(len(range(*lanes.indices(self.result.lanes.count))), infinite=self.result.lanes.infinite)
 
-        def cut(operand: Operand) -> Operand:
-            return Varying(operand.base, operand.dense[..., lanes], own) if isinstance(operand, Varying) else operand
+        def cut(each: Varying) -> Varying:
+            return Varying(each.base, each.dense[..., lanes], own)
 
-        result, root = cut(self.result), None if self.root is None else cut(self.root)
-        assert isinstance(result, Varying)
-        return Step(
-            self.name, [cut(each) for each in self.operands], result, self.again, root if isinstance(root, Varying) else None
-        )
+        operands = [cut(each) if isinstance(each, Varying) else each for each in self.operands]
+        return Step(self.name, operands, cut(self.result), self.again, [cut(root) for root in self.roots])
 
     def change_of(self, operands: Sequence[Operand]) -> Array:
         """What the result changes by if these are the operands; zeros if none of them changes."""
@@ -197,16 +193,17 @@ def possible(step: Step, ancestors: Sequence[Mapping[Hashable, Array]]) -> list[
         for place in changing:
             mistakes += [Mistake(Kind.OTHER, place, found) for found in list(ancestors[1 - place])[:_ANCESTORS]]
             mistakes += [Mistake(Kind.OTHER, place, which) for which in (1, -1, OWN)]
-    elif len(changing) == 1 and step.root is not None and step.name not in ("add", "subtract", "negative"):
+    elif len(changing) == 1 and step.roots and step.name not in ("add", "subtract", "negative"):
         found = list(ancestors[changing[0]])[:_ANCESTORS]
         mistakes += [Mistake(Kind.OTHER, changing[0], which) for which in (*found, 1, -1)]
     if len(changing) == 1 and _is_mask(step):
         mistakes += [Mistake(Kind.OTHER, changing[0], which) for which in list(ancestors[changing[0]])[:_ANCESTORS]]
     mistakes += [Mistake(Kind.SCALED, place, constant) for place in changing for constant in _constants(step, place)]
-    # A product with a constant has no slope but its other factor.
-    direct = step.name in ("multiply", "divide", "negative") and len(changing) == 1 and step.operands[changing[0]] is step.root
-    if step.root is not None and not direct:
-        mistakes += [Mistake(Kind.SLOPE, 0, slope) for slope in SLOPES]
+    for depth, root in enumerate(step.roots):
+        # A product with a constant has no slope but its other factor, and sums have none that is left out.
+        direct = not depth and len(changing) == 1 and step.operands[changing[0]] is root
+        if not (direct and step.name in ("multiply", "divide", "negative")) and step.name not in ("add", "subtract"):
+            mistakes += [Mistake(Kind.SLOPE, 0, (slope, depth)) for slope in SLOPES]
     return mistakes
 
 
@@ -282,11 +279,16 @@ def altered(step: Step, mistake: Mistake, other: Array | None) -> Array | None:
 
 
 def _slope(step: Step, mistake: Mistake, other: Array | None) -> Array | None:
-    if step.root is None or "c" in (step.root.base.dtype.kind, step.result.base.dtype.kind):
+    assert isinstance(mistake.detail, tuple)
+    slope, depth = mistake.detail
+    if depth >= len(step.roots):
         return None
-    u, v = real(step.root.base), real(step.result.base)
-    slope = np.broadcast_to(SLOPES[str(mistake.detail)](u, v), step.result.shape)
-    return np.asarray(slope[..., np.newaxis] * step.root.dense)
+    root = step.roots[depth]
+    if "c" in (root.base.dtype.kind, step.result.base.dtype.kind):
+        return None
+    u, v = real(root.base), real(step.result.base)
+    taken = np.broadcast_to(SLOPES[slope](u, v), step.result.shape)
+    return np.asarray(taken[..., np.newaxis] * root.dense)
 
 
 def _factor(step: Step, mistake: Mistake, other: Array | None) -> Array | None:
@@ -357,7 +359,8 @@ def _other(step: Step, mistake: Mistake, other: Array | None) -> Array | None:
             ),
             None,
         )
-    if other is None or other.shape != base_of(step.operands[second]).shape:
+    replaced_base = base_of(step.operands[second])
+    if other is None or other.shape != replaced_base.shape or (other.dtype.kind == "c") != (replaced_base.dtype.kind == "c"):
         return None
     if _is_mask(step):
         shape = (*step.result.shape, own.lanes.count)
