@@ -4,27 +4,15 @@ import contextlib
 import os
 import secrets
 import tempfile
+from collections.abc import Callable
 
 from gradsweep._errors import DataError, InputError
 from gradsweep._hdf5 import place_of
 from gradsweep._presenting._document import Report, format_json
-from gradsweep._presenting._hdf5_layout import write_report
+from gradsweep._presenting._hdf5_layout import format_hdf5
 
-
-def _write_json(report: Report, place: str) -> None:
-    with open(place, "xb") as file:
-        file.write(format_json(report))
-
-
-def _write_hdf5(report: Report, place: str) -> None:
-    import h5py  # type: ignore[import-untyped, unused-ignore]
-
-    with h5py.File(place, "x") as file:
-        write_report(report, file)
-
-
-#: What writes a report, by the suffix of its file.
-_WRITERS = {".json": _write_json, ".h5": _write_hdf5, ".hdf5": _write_hdf5}
+#: What makes the bytes of a file, by its suffix.
+_FORMATS: dict[str, Callable[[Report], bytes | memoryview]] = {".json": format_json, ".h5": format_hdf5, ".hdf5": format_hdf5}
 
 
 def require_place(path: object) -> str:
@@ -48,8 +36,8 @@ def require_place(path: object) -> str:
         If no file can be written there. The message starts with the path.
     """
     place = place_of(path)
-    if _suffix(place) not in _WRITERS:
-        *others, last = _WRITERS
+    if _suffix(place) not in _FORMATS:
+        *others, last = _FORMATS
         raise InputError(f"path must end in {', '.join(others)} or {last}, not {place!r}")
     if os.path.isdir(place):
         raise DataError(f"{place}: is a directory")
@@ -87,10 +75,12 @@ def save_report(report: Report, path: object) -> None:
     place = require_place(path)
     target = os.path.realpath(place)
     beside = os.path.join(os.path.dirname(target), f".gradsweep-{secrets.token_hex(8)}")
+    content = _FORMATS[_suffix(place)](report)
     try:
-        _WRITERS[_suffix(place)](report, beside)
+        with open(beside, "xb") as file:
+            file.write(content)
         os.replace(beside, target)
-    except (OSError, RuntimeError) as error:  # h5py has both for a disk that is full
+    except OSError as error:
         raise DataError(f"{place}: cannot be written: {error}") from error
     finally:
         with contextlib.suppress(FileNotFoundError):

@@ -1,5 +1,6 @@
 """A report as an HDF5 file."""
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +16,28 @@ if TYPE_CHECKING:
 _COLUMNS = ("analytic", "numeric", "noise", "kink", "score")
 
 
-def write_report(report: Report, file: "h5py.File") -> None:
-    """Write a report into an empty file, in the layout that `gradsweep.Report.save` describes.
+def format_hdf5(report: Report) -> memoryview:
+    """A report as HDF5, in the layout that `gradsweep.Report.save` describes.
 
     Parameters
     ----------
     report : Report
         The report.
-    file : h5py.File
-        Open for writing.
+
+    Returns
+    -------
+    memoryview
+        What is to stand in the file. It is made in memory, for a disk that is full while HDF5 writes to it ends the process.
     """
+    import h5py  # type: ignore[import-untyped, unused-ignore]
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        _put_report(file, report)
+    return buffer.getbuffer()
+
+
+def _put_report(file: "h5py.File", report: Report) -> None:
     document = describe_report(report)
     blocks, findings, displaced = (document.pop(name) for name in ("blocks", "findings", "displaced"))
     _put_all(file, document)
