@@ -167,11 +167,9 @@ class Tally:
 
     def __str__(self) -> str:
         """The summary, a line of text."""
-        from gradsweep._presenting._text import format_seconds, format_size
-
-        parts = [f"{format_size(self.checked, 'gradient')} checked"]
+        parts = [f"{_counted(self.checked, 'gradient')} checked"]
         parts += [f"{count:,} {what}" for count, what in ((self.wrong, "wrong"), (self.inconclusive, "inconclusive")) if count]
-        return f"gradsweep: {', '.join(parts)}, {format_size(self.evaluations, 'evaluation')} in {format_seconds(self.seconds)}"
+        return f"gradsweep: {', '.join(parts)}, {_counted(self.evaluations, 'evaluation')} in {self.seconds:.2f} s"
 
 
 class _Recorder:
@@ -231,7 +229,7 @@ class _Recorder:
             colour = "red" if tally.wrong else "yellow" if tally.inconclusive else "green"
             terminalreporter.write_line(str(tally), **{colour: True})
         if tally.files:
-            terminalreporter.write_line(f"gradsweep: {tally.files:,} of the reports in {self._folder}")
+            terminalreporter.write_line(f"gradsweep: {_counted(tally.files, 'report')} in {self._folder}")
 
 
 def file_name(test: str, number: int = 1) -> str:
@@ -257,6 +255,10 @@ def file_name(test: str, number: int = 1) -> str:
     readable = re.sub(r"[^\w.=-]+", "-", test, flags=re.ASCII)[-_READABLE:].strip("-.")
     digest = hashlib.sha256(test.encode("utf-8", "backslashreplace")).hexdigest()[:_DIGITS]
     return f"{readable}-{digest}" if number == 1 else f"{readable}-{digest}-{number}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun if count == 1 else noun + 's'}"
 
 
 def _read_seed(text: str) -> int:
