@@ -263,6 +263,7 @@ def assert_backward(
     gradsweep._errors.GradientError: FAIL: backward breaks 1 of 9 clauses: derivative
     ...
     """
+    __tracebackhide__ = True  # pytest shows the line of the test, and the contract
     contract = check_backward(forward, backward, inputs, **options)
     if not contract.ok:
         raise GradientError(contract)
