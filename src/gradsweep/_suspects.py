@@ -1,8 +1,10 @@
 """Which operation of the forward pass has a way back with a mistake that explains the gradient under test, found by trying."""
 
+import itertools
+import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +18,7 @@ from gradsweep._differences._mistakes import LEFT_OUT, REDUCTIONS, Kind, Mistake
 from gradsweep._directions import Direction, Region, matrix_shape
 from gradsweep._parameters import precision
 from gradsweep._suspect_words import said_of
+from gradsweep._trees import Leaf, Tree
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Status
 
@@ -35,8 +38,8 @@ _TELLING, _TOLD = 1e3, 1e6
 # Seconds that are spent at most, and after the first mistake was found that explains the gradient.
 _LONGEST, _LONGEST_AFTER = 2.0, 0.3
 
-# Numbers in whole directions, at most: 64 MB.
-_MOST = 2**23
+# Numbers in all whole directions, at most, of which some are drawn at a time.
+_MOST = 2**26
 
 # Times that an operation is met for a mistake to be tried at each of them alone.
 _VISITS = 6
@@ -60,23 +63,40 @@ class _Evidence:
 
     Attributes
     ----------
-    directions : array of shape (n, parameters)
-        Some in each block.
+    tree : Tree
+        The parameters.
+    groups : tuple of tuple of int
+        For each direction the blocks in which it is not 0; for each of them there are some in a row.
     wanted, allowed : arrays of shape (n,)
         Products with the gradient under test, and what other ones may differ from these by.
-    owners : tuple of int
-        For each of them the number of the block in which it is; −1 for what several blocks share.
     """
 
-    directions: Array
+    tree: Tree
+    groups: tuple[tuple[int, ...], ...]
     wanted: Array
     allowed: Array
-    owners: tuple[int, ...]
 
     @property
     def width(self) -> int:
-        """How many there are."""
-        return len(self.wanted)
+        """How many directions there are."""
+        return len(self.groups)
+
+    def directions(self, start: int, stop: int) -> Array:
+        """Some of them: array of shape (stop − start, parameters). All of them may be too many to be held."""
+        rows = np.zeros((len(range(self.width)[start:stop]), len(self.tree.values)))
+        for row, place in zip(rows, range(start, stop), strict=False):
+            for block in self.groups[place]:
+                leaf = self.tree.blocks[block]
+                row[leaf.start : leaf.stop] = _direction(leaf, block, place % _DIRECTIONS)
+        return rows
+
+    def together(self) -> tuple[Array, float, float]:
+        """The sum of the first direction of each group, and what is wanted and allowed along that."""
+        total = np.zeros(len(self.tree.values))
+        for place in range(0, self.width, _DIRECTIONS):
+            total += self.directions(place, place + 1)[0]
+        first = slice(0, self.width, _DIRECTIONS)
+        return total, float(self.wanted[first].sum()), float(self.allowed[first].sum())
 
     def agrees(self, found: Array) -> bool:
         """Whether another gradient is the same one."""
@@ -86,7 +106,7 @@ class _Evidence:
         """Whether each wrong block is off by so much that no other gradient agrees by chance."""
         product = 1.0
         for block in wrong:
-            own = [place for place, owner in enumerate(self.owners) if owner == block]
+            own = [place for place, group in enumerate(self.groups) if group == (block,)]
             with np.errstate(all="ignore"):
                 ratios = np.abs(right[own] - self.wanted[own]) / self.allowed[own]
             if not own or not np.max(ratios) >= _TELLING:
@@ -141,7 +161,7 @@ def suspect(
     message, advice, evidence_of = said_of(trial, survey, alike, names)
     return (
         Finding(
-            kind="activation_derivative" if _is_of_activation(trial, survey) else "from_above",
+            kind=_kind_of(trial, survey),
             blocks=tuple(names),
             message=message,
             advice=advice,
@@ -168,41 +188,43 @@ def _gather(
     if not groups or len(groups) * _DIRECTIONS * len(tree.values) > _MOST:
         return None
     exactness = max(numerics.exactness, _ROUNDINGS * precision(analytic).epsilon)
-    rows, wanted, allowed, owners = [], [], [], []
-    for group in groups:
-        for number in range(_DIRECTIONS):
-            row, product, slack = np.zeros(len(tree.values)), 0.0, 0.0
-            for place in group:
-                leaf, shape = tree.blocks[place], matrix_shape(tree.blocks[place].shape)
-                direction = Direction(Region(place, (0, shape[0]), (0, shape[1])), shape[1], number, 0)
-                row[leaf.start : leaf.stop] = direction.whole(shape).reshape(-1)
-                with np.errstate(over="ignore", invalid="ignore"):
-                    block = np.asarray(analytic[place], dtype=np.float64).reshape(-1)
-                    product += float(row[leaf.start : leaf.stop] @ block)
-                    slack += exactness * float(np.linalg.norm(block)) / np.sqrt(leaf.size)
-                    noise = np.asarray(seen[place].noise)
-                    slack += float(np.sqrt(np.mean(np.square(noise)))) if noise.size else 0.0
-            rows.append(row)
-            wanted.append(product)
-            allowed.append(slack)
-            owners.append(group[0] if len(group) == 1 else -1)
+    tested = [np.asarray(block, dtype=np.float64).reshape(-1) for block in analytic]
+    wanted, allowed = [], []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for group, number in itertools.product(groups, range(_DIRECTIONS)):
+            wanted.append(sum(float(_direction(tree.blocks[place], place, number) @ tested[place]) for place in group))
+            allowed.append(sum(_slack(tested[place], seen[place].noise, exactness) for place in group))
     if not np.isfinite(wanted).all() or np.isnan(allowed).any():
         return None
-    return _Evidence(np.array(rows), np.array(wanted), np.array(allowed), tuple(owners))
+    every = tuple(tuple(group) for group in groups for _ in range(_DIRECTIONS))
+    return _Evidence(tree, every, np.array(wanted), np.array(allowed))
+
+
+def _direction(leaf: Leaf, block: int, number: int) -> Array:
+    """A direction of unit norm in a block, as a vector."""
+    shape = matrix_shape(leaf.shape)
+    return Direction(Region(block, (0, shape[0]), (0, shape[1])), shape[1], number, 0).whole(shape).reshape(-1)
+
+
+def _slack(block: Array, noise: Array, exactness: float) -> float:
+    """What a product with a direction may be off by: by the size that such products have, and by rounding that is known of."""
+    rounding = float(np.sqrt(np.mean(np.square(noise)))) if noise.size else 0.0
+    return exactness * float(np.linalg.norm(block)) / math.sqrt(block.size) + rounding
 
 
 def _sized(evidence: _Evidence, right: Array) -> _Evidence:
     """The same, where a gradient under test of zeros may differ by rounding of the right one."""
     least = np.finfo(np.float64).eps * np.nan_to_num(np.abs(right))
-    return _Evidence(evidence.directions, evidence.wanted, np.maximum(evidence.allowed, least), evidence.owners)
+    return replace(evidence, allowed=np.maximum(evidence.allowed, least))
 
 
 def _along(numerics: NumPyFunction, evidence: _Evidence, trials: Sequence[Trial], survey: Watch) -> Array:
     """Quotients along all directions, of one mistake or of none: array of shape (n,)."""
-    room = numerics.room
-    pieces = [evidence.directions[start : start + room] for start in range(0, evidence.width, room)]
-    watches = [Watch(trials, len(piece), survey) if trials else survey for piece in pieces]
-    return np.concatenate([numerics.altered(piece, watch) for piece, watch in zip(pieces, watches, strict=True)])
+    found = []
+    for start in range(0, evidence.width, numerics.room):
+        piece = evidence.directions(start, min(start + numerics.room, evidence.width))
+        found.append(numerics.altered(piece, Watch(trials, len(piece), survey) if trials else survey))
+    return np.concatenate(found)
 
 
 # ---- which mistakes there are ------------------------------------------------------------------------------------------------
@@ -304,9 +326,7 @@ class _Search:
     def explaining(self, trials: Sequence[Trial]) -> list[Trial]:
         """Those that give the gradient under test, as far as time allows."""
         evidence = self.evidence
-        first = slice(0, evidence.width, _DIRECTIONS)
-        together = evidence.directions[first].sum(axis=0)
-        wanted, allowed = float(evidence.wanted[first].sum()), float(evidence.allowed[first].sum())
+        together, wanted, allowed = evidence.together()
         found: list[Trial] = []
         begun = time.perf_counter()
         end = begun + _LONGEST
@@ -353,8 +373,15 @@ def _most_telling(found: Sequence[Trial], survey: Watch) -> tuple[Trial, list[Si
     return best, list(alike.values())
 
 
-def _is_of_activation(trial: Trial, survey: Watch) -> bool:
-    """Whether the mistake is one in a function of elements of one array."""
-    own = trial.mistake.kind in (Kind.SLOPE, Kind.DETACHED, Kind.SCALED, Kind.OVERWRITTEN)
-    overwritten = trial.mistake.kind is Kind.OVERWRITTEN
-    return own and (overwritten or all(survey.sites[place].is_part for place in trial.places))
+# Functions that something small is added to the argument of, so that it is not zero; and by which that is done.
+_GUARDED, _GUARDS = frozenset({"log", "log2", "log10", "sqrt", "divide", "reciprocal"}), frozenset({"add", "maximum", "clip"})
+
+
+def _kind_of(trial: Trial, survey: Watch) -> str:
+    """What the mistake is called: that of a slope, in a function of elements of one array; of a guard; or of what is above."""
+    mistake, sites = trial.mistake, [survey.sites[place] for place in trial.places]
+    if mistake.kind is Kind.OTHER and sites[0].name in _GUARDED and isinstance(mistake.detail, tuple):
+        (name, _), _ = mistake.detail
+        return "guard" if name in _GUARDS else "activation_derivative"
+    of_slopes = mistake.kind in (Kind.SLOPE, Kind.DETACHED, Kind.SCALED) and all(site.is_part for site in sites)
+    return "activation_derivative" if of_slopes or mistake.kind is Kind.OVERWRITTEN else "from_above"

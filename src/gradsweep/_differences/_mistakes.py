@@ -347,31 +347,20 @@ def beside(step: Step, mistake: Mistake) -> int:
 def _other(step: Step, mistake: Mistake, other: Array | None) -> Array | None:
     """What an operand's change is multiplied by, or where a slope is taken, is another value."""
     place, second = mistake.operand, beside(step, mistake)
-    own = step.operands[place]
+    own, base = step.operands[place], base_of(step.operands[second])
     if not isinstance(own, Varying):
         return None
     if mistake.detail == OWN:
-        other = next(
-            (
-                each
-                for each in (own.base, np.swapaxes(own.base, -1, -2) if own.ndim > 1 else own.base)
-                if each.shape == base_of(step.operands[second]).shape
-            ),
-            None,
-        )
-    replaced_base = base_of(step.operands[second])
-    if other is None or other.shape != replaced_base.shape or (other.dtype.kind == "c") != (replaced_base.dtype.kind == "c"):
+        other = own.base if own.shape == base.shape or own.ndim < 2 else np.swapaxes(own.base, -1, -2)
+    if other is None or other.shape != base.shape or (other.dtype.kind == "c") != (base.dtype.kind == "c"):
         return None
     if _is_mask(step):
         shape = (*step.result.shape, own.lanes.count)
         return np.broadcast_to((other > 0.0)[..., np.newaxis] * own.dense, shape) if other.shape == step.result.shape else None
-    if second == place:
-        replaced = step.alone(place)
-        replaced[place] = Varying(other, own.dense, own.lanes)
-        return step.change_of(replaced)
     replaced = step.alone(place)
-    replaced[second] = other
-    return step.change_of(step.without(place)) + step.change_of(replaced)
+    replaced[second] = Varying(other, own.dense, own.lanes) if second == place else other
+    found = step.change_of(replaced)
+    return found if second == place else step.change_of(step.without(place)) + found
 
 
 def _unaltered(step: Step, mistake: Mistake, other: Array | None) -> Array | None:
