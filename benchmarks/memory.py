@@ -48,7 +48,7 @@ def _status(field: str) -> int:
 def main() -> None:
     """Print the bytes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("mode", choices=["sweep", "batched", "neurons"])
+    parser.add_argument("mode", choices=["sweep", "batched", "neurons", "screen"])
     parser.add_argument("workload", choices=workloads.NAMES)
     arguments = parser.parse_args()
     print(measure(arguments.mode, arguments.workload))

@@ -13,11 +13,11 @@ _PROGRAM = pathlib.Path(__file__).parent / "memory.py"
 _MB = 10**6
 
 # In one process after another, each with a workload of its own; seconds and gigabytes.
-_LARGE = {("sweep", "E"), ("batched", "E"), ("neurons", "F")}
+_LARGE = {("sweep", "E"), ("batched", "E"), ("neurons", "F"), ("screen", "F")}
 
 _GRID = [
     pytest.param(mode, name, id=f"{mode}-{name}")
-    for mode, names in {"sweep": "ABCDE", "batched": "ABCDE", "neurons": "ABCDEF"}.items()
+    for mode, names in {"sweep": "ABCDE", "batched": "ABCDE", "neurons": "ABCDEF", "screen": "ABCDEF"}.items()
     for name in names
 ]
 
@@ -35,7 +35,7 @@ def test_peak(benchmark: Any, mode: str, name: str) -> None:
 
 
 def _allowed(mode: str, name: str) -> int:
-    if mode == "neurons":
+    if mode in ("neurons", "screen"):
         # The numeric gradient is compared block by block, as a product, and never held.
         return (256 if name == "F" else 64) * _MB
     return 64 * _MB + 8 * workloads.size(name)

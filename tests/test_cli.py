@@ -1,11 +1,13 @@
 """The command line: what it prints, and its exit status."""
 
+import json
 import os
 import pathlib
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import h5py
 import numpy as np
@@ -309,6 +311,35 @@ if __name__ == "__main__":
 
 LINES = SCRIPT.splitlines()
 
+QUIET = """
+import numpy as np
+
+
+def right():
+    return (lambda w: np.sum(w**3)), np.array([1.0, 2.0]), np.array([3.0, 12.0])
+"""
+
+LOUD = """
+import ctypes
+import os
+
+import numpy as np
+
+print("on import")
+
+
+def right():
+    print("in the function")
+    ctypes.CDLL(None).printf(b"from C\\n")
+    os.system("echo from a child")
+
+    def cost(w):
+        print("in the cost")
+        return np.sum(w**3)
+
+    return cost, np.array([1.0, 2.0]), np.array([3.0, 12.0])
+"""
+
 
 def line_of(text: str) -> int:
     """Number of the line of the script that holds a text."""
@@ -499,6 +530,124 @@ class TestCheck:
     ) -> None:
         assert run(monkeypatch, ["check", "train.py:raises", *option]) == 2
         assert option[0].strip("-") in capsys.readouterr().err
+
+
+class TestFiles:
+    """What is for programs: JSON on stdout, and files."""
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, data: pathlib.Path) -> Iterator[pathlib.Path]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "path", sys.path[:])
+        network = gradsweep.Network([4, 3, 1])
+        params = network.initialize()
+        X, Y = np.random.default_rng(0).random((4, 6)), np.array([[0, 1, 1, 0, 1, 0]])
+        problems.save("problem.h5", network, X, Y, params, network.gradient(params, X, Y))
+        (tmp_path / "quiet.py").write_text(QUIET)
+        (tmp_path / "loud.py").write_text(LOUD)
+        yield tmp_path
+        sys.modules.pop("loud", None)
+
+    COMMANDS = (
+        ["demo"],
+        ["network", "data.h5", "--layers", "8,3,1"],
+        ["problem", "problem.h5"],
+        ["check", "loud.py:right"],
+    )
+
+    @pytest.mark.parametrize(("command", "status"), [*((each, 0) for each in COMMANDS), (["demo", "--bug", "transposed"], 1)])
+    def test_json_is_all_that_is_printed(self, folder: pathlib.Path, command: list[str], status: int) -> None:
+        """Whatever a user's own code prints, from Python, from C, from processes; and the exit status is what it ever is."""
+        program = [sys.executable, "-m", "gradsweep", *command, "--json", "--report", "report.json"]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        done = subprocess.run(program, cwd=folder, env=environment, capture_output=True)
+        assert done.returncode == status
+        document = json.loads(done.stdout)
+        assert (document["schema"], document["verdict"]) == ("gradsweep-report", "fail" if status else "pass")
+        assert done.stdout == (folder / "report.json").read_bytes()
+        if "check" in command:
+            assert {"on import", "in the function", "in the cost", "from C", "from a child"} <= set(
+                done.stderr.decode().split("\n")
+            )
+        else:
+            assert done.stderr == b""
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_a_file_beside_the_text(
+        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], folder: pathlib.Path, command: list[str]
+    ) -> None:
+        assert run(monkeypatch, [*command, "--report", "report.h5"]) == 0
+        assert "PASS: all" in capfd.readouterr().out
+        with h5py.File(folder / "report.h5") as file:
+            assert file.attrs["verdict"] == "pass"
+            assert all("numeric" in block for block in file["blocks"].values())
+        assert run(monkeypatch, [*command, "--report", "report.h5", "--quiet"]) == 0
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--quiet", "--json"], "--quiet and --json: one prints nothing, the other a report; give one of them"),
+            (["--report", "report.txt"], "path must end in .json, .h5 or .hdf5, not 'report.txt'"),
+            (["--report", "report.html"], "path must end in .json, .h5 or .hdf5, not 'report.html'"),
+            (["--report", "nowhere/report.json"], "nowhere/report.json: no file can be written in its folder"),
+            (["--report", "loud.py/report.h5"], "loud.py/report.h5: no file can be written in its folder"),
+        ],
+    )
+    def test_what_cannot_be_is_told_before_the_check(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str],
+        command: list[str],
+        options: list[str],
+        message: str,
+    ) -> None:
+        monkeypatch.setattr(_cli, "check", None)
+        monkeypatch.setattr(_demo, "run_demo", None)
+        assert run(monkeypatch, [*command, *options]) == 2
+        printed = capfd.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith(f"gradsweep: {message}")
+        assert printed.err.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("command", "given"), [(["network", "data.h5", "--layers", "8,1"], "data.h5"), (["problem", "problem.h5"], "problem.h5")]
+    )
+    def test_a_report_never_replaces_what_is_checked(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str], given: str
+    ) -> None:
+        before = pathlib.Path(given).read_bytes()
+        pathlib.Path("link.h5").symlink_to(given)
+        for name in (f"./{given}", "link.h5"):
+            assert run(monkeypatch, [*command, "--report", name]) == 2
+            assert "the report would replace the file that is checked" in capsys.readouterr().err
+        assert pathlib.Path(given).read_bytes() == before
+
+    def test_a_folder_that_goes_away_meanwhile(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: pathlib.Path
+    ) -> None:
+        (folder / "reports").mkdir()
+
+        def check(*arguments: Any, **options: Any) -> gradsweep.Report:
+            (folder / "reports").rmdir()
+            return gradsweep.check(*arguments, **options)
+
+        monkeypatch.setattr(_cli, "check", check)
+        assert run(monkeypatch, ["problem", "problem.h5", "--report", "reports/report.json"]) == 2
+        assert capsys.readouterr().err.startswith("gradsweep: reports/report.json: no file can be written in its folder")
+
+    @pytest.mark.parametrize("options", [[], ["--json"]])
+    @pytest.mark.parametrize("command", [["problem", "problem.h5"], ["check", "quiet.py:right"]])
+    def test_a_reader_who_has_enough(self, folder: pathlib.Path, command: list[str], options: list[str]) -> None:
+        """Of a closed pipe the status is that of the signal, never 1, which says that the gradient is wrong."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        program = [sys.executable, "-m", "gradsweep", *command, *options]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        done = subprocess.run(program, cwd=folder, env=environment, stdout=writing, stderr=subprocess.PIPE)
+        os.close(writing)
+        assert done.returncode == 141
+        assert done.stderr == b""
 
 
 @pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["demo", "--bug", "nope"], ["demo", "--frob"]])

@@ -539,7 +539,7 @@ def test_large_steps_are_known_to_be_slow(speed: Any) -> None:
 
 def test_the_report_says_which_mode_and_why(speed: Any) -> None:
     case = make([50, 20, 1], ["tanh"], 3, 31)
-    speed(1.0, change=2e-3)
+    speed(1.0, change=1e-2)
     report = case.check()
     assert report.mode == "neurons"
     assert "neurons: a sweep would take some" in str(report)

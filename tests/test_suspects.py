@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 import gradsweep
-from gradsweep._diagnosis import Finding
+from gradsweep._diagnosis._evidence import Finding
 from gradsweep._differences._alterations import Watch
 from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._propagation import perturbed, propagate

@@ -11,6 +11,7 @@ from gradsweep._function_checking import check_function, differentiate_function
 from gradsweep._network_checking import check_network, differentiate_network
 from gradsweep._report import Report
 from gradsweep._settings import read_settings
+from gradsweep._watching import announce
 
 
 def check(
@@ -140,9 +141,12 @@ def check(
     begun = time.perf_counter()
     settings = read_settings(mode, scheme, step, tolerance, jobs, seed, max_evaluations, max_seconds)
     if isinstance(cost, NetworkCost):
-        return check_network(cost, params, gradient, settings, begun)
-    with one_blas_thread():
-        return check_function(as_function(cost), params, gradient, settings, begun)
+        report = check_network(cost, params, gradient, settings, begun)
+    else:
+        with one_blas_thread():
+            report = check_function(as_function(cost), params, gradient, settings, begun)
+    announce(report)
+    return report
 
 
 class Options(TypedDict, total=False):
@@ -192,6 +196,7 @@ def assert_gradient(cost: Any, params: Any, gradient: Any, **options: Unpack[Opt
     gradsweep._errors.GradientError: FAIL: the gradient of params is wrong
     ...
     """
+    __tracebackhide__ = True  # pytest shows the line of the test, and the report
     report = check(cost, params, gradient, **options)
     if not report.ok:
         raise GradientError(report)

@@ -5,11 +5,11 @@ import os
 import pathlib
 import sys
 import traceback
-from typing import Annotated
+from typing import IO, Annotated, Any, BinaryIO, NoReturn
 
 import numpy as np
 import typer
-from rich.console import Console
+from rich.console import Console as RichConsole
 from rich.text import Text
 from typer.exceptions import TyperException
 
@@ -17,6 +17,8 @@ from gradsweep import _demo, datasets, problems
 from gradsweep._checking import check
 from gradsweep._costs._network import NetworkCost
 from gradsweep._errors import GradsweepError, InputError
+from gradsweep._presenting._document import format_json
+from gradsweep._presenting._files import require_place
 from gradsweep._presenting._text import format_seconds, format_size
 from gradsweep._report import Report
 from gradsweep._settings import read_settings
@@ -68,6 +70,11 @@ Step = Annotated[float | None, typer.Option(help="ε, absolute.", show_default="
 Tolerance = Annotated[float | None, typer.Option(help="Relative tolerance.", show_default="1e-07")]
 Jobs = Annotated[int | None, typer.Option(help="Workers, as joblib's n_jobs.", show_default="1")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit status tells.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON, and nothing else.")]
+ReportFile = Annotated[
+    pathlib.Path | None,
+    typer.Option("--report", metavar="FILE.json|h5", help="Write the report to a file, too.", show_default=False),
+]
 Seed = Annotated[int, typer.Option(help="Draws the examples and, where there are none, the parameters.", min=0)]
 Perturbations = Annotated[int, typer.Option("--seed", help="Chooses the perturbations that guard the check.", min=0)]
 Raw = Annotated[bool, typer.Option("--raw", help="Leave pixels at 0 to 255; by default they are scaled to [0, 1].")]
@@ -85,9 +92,11 @@ def demo(
     seed: Seed = 0,
     raw: Raw = False,
     quiet: Quiet = False,
+    as_json: AsJson = False,
+    report_file: ReportFile = None,
 ) -> None:
     """Check the post's network, 12288-5-5-1, on the images that ship with the package."""
-    console = _console(quiet)
+    console = _Console(quiet, as_json, report_file)
     _load_kernels()
     done = _demo.run_demo(bug.value if bug else None, examples, seed, raw=raw)
     size = sum(block.size for block in done.report.blocks)
@@ -96,7 +105,7 @@ def demo(
     console.print(f"Data      {_describe_images(done)}")
     console.print(f"Gradient  gradsweep.scratch.L_model_backward{planted}")
     console.print()
-    _print_report(console, done.report)
+    console.print_report(done.report)
     textbook = done.textbook
     total = textbook.seconds_each * size
     each, whole, own = (format_seconds(t) for t in (textbook.seconds_each, total, done.report.seconds))
@@ -107,7 +116,7 @@ def demo(
         f"gradsweep {own}, {total / done.report.seconds:,.0f} times faster"
     )
     console.print(f"  difference  {textbook.difference:.1e} by formula 3; gradsweep {done.report.difference:.1e}")
-    raise typer.Exit(_EXIT[done.report.verdict])
+    console.finish(done.report)
 
 
 @app.command()
@@ -124,9 +133,11 @@ def network(
     tolerance: Tolerance = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
+    as_json: AsJson = False,
+    report_file: ReportFile = None,
 ) -> None:
     """Check backpropagation of a dense network on data of your own, at random parameters."""
-    console = _console(quiet)
+    console = _Console(quiet, as_json, report_file, data)
     net = Network(_read_layers(layers), hidden=_read_hidden(hidden))
     available = datasets.count(data)
     if examples > available:
@@ -153,8 +164,8 @@ def network(
     console.print(f"Data      {format_size(examples, 'example')} of the {available:,} in {data}")
     console.print("Gradient  gradsweep.Network.gradient")
     console.print()
-    _print_report(console, report)
-    raise typer.Exit(_EXIT[report.verdict])
+    console.print_report(report)
+    console.finish(report)
 
 
 @app.command()
@@ -174,9 +185,11 @@ def problem(
     jobs: Jobs = None,
     seed: Perturbations = 0,
     quiet: Quiet = False,
+    as_json: AsJson = False,
+    report_file: ReportFile = None,
 ) -> None:
     """Check the gradient in a problem file, as any language may write it."""
-    console = _console(quiet)
+    console = _Console(quiet, as_json, report_file, file)
     read_settings(mode.value, scheme.value, step, tolerance, jobs, seed)
     given = problems.load(file, hidden=hidden and _read_hidden(hidden), output=output, loss=loss, l2=l2)
     _load_kernels()
@@ -202,8 +215,8 @@ def problem(
     console.print(f"Data      {format_size(given.X.shape[1], 'example')} in {file}")
     console.print("Gradient  /gradients of this file")
     console.print()
-    _print_report(console, report)
-    raise typer.Exit(_EXIT[report.verdict])
+    console.print_report(report)
+    console.finish(report)
 
 
 @app.command("check")
@@ -223,11 +236,14 @@ def check_function(
     jobs: Jobs = None,
     seed: Perturbations = 0,
     quiet: Quiet = False,
+    as_json: AsJson = False,
+    report_file: ReportFile = None,
 ) -> None:
     """Check the gradient that a function of your own returns."""
-    console = _console(quiet)
+    console = _Console(quiet, as_json, report_file)
     # What is wrong with the options is said before any code runs.
     read_settings(mode.value, scheme.value, step, tolerance, jobs, seed)
+    console.claim_stdout()
     target = Target(function)
     cost, params, gradient = target()
     if isinstance(cost, NetworkCost):
@@ -247,8 +263,8 @@ def check_function(
     size = format_size(sum(block.size for block in report.blocks), "parameter")
     console.print(f"Function  {function}, {size} in {format_size(len(report.blocks), 'block')}")
     console.print()
-    _print_report(console, report)
-    raise typer.Exit(_EXIT[report.verdict])
+    console.print_report(report)
+    console.finish(report)
 
 
 def main() -> None:
@@ -264,9 +280,7 @@ def main() -> None:
     except GradsweepError as error:
         _complain(str(error))
         raise SystemExit(2) from error
-    except BrokenPipeError:
-        # Whoever read the output has enough; nothing more may be written, at the interpreter's end either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except _ReaderGone:
         raise SystemExit(_BROKEN_PIPE) from None
     except Exception as error:
         # Status 1 would say that the gradient is wrong.
@@ -276,13 +290,85 @@ def main() -> None:
     raise SystemExit(status)
 
 
-def _console(quiet: bool) -> Console:
-    # Soft wrap: a line longer than the terminal is the terminal's to break, and one in a file stays a line.
-    return Console(quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True)
+class _ReaderGone(Exception):
+    """Whoever read the output has enough. An error of its own, for rich and typer end with status 1 at a BrokenPipeError."""
+
+
+class _Text(RichConsole):
+    """Text on stdout."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Stop, with nothing left to be written, at the interpreter's end either."""
+        _send_nowhere(sys.stdout)
+        raise _ReaderGone
+
+
+class _Console:
+    """Where the result of a command goes: to the terminal as text, to stdout as JSON, or nowhere; and to a file.
+
+    Parameters
+    ----------
+    quiet : bool
+        Print nothing.
+    as_json : bool
+        Print JSON alone.
+    report_file : pathlib.Path, optional
+        File of the report. That it can be written is looked at here, before there is anything to write.
+    data : pathlib.Path, optional
+        A file that is read, and must not be replaced.
+    """
+
+    def __init__(self, quiet: bool, as_json: bool, report_file: pathlib.Path | None, data: pathlib.Path | None = None) -> None:
+        if quiet and as_json:
+            raise InputError("--quiet and --json: one prints nothing, the other a report; give one of them")
+        if report_file is not None:
+            require_place(report_file)
+            if data is not None and report_file.exists() and data.exists() and report_file.samefile(data):
+                raise InputError(f"{report_file}: the report would replace the file that is checked")
+        self._as_json, self._report_file = as_json, report_file
+        self._stdout: BinaryIO = sys.stdout.buffer  # bytes: JSON is UTF-8, whatever the terminal takes
+        # Soft wrap: a line longer than the terminal is the terminal's to break, and one in a file stays a line.
+        self._text = _Text(quiet=quiet or as_json, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    def print(self, line: str = "") -> None:
+        """Print a line of text."""
+        self._text.print(line)
+
+    def print_report(self, report: Report) -> None:
+        """Print a report as text, its headline in colour."""
+        # A headline may have two lines.
+        headline, _, rest = str(report).partition("\n\n")
+        self._text.print(Text(headline, style=_STYLE[report.verdict]))
+        self._text.print()
+        self._text.print(rest)
+
+    def finish(self, report: Report) -> NoReturn:
+        """Write what is left to write, and end the command with the status that tells the verdict."""
+        if self._report_file is not None:
+            report.save(self._report_file)
+        if self._as_json:
+            try:
+                self._stdout.write(format_json(report))
+                self._stdout.flush()
+            except BrokenPipeError as error:
+                _send_nowhere(self._stdout)
+                raise _ReaderGone from error
+        raise typer.Exit(_EXIT[report.verdict])
+
+    def claim_stdout(self) -> None:
+        """Have all that other code prints from now on go to stderr, from C and from worker processes, too, if JSON is to come."""
+        if self._as_json:
+            self._stdout = os.fdopen(os.dup(1), "wb")
+            os.dup2(2, 1)
+
+
+def _send_nowhere(file: IO[Any]) -> None:
+    """Have what is still in a file's buffer vanish."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 def _complain(message: str) -> None:
-    Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(f"gradsweep: {message}")
+    RichConsole(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(f"gradsweep: {message}")
 
 
 def _load_kernels() -> None:
@@ -293,14 +379,6 @@ def _load_kernels() -> None:
         once = "once" if kernels.cache_folder() else "each time, since no folder can be written to keep them in"
         _complain(f"compiling the kernels; this takes some seconds, {once}")
     kernels.load()
-
-
-def _print_report(console: Console, report: Report) -> None:
-    # A headline may have two lines.
-    headline, _, rest = str(report).partition("\n\n")
-    console.print(Text(headline, style=_STYLE[report.verdict]))
-    console.print()
-    console.print(rest)
 
 
 def _describe_images(done: _demo.Demo) -> str:

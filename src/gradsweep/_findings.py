@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import Indices, Numerics
 from gradsweep._costs._numpy_function import NumPyFunction
-from gradsweep._diagnosis import Finding, Seen, diagnose
+from gradsweep._diagnosis._diagnose import diagnose
+from gradsweep._diagnosis._evidence import Finding, Seen
 from gradsweep._differences._departure import Departure
 from gradsweep._entries import Examined
 from gradsweep._function_points import gradient_at

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import PLAIN, Indices, Numerics
-from gradsweep._diagnosis import Finding
+from gradsweep._diagnosis._evidence import Finding
 from gradsweep._differences._departure import Departure
 from gradsweep._findings import Sighting, explain_function
 from gradsweep._function_points import (

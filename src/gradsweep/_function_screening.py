@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import Indices, Numerics
-from gradsweep._diagnosis import Finding
+from gradsweep._diagnosis._evidence import Finding
 from gradsweep._differences._departure import Departure
 from gradsweep._entries import Examined
 from gradsweep._findings import Sighting, explain_function

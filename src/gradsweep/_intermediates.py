@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradsweep._diagnosis import Finding
+from gradsweep._diagnosis._evidence import Finding
 from gradsweep._parameters import read_numbers
 from gradsweep._schemes import CENTRAL
 from gradsweep._sweep import Steps, sweep_units

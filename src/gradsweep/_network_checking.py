@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from gradsweep._costs._network import NetworkCost
 from gradsweep._costs._protocol import Problem
-from gradsweep._diagnosis import Finding, sample_places
+from gradsweep._diagnosis._diagnose import sample_places
+from gradsweep._diagnosis._evidence import Finding
 from gradsweep._errors import InputError
 from gradsweep._execution import one_blas_thread
 from gradsweep._findings import Sighting

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from gradsweep._diagnosis import Finding, diagnose
+from gradsweep._diagnosis._diagnose import diagnose
+from gradsweep._diagnosis._evidence import Finding
 from gradsweep._findings import Sighting, at_second_call, is_exact, without_weaker
 from gradsweep._intermediates import explain_by_intermediates
 from gradsweep._network_suspects import suspect_network

@@ -1,7 +1,8 @@
 """Which step of a dense network's backward pass has a mistake that explains the gradient under test, tried one by one."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep import _dense
-from gradsweep._diagnosis import Finding
+from gradsweep._diagnosis._evidence import Finding
 from gradsweep._differences._mistakes import SLOPES
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Status
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 # What two gradients may differ by, relative to the norm of a block, that are held for the same.
 _AGREEMENT = 1e-6
+
+# Seconds that are spent at most.
+_LONGEST = 2.0
 
 # A gradient that is explained to six digits in each block, right ones included.
 _CONFIDENCE = 0.97
@@ -65,24 +69,38 @@ def suspect_network(
     tuple of Finding
         At most one; none if no single mistake explains all blocks, right ones included.
     """
+    begun = time.perf_counter()
     with np.errstate(all="ignore"):
-        for tried in _backward_passes(problem):
+        for tried in _backward_passes(problem, _top(problem, blocks)):
+            if time.perf_counter() - begun > _LONGEST:
+                return ()
             if all(_is_same(problem, name, tried.dz, np.asarray(block)) for name, block in analytic.items()):
                 return (_finding(tried, blocks),)
     return ()
 
 
-def _backward_passes(problem: "NetworkProblem") -> Iterator[_Backward]:
-    """Backward passes with one mistake each, the likeliest first."""
+def _top(problem: "NetworkProblem", blocks: Sequence[Block]) -> int:
+    """Number of the layer nearest the loss that is wrong, from 1 on: a mistake shows in the first layer that it reaches."""
+    return max(problem.layer_of(block.name) + 1 for block in blocks if block.status is Status.WRONG)
+
+
+def _backward_passes(problem: "NetworkProblem", top: int) -> Iterator[_Backward]:
+    """Backward passes with one mistake each that shows in this layer first, the likeliest ones first."""
     layers, done, error = problem.layers, problem.plain_pass, problem.error
     right = _dense.slopes(layers, done)
-    for mistake, slope in SLOPES.items():
-        for index, layer in enumerate(layers[:-1]):
-            z = done.z[index]
-            other = slope(z, _dense.ACTIVATIONS[layer.activation].value(z))
-            slopes = [*right[:index], np.broadcast_to(other, z.shape), *right[index + 1 :]]
-            what = f"the slope of layer {index + 1}'s {layer.activation} {mistake}"
-            yield _Backward("activation_derivative", what, _dense.backward(layers, error, slopes)[0])
+    index = top - 1
+    hidden = index < len(layers) - 1
+    for mistake, slope in SLOPES.items() if hidden else ():
+        z, activation = done.z[index], layers[index].activation
+        other = slope(z, _dense.ACTIVATIONS[activation].value(z))
+        if np.allclose(other, right[index]):  # no mistake at all
+            continue
+        slopes = [*right[:index], np.broadcast_to(other, z.shape), *right[index + 1 :]]
+        what = f"the slope of layer {top}'s {activation} {mistake}"
+        yield _Backward("activation_derivative", what, _dense.backward(layers, error, slopes)[0])
+    if hidden:
+        yield from _ways_to(problem, index, right)
+        return
     output = _dense.LOSSES[problem.loss_name].probability(done.z[-1])
     for what, factor in (
         ("the slope of the output, p(1 - p), is multiplied with once too often", output * (1.0 - output)),
@@ -90,17 +108,22 @@ def _backward_passes(problem: "NetworkProblem") -> Iterator[_Backward]:
     ):
         if problem.loss_name != "squared_error":
             yield _Backward("activation_derivative", what, _dense.backward(layers, error * factor, right)[0])
-    for index in range(1, len(layers)):
-        weights = layers[index].weights
-        if weights.shape[0] == weights.shape[1] > 1:
-            turned = _dense.Layer(weights.T, layers[index].bias, layers[index].activation, layers[index].mask)
-            what = f"W{index + 1} stands where its transpose is meant, on the way from layer {index + 1} to layer {index}"
-            yield _Backward("from_above", what, _dense.backward([*layers[:index], turned, *layers[index + 1 :]], error, right)[0])
-    for index, layer in enumerate(layers[:-1]):
-        if layer.mask is not None:
-            bare = _dense.Layer(layer.weights, layer.bias, layer.activation)
-            what = f"the dropout mask of layer {index + 1} is left out"
-            yield _Backward("from_above", what, _dense.backward([*layers[:index], bare, *layers[index + 1 :]], error, right)[0])
+
+
+def _ways_to(problem: "NetworkProblem", index: int, slopes: list[Array]) -> Iterator[_Backward]:
+    """Backward passes with a mistake on the way to a hidden layer from the one behind it."""
+    layers, error = problem.layers, problem.error
+    after, own = layers[index + 1], layers[index]
+    if after.weights.shape[0] == after.weights.shape[1] > 1:
+        turned = replace(after, weights=after.weights.T)
+        what = f"W{index + 2} stands where its transpose is meant, on the way from layer {index + 2} to layer {index + 1}"
+        yield _Backward(
+            "from_above", what, _dense.backward([*layers[: index + 1], turned, *layers[index + 2 :]], error, slopes)[0]
+        )
+    if own.mask is not None:
+        bare = replace(own, mask=None)
+        what = f"the dropout mask of layer {index + 1} is left out"
+        yield _Backward("from_above", what, _dense.backward([*layers[:index], bare, *layers[index + 1 :]], error, slopes)[0])
 
 
 def _is_same(problem: "NetworkProblem", name: str, dz: list[Array], block: NDArray[Any]) -> bool:

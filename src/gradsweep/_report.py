@@ -1,12 +1,14 @@
 """The result of a check."""
 
 import functools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from gradsweep._certificate import Certificate, certify
-from gradsweep._diagnosis import Finding
+from gradsweep._diagnosis._evidence import Finding
+from gradsweep._presenting._files import save_report
 from gradsweep._presenting._text import format_report
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Entry
@@ -144,6 +146,61 @@ class Report:
         """
         entries = [entry for block in self.blocks for entry in block.worst]
         return sorted(entries, key=lambda entry: entry.score, reverse=True)[: max(k, 0)]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report to a file.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            Where to: ``.json`` for programs, or ``.h5`` or ``.hdf5``, which has the numeric gradient, too. A file of this name is
+            replaced, once the new one is complete.
+
+        Raises
+        ------
+        InputError
+            If the path ends in another suffix. Or if a block of the numeric gradient can no longer be formed, as `numeric` says.
+        DataError
+            If the file cannot be written. The message starts with the path.
+
+        Notes
+        -----
+        Names are those of the attributes of reports, blocks, entries, findings and certificates. JSON is an object with
+        ``"schema": "gradsweep-report"`` and ``"version": 1``; ``report.schema.json`` in the folder ``_presenting`` of the package
+        is its JSON Schema. It has no arrays. A number that is not finite is one of the texts ``"NaN"``, ``"Infinity"`` and
+        ``"-Infinity"``, and what there is not is null.
+
+        In HDF5 the same is laid out as follows. Numbers and texts are attributes, lists are data sets, what there is not is left
+        out. In names of groups ``/`` is written ``%2F``, and ``%`` is written ``%25``; each block has its name as an attribute.
+
+        ============================= ==========================================================================
+        place                         holds
+        ============================= ==========================================================================
+        /                             verdict, difference, …; notes
+        /blocks/NAME                  name, size, status, difference, noise, …; shape, interval
+        /blocks/NAME/numeric          the numeric gradient, in the shape of the block; of a screen there is none
+        /blocks/NAME/worst            index, of shape (entries, axes); analytic, numeric, noise, kink, score
+        /blocks/NAME/sensitivity      scale, entry, largest
+        /findings/0, /findings/1, …   kind, message, advice, confidence, explained; blocks; the group evidence
+        /certificate                  scale, entry; blocks, not_covered; the group weakest
+        /displaced                    size, evaluations; its own group blocks; absent without a second point
+        /versions                     gradsweep, numpy, python
+        ============================= ==========================================================================
+
+        Examples
+        --------
+        >>> import json, pathlib, tempfile
+        >>> import numpy as np, gradsweep
+        >>> w = np.array([1.0, 2.0])
+        >>> report = gradsweep.check(lambda w: np.sum(w**3), w, 3 * w**2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "report.json")
+        ...     report.save(path)
+        ...     document = json.loads(path.read_text(encoding="utf-8"))
+        >>> document["schema"], document["verdict"], document["blocks"][0]["shape"]
+        ('gradsweep-report', 'pass', [2])
+        """
+        save_report(self, path)
 
     def __str__(self) -> str:
         """The report as plain text, at most 100 columns wide."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._costs._numerics import Directional, Indices, Numerics, Slopes
-from gradsweep._diagnosis import sample_places
+from gradsweep._diagnosis._diagnose import sample_places
 from gradsweep._directions import Direction, Region, matrix_shape
 from gradsweep._entries import Examined
 from gradsweep._parameters import Precision

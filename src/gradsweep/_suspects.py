@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._costs._numpy_function import NumPyFunction
-from gradsweep._diagnosis import Finding
+from gradsweep._diagnosis._evidence import Finding
 from gradsweep._differences._alterations import Place, Site, Trial, Watch
 from gradsweep._differences._departure import Departure
 from gradsweep._differences._mistakes import LEFT_OUT, REDUCTIONS, Kind, Mistake

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
-from gradsweep._belongings import Belongings, owner_of
-from gradsweep._contract import Clause as Clause
-from gradsweep._contract import Trial
+from gradsweep._contract._belongings import Belongings, owner_of
+from gradsweep._contract._clauses import Clause as Clause
+from gradsweep._contract._clauses import Trial
+from gradsweep._contract._layers import Held, Layer
 from gradsweep._errors import GradientError
-from gradsweep._layers import Held, Layer
 from gradsweep._report import Report
 from gradsweep._settings import read_settings
 
@@ -263,6 +263,7 @@ def assert_backward(
     gradsweep._errors.GradientError: FAIL: backward breaks 1 of 9 clauses: derivative
     ...
     """
+    __tracebackhide__ = True  # pytest shows the line of the test, and the contract
     contract = check_backward(forward, backward, inputs, **options)
     if not contract.ok:
         raise GradientError(contract)

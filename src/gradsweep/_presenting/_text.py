@@ -438,8 +438,8 @@ def _certificate(certificate: Certificate) -> list[str]:
         return []
     in_scale, in_entry = ("" if len(certificate.blocks) == 1 else f" ({shorten(name, _BLOCK)})" for name in certificate.weakest())
     lines = _wrapped(
-        f"certificate: caught would have been a block off by a factor of 1 ± {certificate.scale:.1e}{in_scale}, "
-        f"a single entry off by {certificate.entry:.1e} of its block's largest{in_entry}"
+        f"certificate: would have caught a block off by a factor of 1 ± {certificate.scale:.1e}{in_scale}, "
+        f"any one entry off by {certificate.entry:.1e} of its block's largest{in_entry}"
     )
     if certificate.not_covered:
         lines += _wrapped_deeper(f"not covered: {'; '.join(certificate.not_covered)}")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradsweep._evidence import Claim, Evidence, Mask, Seen, Value, certainty, number, positions
-from gradsweep._proportions import factor_on
+from gradsweep._diagnosis._evidence import Claim, Evidence, Mask, Seen, Value, certainty, number, positions
+from gradsweep._diagnosis._proportions import factor_on
 from gradsweep._types import Array
 from gradsweep._verdict import norm
 

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gradsweep._backward_cost import BackwardCost
-from gradsweep._belongings import arrays_in
-from gradsweep._calling import gradient_name, numbered
+from gradsweep._contract._backward_cost import BackwardCost
+from gradsweep._contract._belongings import arrays_in
+from gradsweep._contract._calling import gradient_name, numbered
+from gradsweep._contract._layers import Layer, Run, copy_of, like
 from gradsweep._errors import InputError, OracleError
-from gradsweep._layers import Layer, Run, copy_of, like
 from gradsweep._parameters import format_entry, precision
 from gradsweep._report import Report
 

@@ -22,6 +22,9 @@ _FITTED = 2**16
 # What is left of a gap by a fit that explains it, relative to the gap: rounding; and where tolerance and noise allow for more.
 _ROUNDING, _MOST_LEFT = 1e-5, 0.03
 
+# The same with fewer entries than these.
+_CLOSE, _MANY = 1e-9, 4
+
 # Names, and indices, that are listed before the rest is counted.
 _LISTED = 5
 
@@ -33,7 +36,9 @@ class Finding:
     Attributes
     ----------
     kind : str
-        One of `gradsweep._diagnosis.KINDS`.
+        ``"factor"``, ``"transposed"``, ``"permuted"``, ``"missing_term"``, ``"zero"``, ``"rows"``, ``"columns"``, ``"entries"``,
+        ``"bias_sum"``, ``"activation_derivative"``, ``"from_above"``, ``"accumulated"``, ``"precision"``, ``"guard"``,
+        ``"kink"`` or ``"non_finite"``.
     blocks : tuple of str
         The blocks that it is about, the one nearest the loss first.
     message : str
@@ -232,7 +237,9 @@ class Evidence:
 
     def is_zero(self, share: float) -> bool:
         """Whether the gradient under test is zero in all entries, but for so small a share of the largest number in the block."""
-        return float(np.max(np.abs(self._tested), initial=0.0)) <= share * self.scale
+        # Not of the absolute values, which would be as large an array again.
+        most, least = float(np.max(self._tested, initial=0.0)), float(np.min(self._tested, initial=0.0))
+        return max(most, -least) <= share * self.scale
 
     def misfit(self, residual: Array, on: Mask | Places | slice = slice(None)) -> float:
         """Norm of what a fit leaves of the gap, relative to the gap, in the entries that were fitted."""
@@ -244,7 +251,9 @@ class Evidence:
         size = norm(self.gap[on])
         sides = norm(self.analytic[on]) + norm(self.numeric[on])
         allowed = 2.0 * (self.tolerance * sides + norm(self.noise[on])) / size if size else 0.0
-        return max(_ROUNDING, min(allowed, _MOST_LEFT))
+        # Of few numbers something simple is true by chance to five digits, if enough is tried.
+        rounding = _ROUNDING if len(self.gap[on]) >= _MANY else _CLOSE
+        return max(rounding, min(allowed, _MOST_LEFT))
 
     def along(self, axis: int) -> Places:
         """Index along an axis of each fitted entry."""

@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from gradsweep._evidence import Claim, Evidence, Seen, certainty, listed, number, positions
-from gradsweep._proportions import SMALL, Scales, fit_scales
+from gradsweep._diagnosis._evidence import Claim, Evidence, Seen, certainty, listed, number, positions
+from gradsweep._diagnosis._proportions import SMALL, Scales, fit_scales
 from gradsweep._types import Array
 from gradsweep._verdict import Status, norm
 

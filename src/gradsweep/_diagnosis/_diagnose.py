@@ -11,10 +11,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradsweep._confinement import fit_confined, fit_one_number, fit_sum, fit_zero, say_accumulated, say_at_kinks, say_not_finite
-from gradsweep._evidence import Claim, Evidence, Finding, Places, Seen
-from gradsweep._network_evidence import Layers
-from gradsweep._proportions import (
+from gradsweep._diagnosis._confinement import (
+    fit_confined,
+    fit_one_number,
+    fit_sum,
+    fit_zero,
+    say_accumulated,
+    say_at_kinks,
+    say_not_finite,
+)
+from gradsweep._diagnosis._evidence import Claim, Evidence, Finding, Places, Seen
+from gradsweep._diagnosis._network_evidence import Layers
+from gradsweep._diagnosis._proportions import (
     Numbers,
     fit_factor,
     fit_factor_and_term,
@@ -22,10 +30,8 @@ from gradsweep._proportions import (
     fit_parameter_as_factor,
     fit_small_gap,
 )
-from gradsweep._rearrangements import fit_lookup, fit_order, fit_other_block
+from gradsweep._diagnosis._rearrangements import fit_lookup, fit_order, fit_other_block
 from gradsweep._verdict import Status
-
-__all__ = ["KINDS", "Finding", "Seen", "diagnose", "sample_places"]
 
 #: The kinds of findings, those first that are preferred among equally convincing ones.
 KINDS = (
@@ -55,6 +61,9 @@ _MOST_OF_IT = 0.5
 
 # Confidence from which on a block counts as explained.
 _CONVINCING = 0.5
+
+# Kinds that are told by how small a gap is; fewer entries than these may be close by chance, which leaves so much confidence.
+_SMALL_GAPS, _SOME, _DOUBTFUL = ("guard", "precision"), 4, 0.3
 
 # Blocks that another one's gradient is looked for among, at most.
 _COMPARED = 256
@@ -150,10 +159,19 @@ def diagnose(blocks: Sequence[Seen], tolerance: float, *, order: Sequence[str] =
         return ()
     with np.errstate(all="ignore"):
         claims = _merged(_claims(ordered, tolerance), [seen.name for seen in ordered])
-    findings = [claim.finding() for claim in claims]
+    findings = [_with_few_entries(claim.finding()) for claim in claims]
+    findings = [each for each in findings if each.confidence > 0.0]
     findings = [each for each in findings if math.isnan(each.explained) or each.explained >= _LEAST_EXPLAINED]
     findings.sort(key=lambda finding: (-round(finding.confidence, 3), KINDS.index(finding.kind)))
     return tuple(findings[:_MOST])
+
+
+def _with_few_entries(finding: Finding) -> Finding:
+    """The finding, with little confidence if it is about a small gap of some numbers, which may be small by chance."""
+    entries = finding.evidence.get("entries")
+    if finding.kind in _SMALL_GAPS and isinstance(entries, int) and entries < _SOME:
+        return replace(finding, confidence=min(finding.confidence, _DOUBTFUL))
+    return finding
 
 
 def _claims(blocks: Sequence[Seen], tolerance: float) -> list[Claim]:

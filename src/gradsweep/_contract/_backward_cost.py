@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from gradsweep._checking import check
+from gradsweep._contract._layers import Layer, copy_of, like
 from gradsweep._errors import InputError
-from gradsweep._layers import Layer, copy_of, like
 from gradsweep._report import Report
 from gradsweep._second_point import DISPLACEMENTS, displaced_tree
 from gradsweep._trees import read_tree

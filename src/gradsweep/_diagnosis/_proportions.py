@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradsweep._evidence import Claim, Evidence, Mask, certainty, number
+from gradsweep._diagnosis._evidence import Claim, Evidence, Mask, certainty, number
 from gradsweep._types import Array
 from gradsweep._verdict import norm
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradsweep._belongings import arrays_in, drawn_from, generator_states, set_generator_states
-from gradsweep._calling import describe, find_calling, gradient_name, numbered, objection_to, read_inputs
+from gradsweep._contract._belongings import arrays_in, drawn_from, generator_states, set_generator_states
+from gradsweep._contract._calling import describe, find_calling, gradient_name, numbered, objection_to, read_inputs
 from gradsweep._errors import InputError
 from gradsweep._parameters import format_entry, match_names, quote, read_numbers, require_finite
 

@@ -1,0 +1,1 @@
+"""The diagnosis: which mistake the evidence of failing blocks is consistent with."""
