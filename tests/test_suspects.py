@@ -309,7 +309,7 @@ def test_a_product_with_what_was_there_before_the_activation() -> None:
         dz = d @ p["W2"].T * (1 - a**2)
         return {"W1": X.T @ dz, "b1": dz.sum(0), "W2": z.T @ d, "b2": d.sum(0)}
 
-    must_suspect(cost, LAYERS, gradient, "a @ p", "the first operand of @ is taken before np.tanh, not after it")
+    must_suspect(cost, LAYERS, gradient, "a @ p", "the first operand of @ is replaced by what came of + at line")
 
 
 def test_a_residual_connection_and_a_gate() -> None:
@@ -424,7 +424,7 @@ def normed_back(p: Params, forgotten: tuple[str, ...]) -> Params:
         (("mean",), "mean = u.mean(axis=0)", "nothing goes through np.mean"),
         (("variance",), "variance = ((u - mean)", "nothing goes through np.mean"),
         (("mean", "variance"), "mean(axis=0)", "what comes of np.mean is taken for constant"),
-        (("gain",), 'p["gain"] * x', "the second operand of * is taken before"),
+        (("gain",), 'p["gain"] * x', "the second operand of * is replaced by what came of +"),
     ],
 )
 def test_statistics_of_a_norm(forgotten: tuple[str, ...], line: str, words: str) -> None:

@@ -78,13 +78,13 @@ def _mistake(trial: Trial, survey: Watch) -> str:
     if mistake.kind is Kind.DETACHED and len({site.where for site in sites}) > 1:
         return f"what comes of {_joined(sorted({_function(site) for site in sites}))} is taken for constant"
     if mistake.kind is Kind.OTHER:
-        return _other(mistake, sites[0], function)
+        return _other(mistake, sites[0], function, survey)
     if mistake.kind is Kind.SCALED:
         return _scaled(mistake, function, operand)
     return {
         Kind.FACTOR: f"the gradient of {operand} lacks the other factor",
         Kind.TRANSPOSED: f"{operand} is not transposed",
-        Kind.DETACHED: f"nothing goes through {whole}",
+        Kind.DETACHED: f"nothing goes through {function}",
         Kind.CARRIED: "nothing goes from a turn of the loop to the one before",
         Kind.WITHOUT: f"nothing goes to {operand}",
         Kind.OVERWRITTEN: "what is overwritten keeps its gradient",
@@ -101,7 +101,7 @@ def _scaled(mistake: Mistake, function: str, operand: str) -> str:
     }[str(mistake.detail)]
 
 
-def _other(mistake: Mistake, site: Site, function: str) -> str:
+def _other(mistake: Mistake, site: Site, function: str, survey: Watch) -> str:
     """Which value takes the place of which."""
     two = site.name in PRODUCTS
     beside = f"the {_ORDINALS[1 - mistake.operand]} operand of {function}" if two else f"the argument of {function}"
@@ -112,8 +112,12 @@ def _other(mistake: Mistake, site: Site, function: str) -> str:
     if mistake.detail == OWN:
         return f"the {_ORDINALS[mistake.operand]} operand of {function} takes the place of the other one"
     assert isinstance(mistake.detail, tuple)
-    (name, _), _ = mistake.detail
-    return f"{beside} is taken before {_SIGNS.get(name, f'np.{name}')}, not after it"
+    place, number = mistake.detail
+    source = survey.sites[place]
+    verb = "came of" if number is None else "went into"
+    line, own = _line(source.where), _line(site.where)
+    there = "" if line == own else f" at {_in(line, own)}"
+    return f"{beside} is replaced by what {verb} {_function(source)}{there}"
 
 
 def _function(site: Site) -> str:
@@ -131,8 +135,7 @@ def _where(trial: Trial, survey: Watch) -> str:
     location, _, text = site.where.partition(": ")
     same = [other for other in survey.sites.values() if other.innermost == site.innermost]
     if len(same) > len(trial.places) and site.caller:
-        file, _, line = _line(site.caller).partition(", ")
-        location += f", called at {line}" + ("" if location.startswith(f"{file}, ") else f" of {file}")
+        location += f", called at {_in(_line(site.caller), location)}"
     shown = text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"
     return f"{location}: {shown}" if shown else location
 
@@ -142,12 +145,11 @@ def _other_lines(trial: Trial, alike: Sequence[Site], survey: Watch) -> str:
     own = _line(survey.sites[trial.places[0]].where)
     also = [_line(survey.sites[place].where) for place in trial.places]
     lines = [line for line in dict.fromkeys(also) if line != own]
-    word = "and" if lines else "or"
+    word = "also" if lines else "or"
     lines = lines or [line for line in dict.fromkeys(_line(site.where) for site in alike) if line != own]
     if not lines:
         return ""
-    file = own.partition(", ")[0]
-    shown = [line.removeprefix(f"{file}, ") for line in lines[:_LINES]]
+    shown = [_in(line, own) for line in lines[:_LINES]]
     more = [f"{len(lines) - _LINES} more"] if len(lines) > _LINES else []
     return f"; {word} {_joined([*shown, *more])}"
 
@@ -155,6 +157,12 @@ def _other_lines(trial: Trial, alike: Sequence[Site], survey: Watch) -> str:
 def _line(where: str) -> str:
     """File and line alone."""
     return where.partition(", in ")[0]
+
+
+def _in(line: str, own: str) -> str:
+    """A line as it is called beside another one: with its file if that is another one, too."""
+    file, _, number = line.partition(", ")
+    return number if own.startswith(f"{file}, ") else f"{number} of {file}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -364,12 +364,14 @@ def _most_telling(found: Sequence[Trial], survey: Watch) -> tuple[Trial, list[Si
     def is_statistic(trial: Trial) -> bool:
         return all(place[0] in REDUCTIONS for place in trial.places)
 
-    left.sort(key=lambda trial: (_rank(trial), trial.mistake.kind is Kind.DETACHED and not is_statistic(trial)))
+    left.sort(
+        key=lambda trial: (_rank(trial), len(trial.places), trial.mistake.kind is Kind.DETACHED and not is_statistic(trial))
+    )
     best = left[0]
     alike: dict[Place, Site] = {}
     for trial in left[1:]:
-        if trial.mistake.kind is best.mistake.kind and trial.visit is None and best.mistake.kind is not Kind.CARRIED:
-            alike.update((place, survey.sites[place]) for place in trial.places if place not in best.places)
+        if trial.mistake == best.mistake and trial.visit is None and len(trial.places) == len(best.places) == 1:
+            alike[trial.places[0]] = survey.sites[trial.places[0]]
     return best, list(alike.values())
 
 
@@ -381,7 +383,6 @@ def _kind_of(trial: Trial, survey: Watch) -> str:
     """What the mistake is called: that of a slope, in a function of elements of one array; of a guard; or of what is above."""
     mistake, sites = trial.mistake, [survey.sites[place] for place in trial.places]
     if mistake.kind is Kind.OTHER and sites[0].name in _GUARDED and isinstance(mistake.detail, tuple):
-        (name, _), _ = mistake.detail
-        return "guard" if name in _GUARDS else "activation_derivative"
+        return "guard" if _GUARDS.intersection(sites[0].recipe[-2:-1]) else "activation_derivative"
     of_slopes = mistake.kind in (Kind.SLOPE, Kind.DETACHED, Kind.SCALED) and all(site.is_part for site in sites)
     return "activation_derivative" if of_slopes or mistake.kind is Kind.OVERWRITTEN else "from_above"

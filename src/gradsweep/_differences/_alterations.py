@@ -108,12 +108,15 @@ class _Origin(NamedTuple):
     recipe : tuple of str
         By which functions, from the last of these on.
     ancestors : mapping
-        Values of its shape that it was made of, by their places.
+        Values of its shape that it was made of, by how they came about.
+    place : Place
+        The operation that it came of.
     """
 
     roots: tuple[Varying, ...]
     recipe: tuple[str, ...]
     ancestors: Mapping[Hashable, Array]
+    place: Place
 
 
 class Watch:
@@ -193,7 +196,7 @@ class Watch:
             self._note(place, frames, step, ancestors).recipe = recipe
         else:
             result = self._altered(place, visit, step, ancestors)
-        self._origins[result] = _Origin(roots, recipe, _made_of(place, result, operands, ancestors))
+        self._origins[result] = _Origin(roots, recipe, self._made_of(place, result, operands, ancestors), place)
         return result
 
     def anew(self) -> "Watch":
@@ -328,6 +331,21 @@ class Watch:
         origin = self._origins.get(operand) if isinstance(operand, Varying) else None
         return origin.ancestors if origin else {}
 
+    def _made_of(
+        self, place: Place, result: Varying, operands: Sequence[Operand], ancestors: Sequence[Mapping[Hashable, Array]]
+    ) -> Mapping[Hashable, Array]:
+        """The values of a result's shape that it was made of, the nearest first, to be taken for it.
+
+        Their keys are the operation that they came of; or, of parameters, the one that they went into, and as which operand.
+        """
+        found: dict[Hashable, Array] = {}
+        for number, (operand, further) in enumerate(zip(operands, ancestors, strict=True)):
+            if isinstance(operand, Varying) and operand.shape == result.shape:
+                origin = self._origins.get(operand)
+                found[(origin.place, None) if origin else (place, number)] = operand.base
+                found.update((key, value) for key, value in further.items() if key not in found)
+        return dict(list(found.items())[:_ANCESTORS])
+
     def _users_frames(self) -> list[FrameType]:
         """The frames of the user's function, the innermost first, out to where it was called from."""
         return list(itertools.islice(_frames_out_of_here(self._users), _FRAMES))
@@ -347,18 +365,6 @@ def _frames_out_of_here(users: dict[CodeType, bool]) -> Iterator[FrameType]:
         elif met and frame.f_code.co_name == "propagate":
             return
         frame = frame.f_back
-
-
-def _made_of(
-    place: Place, result: Varying, operands: Sequence[Operand], ancestors: Sequence[Mapping[Hashable, Array]]
-) -> Mapping[Hashable, Array]:
-    """The values of a result's shape that it was made of, the nearest first, to be taken for it."""
-    found: dict[Hashable, Array] = {}
-    for number, (operand, further) in enumerate(zip(operands, ancestors, strict=True)):
-        if isinstance(operand, Varying) and operand.shape == result.shape:
-            found[place, number] = operand.base
-            found.update((key, value) for key, value in further.items() if key not in found)
-    return dict(list(found.items())[:_ANCESTORS])
 
 
 def _key(value: NDArray[Any]) -> tuple[tuple[int, ...], bytes]:
