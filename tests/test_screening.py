@@ -18,7 +18,7 @@ from test_modes import Case, cases, make
 import gradsweep
 from gradsweep._directions import Direction, Region
 from gradsweep._errors import InputError
-from gradsweep._schemes import CENTRAL
+from gradsweep._schemes import CENTRAL, FORWARD
 from gradsweep._screening import Budget
 from gradsweep._verdict import Block, Status
 
@@ -125,6 +125,16 @@ def test_two_entries_that_were_swapped_are_found_at_any_seed() -> None:
     for seed in range(40):
         report = screen(case, gradient, seed=seed)
         assert wrong_blocks(report) == {"W1"}, seed
+
+
+def test_one_direction_is_carried_and_several_enter_with_one_offset() -> None:
+    """Those that enter lie one after the other in memory, and what they are joined to takes their order."""
+    case = make([3, 2, 1], ["softplus"], 2, 0, output="identity")
+    problem = case.network.cost(case.x, case.y).prepare(case.params)
+    products = [(0, np.ones((2, 2))), (1, np.ones((1, 2))), (1, np.eye(1, 2))]
+    together = problem.along(products, FORWARD, 1e-13).values[0]
+    alone = [problem.along([each], FORWARD, 1e-13).values[0, 0] for each in products]
+    assert together == pytest.approx(alone, rel=1e-12)
 
 
 @pytest.mark.parametrize("rows", [True, False])
