@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+import tracemalloc
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,10 +17,13 @@ from test_models import MODELS, label, planted
 from test_modes import Case, cases, make
 
 import gradsweep
+from gradsweep._costs._kinds import as_function
 from gradsweep._directions import Direction, Region
 from gradsweep._errors import InputError
 from gradsweep._schemes import CENTRAL, FORWARD
 from gradsweep._screening import Budget
+from gradsweep._settings import read_settings
+from gradsweep._trees import read_tree
 from gradsweep._verdict import Block, Status
 
 Array = NDArray[np.float64]
@@ -329,6 +333,22 @@ def test_a_kink_at_the_point_does_not_hide_a_mistake_beside_it() -> None:
     gradient[100:] *= 1.1
     report = gradsweep.check(cost, theta, gradient, mode="screen")
     assert report.verdict == "fail", str(report)
+
+
+def test_lines_of_a_bisection_take_no_more_memory_than_their_block() -> None:
+    theta = np.ones(200_000)
+    function = as_function(gradsweep.plain(np.sum))
+    tree = read_tree(theta)
+    numerics = function.numerics(tree, function.settle_in(tree), read_settings())
+    rows = [(start, start + 12_500) for start in range(0, 200_000, 12_500)]
+    tracemalloc.start()
+    try:
+        directional = numerics.along([Direction(Region(0, part, (0, 1)), 1, 1, 0) for part in rows])
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 5 * theta.nbytes  # with the scale and the spacing of the parameters; whole lines would be 16
+    assert directional.product(3, theta)[1] == pytest.approx(np.sqrt(12_500))
 
 
 def test_empty_and_scalar_blocks() -> None:
