@@ -141,6 +141,15 @@ def test_one_direction_is_carried_and_several_enter_with_one_offset() -> None:
     assert together == pytest.approx(alone, rel=1e-12)
 
 
+def test_what_agrees_to_the_tolerance_passes_whatever_rounding_it_might_have() -> None:
+    """As it does in a sweep: saturated units may round by a thousandth."""
+    for seed in range(12):
+        case = make([5, 5, 4, 5, 1, 20], ["gelu", "gelu", "silu", "sigmoid"], 4, seed, output="identity")
+        case = dataclasses.replace(case, x=300.0 * case.x)
+        right = case.gradient()
+        assert screen(case, right).verdict == case.check(right, mode="sweep").verdict, seed
+
+
 @pytest.mark.parametrize("rows", [True, False])
 def test_a_row_or_a_column_is_told_from_single_entries(rows: bool) -> None:
     case = make([40, 50, 1], ["tanh"], 4, 1)
@@ -335,6 +344,72 @@ def test_a_kink_at_the_point_does_not_hide_a_mistake_beside_it() -> None:
     assert report.verdict == "fail", str(report)
 
 
+def ramps(p: Any) -> Any:
+    """Squares above ½, and a kink at 0."""
+    return np.sum(np.where(p > 0.5, p**2, np.maximum(p, 0.0)))
+
+
+@pytest.mark.parametrize("kind", [gradsweep.plain, lambda cost: cost])
+def test_a_few_kinks_hide_no_entry_that_is_wrong(kind: Callable[[Any], Any]) -> None:
+    theta = np.concatenate([np.linspace(1.0, 2.0, 500), np.zeros(3)])
+    gradient = np.where(theta > 0.0, 2.0 * theta, 0.25)
+    right = gradsweep.check(kind(ramps), theta, gradient, mode="screen")
+    assert right.verdict == "pass", str(right)
+    assert right.blocks[0].kinks == 3
+    gradient[250] *= 1.01
+    report = gradsweep.check(kind(ramps), theta, gradient, mode="screen")
+    assert report.verdict == "fail", str(report)
+    assert report.worst(1)[0].index == (250,)
+
+
+def test_kinks_that_cancel_along_a_direction_are_no_mistake() -> None:
+    theta = np.concatenate([np.zeros(6), np.linspace(1.0, 2.0, 300)])
+    signs = np.where(np.arange(306) % 2, 1.0, -1.0)
+    cost = gradsweep.plain(lambda p: np.sum(signs * np.maximum(p, 0.0)))
+    for seed in range(5):
+        report = gradsweep.check(cost, theta, signs * np.where(theta > 0.0, 1.0, 0.25), mode="screen", seed=seed)
+        assert report.verdict == "pass", str(report)
+        assert report.blocks[0].kinks == 6
+
+
+def test_where_the_budget_ends_before_entries_at_kinks_nothing_passes() -> None:
+    theta = np.zeros(300)
+    report = gradsweep.check(ramps, theta, np.zeros(300), mode="screen", max_evaluations=1)
+    assert report.blocks[0].status is Status.UNRESOLVED, str(report)
+
+
+def test_steps_that_are_too_large_for_a_screen_are_not_bisected_with() -> None:
+    generator = np.random.default_rng(0)
+    theta, target = generator.standard_normal((2, 40, 30))
+    gradient = np.cosh(theta - target) ** -2 / 1e-10
+    right = gradsweep.check(lambda p: np.sum(np.tanh(p / 1e-10 - target)), theta * 1e-10, gradient, mode="screen")
+    assert right.verdict == "pass", str(right)
+    assert right.blocks[0].looked_at == 0  # what vanishes with the step is no kink
+    gradient[3, 7] *= 1.01
+    report = gradsweep.check(lambda p: np.sum(np.tanh(p / 1e-10 - target)), theta * 1e-10, gradient, mode="screen")
+    assert report.verdict == "fail", str(report)
+    assert report.worst(1)[0].index == (3, 7)
+
+
+def test_the_step_is_that_of_the_first_directions() -> None:
+    cost, theta, gradient = quadratic(1_000)
+    wrong = gradient.copy()
+    wrong[3] = 2.0
+    first, again = (gradsweep.check(gradsweep.plain(cost), theta, each, mode="screen", step=1e-2) for each in (gradient, wrong))
+    assert again.verdict == "fail"
+    assert first.step == again.step
+
+
+def test_half_precision_is_looked_at_as_closely_as_its_tolerance() -> None:
+    case = make([30, 20, 1], ["tanh"], 4, 0)
+    gradient = {name: np.array(value, dtype=np.float16) for name, value in case.gradient().items()}
+    assert screen(case, gradient).verdict == "pass"
+    name = next(each for each in gradient if each.endswith("W1"))
+    gradient[name] *= np.float16(2.0)
+    report = screen(case, gradient)
+    assert report.verdict == "fail", str(report)
+
+
 def test_lines_of_a_bisection_take_no_more_memory_than_their_block() -> None:
     theta = np.ones(200_000)
     function = as_function(gradsweep.plain(np.sum))
@@ -376,6 +451,17 @@ def test_a_budget_ends_the_search() -> None:
     least = screen(case, gradient, max_evaluations=1)
     assert least.verdict == "inconclusive", str(least)
     assert "max_evaluations" in str(least)
+
+
+@pytest.mark.parametrize("limit", [100, 200, 400, 1000])
+def test_a_budget_holds_at_kinks_too(limit: int) -> None:
+    generator = np.random.default_rng(0)
+    weights, theta = generator.standard_normal((2, 40, 30))
+    theta[generator.random(theta.shape) < 0.3] = 0.0
+    report = gradsweep.check(
+        lambda p: np.sum(weights * np.maximum(p, 0.0)), theta, 2.0 * weights * (theta > 0.0), mode="screen", max_evaluations=limit
+    )
+    assert report.evaluations <= limit
 
 
 def test_a_budget_of_seconds_ends_the_search() -> None:
