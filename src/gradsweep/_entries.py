@@ -307,7 +307,7 @@ class _Comparison:
         )
         if len(noise):
             place = int(np.argmax(np.abs(self.analytic)))
-            # What a closer look would find at the largest entry is not known if others were looked at: no more than at any of these.
+            # What a closer look would find at the largest entry is not known if others were looked at: the most of these.
             tally.largest, tally.noise_at_largest = float(np.abs(self.analytic[place])), float(np.max(noise))
             tally.largest_noise = tally.noise_at_largest
         count = KEPT if tally.differing else 1
