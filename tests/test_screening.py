@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+import tracemalloc
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,10 +17,13 @@ from test_models import MODELS, label, planted
 from test_modes import Case, cases, make
 
 import gradsweep
+from gradsweep._costs._kinds import as_function
 from gradsweep._directions import Direction, Region
 from gradsweep._errors import InputError
-from gradsweep._schemes import CENTRAL
+from gradsweep._schemes import CENTRAL, FORWARD
 from gradsweep._screening import Budget
+from gradsweep._settings import read_settings
+from gradsweep._trees import read_tree
 from gradsweep._verdict import Block, Status
 
 Array = NDArray[np.float64]
@@ -125,6 +129,25 @@ def test_two_entries_that_were_swapped_are_found_at_any_seed() -> None:
     for seed in range(40):
         report = screen(case, gradient, seed=seed)
         assert wrong_blocks(report) == {"W1"}, seed
+
+
+def test_one_direction_is_carried_and_several_enter_with_one_offset() -> None:
+    """Those that enter lie one after the other in memory, and what they are joined to takes their order."""
+    case = make([3, 2, 1], ["softplus"], 2, 0, output="identity")
+    problem = case.network.cost(case.x, case.y).prepare(case.params)
+    products = [(0, np.ones((2, 2))), (1, np.ones((1, 2))), (1, np.eye(1, 2))]
+    together = problem.along(products, FORWARD, 1e-13).values[0]
+    alone = [problem.along([each], FORWARD, 1e-13).values[0, 0] for each in products]
+    assert together == pytest.approx(alone, rel=1e-12)
+
+
+def test_what_agrees_to_the_tolerance_passes_whatever_rounding_it_might_have() -> None:
+    """As it does in a sweep: saturated units may round by a thousandth."""
+    for seed in range(12):
+        case = make([5, 5, 4, 5, 1, 20], ["gelu", "gelu", "silu", "sigmoid"], 4, seed, output="identity")
+        case = dataclasses.replace(case, x=300.0 * case.x)
+        right = case.gradient()
+        assert screen(case, right).verdict == case.check(right, mode="sweep").verdict, seed
 
 
 @pytest.mark.parametrize("rows", [True, False])
@@ -322,6 +345,88 @@ def test_a_kink_at_the_point_does_not_hide_a_mistake_beside_it() -> None:
     assert report.verdict == "fail", str(report)
 
 
+def ramps(p: Any) -> Any:
+    """Squares above ½, and a kink at 0."""
+    return np.sum(np.where(p > 0.5, p**2, np.maximum(p, 0.0)))
+
+
+@pytest.mark.parametrize("kind", [gradsweep.plain, lambda cost: cost])
+def test_a_few_kinks_hide_no_entry_that_is_wrong(kind: Callable[[Any], Any]) -> None:
+    theta = np.concatenate([np.linspace(1.0, 2.0, 500), np.zeros(3)])
+    gradient = np.where(theta > 0.0, 2.0 * theta, 0.25)
+    right = gradsweep.check(kind(ramps), theta, gradient, mode="screen")
+    assert right.verdict == "pass", str(right)
+    assert right.blocks[0].kinks == 3
+    gradient[250] *= 1.01
+    report = gradsweep.check(kind(ramps), theta, gradient, mode="screen")
+    assert report.verdict == "fail", str(report)
+    assert report.worst(1)[0].index == (250,)
+
+
+def test_kinks_that_cancel_along_a_direction_are_no_mistake() -> None:
+    theta = np.concatenate([np.zeros(6), np.linspace(1.0, 2.0, 300)])
+    signs = np.where(np.arange(306) % 2, 1.0, -1.0)
+    cost = gradsweep.plain(lambda p: np.sum(signs * np.maximum(p, 0.0)))
+    for seed in range(5):
+        report = gradsweep.check(cost, theta, signs * np.where(theta > 0.0, 1.0, 0.25), mode="screen", seed=seed)
+        assert report.verdict == "pass", str(report)
+        assert report.blocks[0].kinks == 6
+
+
+def test_where_the_budget_ends_before_entries_at_kinks_nothing_passes() -> None:
+    theta = np.zeros(300)
+    report = gradsweep.check(ramps, theta, np.zeros(300), mode="screen", max_evaluations=1)
+    assert report.blocks[0].status is Status.UNRESOLVED, str(report)
+
+
+def test_steps_that_are_too_large_for_a_screen_are_not_bisected_with() -> None:
+    generator = np.random.default_rng(0)
+    theta, target = generator.standard_normal((2, 40, 30))
+    gradient = np.cosh(theta - target) ** -2 / 1e-10
+    right = gradsweep.check(lambda p: np.sum(np.tanh(p / 1e-10 - target)), theta * 1e-10, gradient, mode="screen")
+    assert right.verdict == "pass", str(right)
+    assert right.blocks[0].looked_at == 0  # what vanishes with the step is no kink
+    gradient[3, 7] *= 1.01
+    report = gradsweep.check(lambda p: np.sum(np.tanh(p / 1e-10 - target)), theta * 1e-10, gradient, mode="screen")
+    assert report.verdict == "fail", str(report)
+    assert report.worst(1)[0].index == (3, 7)
+
+
+def test_the_step_is_that_of_the_first_directions() -> None:
+    cost, theta, gradient = quadratic(1_000)
+    wrong = gradient.copy()
+    wrong[3] = 2.0
+    first, again = (gradsweep.check(gradsweep.plain(cost), theta, each, mode="screen", step=1e-2) for each in (gradient, wrong))
+    assert again.verdict == "fail"
+    assert first.step == again.step
+
+
+def test_half_precision_is_looked_at_as_closely_as_its_tolerance() -> None:
+    case = make([30, 20, 1], ["tanh"], 4, 0)
+    gradient = {name: np.array(value, dtype=np.float16) for name, value in case.gradient().items()}
+    assert screen(case, gradient).verdict == "pass"
+    name = next(each for each in gradient if each.endswith("W1"))
+    gradient[name] *= np.float16(2.0)
+    report = screen(case, gradient)
+    assert report.verdict == "fail", str(report)
+
+
+def test_lines_of_a_bisection_take_no_more_memory_than_their_block() -> None:
+    theta = np.ones(200_000)
+    function = as_function(gradsweep.plain(np.sum))
+    tree = read_tree(theta)
+    numerics = function.numerics(tree, function.settle_in(tree), read_settings())
+    rows = [(start, start + 12_500) for start in range(0, 200_000, 12_500)]
+    tracemalloc.start()
+    try:
+        directional = numerics.along([Direction(Region(0, part, (0, 1)), 1, 1, 0) for part in rows])
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 5 * theta.nbytes  # with the scale and the spacing of the parameters; whole lines would be 16
+    assert directional.product(3, theta)[1] == pytest.approx(np.sqrt(12_500))
+
+
 def test_empty_and_scalar_blocks() -> None:
     params = {"a": np.empty((0, 3)), "b": 2.0, "c": np.array([1.0, 2.0])}
 
@@ -347,6 +452,17 @@ def test_a_budget_ends_the_search() -> None:
     least = screen(case, gradient, max_evaluations=1)
     assert least.verdict == "inconclusive", str(least)
     assert "max_evaluations" in str(least)
+
+
+@pytest.mark.parametrize("limit", [100, 200, 400, 1000])
+def test_a_budget_holds_at_kinks_too(limit: int) -> None:
+    generator = np.random.default_rng(0)
+    weights, theta = generator.standard_normal((2, 40, 30))
+    theta[generator.random(theta.shape) < 0.3] = 0.0
+    report = gradsweep.check(
+        lambda p: np.sum(weights * np.maximum(p, 0.0)), theta, 2.0 * weights * (theta > 0.0), mode="screen", max_evaluations=limit
+    )
+    assert report.evaluations <= limit
 
 
 def test_a_budget_of_seconds_ends_the_search() -> None:

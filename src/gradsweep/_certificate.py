@@ -13,7 +13,7 @@ class Certificate:
     Attributes
     ----------
     blocks : tuple of Block
-        Blocks that agree; ``block.sensitivity`` has the smallest errors that would have been caught in each.
+        Blocks that agree, if it is known what would have been caught: ``block.sensitivity`` has the smallest errors in each.
     not_covered : tuple of str
         What nothing is proven of, a phrase for each thing.
 
@@ -47,10 +47,12 @@ class Certificate:
 
 
 def _scale(block: Block) -> float:
+    """The smallest factor's distance from 1 that would have been caught in a block."""
     return block.sensitivity.scale if block.sensitivity else math.inf
 
 
 def _entry(block: Block) -> float:
+    """The smallest error of an entry of a block, relative to the largest one, that would have been caught."""
     return block.sensitivity.relative_entry if block.sensitivity else math.inf
 
 
@@ -75,13 +77,17 @@ def certify(blocks: tuple[Block, ...], mode: str, *, second_point: bool) -> Cert
     unproven = [block.name for block in blocks if block.status not in (Status.AGREES, Status.VACUOUS)]
     if unproven:
         gaps.append(f"{len(unproven)} of {len(blocks)} blocks, which do not agree")
+    agreeing = [block for block in blocks if block.status is Status.AGREES]
+    known = tuple(block for block in agreeing if block.sensitivity)
+    if len(known) < len(agreeing):
+        gaps.append(f"how small an error shows in {len(agreeing) - len(known)} of {len(blocks)} blocks: the budget was spent")
     vacuous = sum(block.vacuous for block in blocks)
     if vacuous:
         gaps.append(f"{vacuous:,} vacuous {'entry' if vacuous == 1 else 'entries'}, whose gradient is below the noise")
     kinks = sum(block.kinks for block in blocks)
     if kinks:
         gaps.append(f"{kinks:,} {'entry' if kinks == 1 else 'entries'} at kinks, where any slope between two is accepted")
-    sampled = [block for block in blocks if block.looked_at and block.status is Status.AGREES]
+    sampled = [block for block in known if block.sensitivity and not block.sensitivity.everywhere]
     if sampled:
         several = f"{len(sampled)} blocks" if len(sampled) > 1 else sampled[0].name
         gaps.append(f"more than the {sum(block.looked_at or 0 for block in sampled)} entries looked at of {several}, at kinks")
@@ -89,4 +95,4 @@ def certify(blocks: tuple[Block, ...], mode: str, *, second_point: bool) -> Cert
         gaps.append("errors of several entries that happen to cancel along two random directions")
     if not second_point:
         gaps.append("any other point than the given one")
-    return Certificate(tuple(block for block in blocks if block.status is Status.AGREES), tuple(gaps))
+    return Certificate(known, tuple(gaps))

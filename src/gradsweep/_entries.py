@@ -164,9 +164,8 @@ class Judge:
         samples = []
         for given in blocks:
             sizes = np.abs(given.slopes.values)
-            known = (
-                not self.measures or bool(given.slopes.noise.any()) or not sizes.any() or bool(self._compare(given).differs.any())
-            )
+            # Noise that came with the quotients is neither the rounding of the gradient nor what a closer look would allow.
+            known = not self.measures or not sizes.any() or bool(self._compare(given).differs.any())
             places = np.empty(0, dtype=np.intp)
             if not known:
                 spread = np.linspace(0, len(sizes) - 1, min(_SAMPLED, len(sizes))).astype(np.intp)
@@ -361,8 +360,9 @@ class _Comparison:
         )
         if len(noise):
             place = int(np.argmax(np.abs(self.analytic)))
-            tally.largest, tally.noise_at_largest = float(np.abs(self.analytic[place])), float(noise[place])
-            tally.largest_noise = float(np.max(noise))
+            # What a closer look would find at the largest entry is not known if others were looked at: the most of these.
+            tally.largest, tally.noise_at_largest = float(np.abs(self.analytic[place])), float(np.max(noise))
+            tally.largest_noise = tally.noise_at_largest
         count = KEPT if tally.differing else 1
         for place in np.argsort(-score, kind="stable")[:count].tolist():
             index = np.unravel_index(int(given.indices[place]) - given.leaf.start, given.leaf.shape)

@@ -8,7 +8,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from gradsweep._diagnosis._diagnose import sample_places
 from gradsweep._directions import Direction, Region, matrix_shape
 from gradsweep._entries import Examined
 from gradsweep._parameters import Precision
-from gradsweep._sensitivity import Sensitivity, of_directions
+from gradsweep._sensitivity import ALREADY, Seen, Sensitivity, of_directions, of_entries
 from gradsweep._trees import Leaf
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Status, Tally, ratio
@@ -38,6 +38,15 @@ _SAMPLED, _IN_REGION = 128, 16
 
 # By how much the noise of a part of a block may exceed that of the whole.
 _UNEVEN = 4.0
+
+# By how much the least entry of a direction of unlike entries may be smaller than those of one of equal entries.
+_UNLIKE = 2.1
+
+# What a direction takes at most: so many times its steps, and one-sided ones at a kink.
+_AT_STEPS, _AT_KINK = 3, 5
+
+# How often an entry is evaluated with each step, at most, to know its noise.
+_NOISE_RUNS = 3
 
 # Probability that a norm lies within the interval that is given for it.
 _CONFIDENCE = 0.95
@@ -119,6 +128,8 @@ class _Tests:
         The numeric side.
     noise : array of shape (n,)
         By how much the two may differ without there being anything wrong.
+    kinks, moved : arrays of bool of shape (n,)
+        Where there are two slopes, and where a closer look gave another one than the step did.
     """
 
     regions: list[Region]
@@ -126,6 +137,8 @@ class _Tests:
     norms: Array
     slopes: Slopes
     noise: Array
+    kinks: NDArray[np.bool_]
+    moved: NDArray[np.bool_]
 
     @property
     def gap(self) -> Array:
@@ -154,12 +167,15 @@ class Found:
         Entries that were perturbed on their own, if any were.
     indices : array of int
         Which, in the flat vector.
+    everywhere : bool
+        Whether a wrong entry shows wherever it is; else only among these, as beside kinks that are too many to be told apart.
     """
 
     block: Block
     tally: Tally
     examined: Examined | None
     indices: Indices
+    everywhere: bool = True
 
 
 @dataclass
@@ -179,6 +195,36 @@ class _Traced:
     entries: list[int] = field(default_factory=list)
     regions: list[Region] = field(default_factory=list)
     dense: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was looked for was followed to single entries."""
+        return not (self.dense or self.regions)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """How a block is bisected.
+
+    Attributes
+    ----------
+    noise : float
+        That along directions in the whole block.
+    closely : bool
+        Whether all parts are looked at closely, since the quotients of the step alone are off by more than noise.
+    kinks : bool
+        Whether parts at kinks are followed, too.
+    by_columns : bool
+        Whether columns are halved first, not rows.
+    follow : bool
+        Whether a dense error does not end the search, which then goes on with two parts.
+    """
+
+    noise: float
+    closely: bool
+    kinks: bool
+    by_columns: bool = False
+    follow: bool = False
 
 
 class Screen:
@@ -201,6 +247,8 @@ class Screen:
         #: ε of the first directions, the largest where each has its own.
         self.step = math.nan
         self._numbers = itertools.count(_DIRECTIONS + 1, 2)  # odd ones: errors of equal size do not cancel
+        # What a direction takes at most: what it takes by its steps alone, until one took more.
+        self._each = subject.steps
 
     def run(self) -> list[Found]:
         """Screen every block.
@@ -219,7 +267,9 @@ class Screen:
                 numbers.append(number)
         tests = self._settled(regions, numbers)
         owners = np.array([region.block for region in regions], dtype=np.intp)
-        return [self._block(place, _of(tests, owners == place)) for place in range(len(subject.blocks))]
+        own = [_of(tests, owners == place) for place in range(len(subject.blocks))]
+        found = [self._block(place, each) for place, each in enumerate(own)]
+        return self._with_sensitivities(found, own)
 
     # ---- what directions show ------------------------------------------------------------------------------------------
 
@@ -233,17 +283,22 @@ class Screen:
         directional = subject.numerics.along(directions)
         slopes = directional.quotients(np.arange(len(directions)))
         self._budget.spent += slopes.evaluations
+        if slopes.evaluations > len(directions) * subject.steps:
+            self._each = _AT_STEPS * subject.steps + _AT_KINK
         sides = [directional.product(number, subject.matrix(region.block)) for number, region in enumerate(regions)]
         analytic, norms = np.array(sides).reshape(-1, 2).T
         norms = norms / np.sqrt([region.size for region in regions])
         with np.errstate(invalid="ignore"):
-            noise = _ROUNDINGS * subject.precision.epsilon * norms + slopes.noise
-        return directional, _Tests(regions, analytic, norms, slopes, np.nan_to_num(noise))
+            # Of half precision this would be all there is: no more than the tolerance goes without a closer look.
+            noise = min(_ROUNDINGS * subject.precision.epsilon, self._tolerance) * norms + slopes.noise
+        still = np.zeros(len(directions), dtype=np.bool_)
+        return directional, _Tests(regions, analytic, norms, slopes, np.nan_to_num(noise), slopes.at_kink, still)
 
     def _settled(self, regions: list[Region], numbers: Sequence[int]) -> _Tests:
         """The same after a closer look at those that disagree: a smaller step, a ladder, the rounding that they may carry."""
         directional, tests = self._measure(regions, numbers)
-        self.step = directional.step
+        if math.isnan(self.step):
+            self.step = directional.step
         disputed = np.flatnonzero(tests.disagrees & np.isfinite(tests.analytic))
         if not len(disputed):
             return tests
@@ -256,24 +311,28 @@ class Screen:
         # A closer look knows what rounding there is, and so may also find less of it; but not of that of the sums.
         summed = _ROUNDINGS * float(np.finfo(np.float64).eps) * tests.norms
         noise[disputed] = np.maximum(closer.noise + summed[disputed], self._subject.precision.tiny)
+        # Bounds that allow for what vanishes with the step differ at no kink, too.
+        kinks, moved = tests.kinks.copy(), tests.moved.copy()
+        if closer.kinks is not None:
+            kinks[disputed] |= closer.kinks
+        with np.errstate(invalid="ignore"):
+            moved[disputed] = ~(np.abs(closer.values - tests.slopes.values[disputed]) <= noise[disputed])
         slopes = Slopes(**arrays, noise=noise, crossed=tests.slopes.crossed + closer.crossed)
-        return _Tests(regions, tests.analytic, tests.norms, slopes, noise)
+        return _Tests(regions, tests.analytic, tests.norms, slopes, noise, kinks, moved & ~kinks)
 
     # ---- a block -------------------------------------------------------------------------------------------------------
 
     def _block(self, place: int, tests: _Tests) -> Found:
         leaf = self._subject.blocks[place]
         disagrees = bool(tests.disagrees.any())
-        examined, indices = None, np.empty(0, dtype=np.intp)
-        if disagrees:
-            examined, indices = self._look(place, tests)
-        elif tests.slopes.at_kink.any():
-            # Between two slopes that far apart a wrong gradient may lie, too, and most entries may be at no kink.
-            examined, indices = self._examine(place, leaf.start + sample_places(leaf.shape, _SAMPLED, self._seed))
+        examined, indices, everywhere = None, np.empty(0, dtype=np.intp), True
+        if disagrees or tests.kinks.any():
+            # Between two slopes that are far apart a wrong gradient may lie, too, and most entries may be at no kink.
+            examined, indices, everywhere = self._look(place, tests)
         if examined is not None and len(indices) == leaf.size:
-            return Found(examined.block, examined.tally, examined, indices)  # all of it was looked at
+            return Found(replace(examined.block, sensitivity=None), examined.tally, examined, indices)  # all of it was looked at
         estimate = _Estimate(tests)
-        status = self._status(leaf, tests, estimate, examined, disagrees=disagrees)
+        status = self._status(leaf, tests, estimate, examined, disagrees=disagrees, everywhere=everywhere)
         own = examined.block if examined is not None else None
         block = Block(
             name=leaf.name,
@@ -288,11 +347,19 @@ class Screen:
             worst=own.worst if own else (),
             interval=estimate.interval,
             looked_at=len(indices),
-            sensitivity=self._sensitivity(place, tests),
         )
-        return Found(block, estimate.tally, examined, indices)
+        return Found(block, estimate.tally, examined, indices, everywhere)
 
-    def _status(self, leaf: Leaf, tests: _Tests, estimate: "_Estimate", examined: Examined | None, *, disagrees: bool) -> Status:
+    def _status(
+        self,
+        leaf: Leaf,
+        tests: _Tests,
+        estimate: "_Estimate",
+        examined: Examined | None,
+        *,
+        disagrees: bool,
+        everywhere: bool,
+    ) -> Status:
         """What is known of a block."""
         if examined is not None and examined.block.status is Status.WRONG:
             return Status.WRONG
@@ -300,56 +367,107 @@ class Screen:
             return Status.VACUOUS
         if not np.isfinite(tests.slopes.values).all():
             return Status.NOT_FINITE
-        if examined is not None and not disagrees:
+        at_kinks = bool(tests.kinks.any()) or (examined is not None and examined.block.kinks > 0)
+        if at_kinks and examined is None:
+            return Status.UNRESOLVED
+        if examined is not None and (not disagrees or (at_kinks and everywhere)):
             return examined.block.status
         if disagrees:
-            if bool(tests.slopes.at_kink.any()) or (examined is not None and examined.block.status is Status.AT_KINKS):
+            if at_kinks or (examined is not None and examined.block.status is Status.AT_KINKS):
                 return Status.AT_KINKS
             if examined is not None and estimate.interval[1] <= self._tolerance:
                 return Status.AGREES  # what no entry shows is below the tolerance
             return Status.UNRESOLVED if estimate.noise <= self._tolerance else Status.NOISY
         if max(float(np.max(np.abs(tests.slopes.values))), float(np.max(tests.norms))) <= float(np.max(tests.noise)):
             return Status.VACUOUS
-        return Status.AGREES if estimate.noise <= self._tolerance else Status.NOISY
+        # As in a sweep, what is that much alike agrees, whatever rounding it might have had.
+        return Status.AGREES if min(estimate.noise, estimate.interval[1]) <= self._tolerance else Status.NOISY
 
-    def _sensitivity(self, place: int, tests: _Tests) -> Sensitivity | None:
-        """The smallest errors that the first directions would have shown."""
-        if not len(tests.gap):
-            return None
-        slack = tests.gap + tests.noise
+    # ---- what would have been caught -------------------------------------------------------------------------------------
+
+    def _with_sensitivities(self, found: list[Found], tests: list[_Tests]) -> list[Found]:
+        """The same with the smallest errors that would have been caught in blocks that agree.
+
+        An error has to fail as that of an entry in the end, so that the noise of entries counts: of the largest one, and, as in a
+        sweep, of the first and the last. Where the budget leaves nothing for that, nothing is said.
+        """
+        subject = self._subject
+        places = [place for place, each in enumerate(found) if each.block.status is Status.AGREES]
+        chosen = [self._telling(place) for place in places]
+        count = sum(map(len, chosen))
+        if not count or self._budget.left < _NOISE_RUNS * subject.steps * count:
+            return found
+        noise, evaluations = subject.numerics.noise(np.concatenate(chosen), subject.precision)
+        self._budget.spent += evaluations
+        result = list(found)
+        for place, own in zip(places, np.split(noise, np.cumsum([len(each) for each in chosen])[:-1]), strict=True):
+            sensitivity = self._sensitivity(found[place], tests[place], float(np.max(own)))
+            result[place] = replace(found[place], block=replace(found[place].block, sensitivity=sensitivity))
+        return result
+
+    def _telling(self, place: int) -> Indices:
+        """The largest entry of a block of the gradient under test, the first and the last, in the flat vector."""
+        leaf = self._subject.blocks[place]
+        return np.unique(np.array([leaf.start, leaf.start + self._largest(place), leaf.stop - 1], dtype=np.intp))
+
+    def _largest(self, place: int) -> int:
+        """The largest entry of a block of the gradient under test, none of which is NaN; by C order."""
         matrix = self._subject.matrix(place)
-        largest = max(float(matrix.max()), -float(matrix.min()))
-        products = list(zip(tests.analytic.tolist(), slack.tolist(), strict=True))
-        # The first direction has entries of one size.
-        return of_directions(self._tolerance, largest, self._subject.blocks[place].size, float(slack[0]), products)
+        ends = [int(matrix.argmax()), int(matrix.argmin())]
+        return max(ends, key=lambda each: abs(float(matrix.flat[each])))
+
+    def _sensitivity(self, found: Found, tests: _Tests, noise: float) -> Sensitivity:
+        """The smallest errors that would have been seen in a block; `noise` is that of entries."""
+        matrix = self._subject.matrix(tests.regions[0].block)
+        largest = abs(float(matrix.flat[self._largest(tests.regions[0].block)]))
+        if found.examined is not None and len(found.indices) == matrix.size:
+            tally = found.examined.tally
+            return of_entries(self._tolerance, largest, noise, max(noise, tally.largest_noise), tally.candidates[0].score)
+        if tests.kinks.any() and found.examined is not None:
+            # Of parts without kinks an entry shows along a direction of unlike entries; of others, if it was looked at.
+            alone = of_entries(self._tolerance, largest, noise, max(noise, found.examined.tally.largest_noise), ALREADY)
+            if not found.everywhere:
+                return replace(alone, everywhere=False)
+            parts = of_directions(
+                self._tolerance, largest, noise, matrix.size, [Seen(0.0, 0.0, _UNLIKE * float(np.max(tests.noise)))]
+            )
+            return replace(alone, entry=max(alone.entry, parts.entry))
+        seen = [Seen(*each) for each in zip(tests.analytic.tolist(), tests.gap.tolist(), tests.noise.tolist(), strict=True)]
+        return of_directions(self._tolerance, largest, noise, matrix.size, seen)
 
     # ---- where it is -----------------------------------------------------------------------------------------------------
 
-    def _look(self, place: int, tests: _Tests) -> tuple[Examined | None, Indices]:
-        """Entries of a block that disagrees, and what was decided of them."""
+    def _look(self, place: int, tests: _Tests) -> tuple[Examined | None, Indices, bool]:
+        """Entries of a block that disagrees or is at kinks, what was decided of them, and whether no other one can be wrong."""
         leaf = self._subject.blocks[place]
         matrix = self._subject.matrix(place)
         broken = np.flatnonzero(~np.isfinite(np.asarray(matrix).reshape(-1)))
         if len(broken):
-            chosen = leaf.start + _spread(broken, _SAMPLED // 2)
-            return self._examine(place, chosen)
-        relative = float(np.max(tests.noise))
-        traced = self._trace(place, relative, by_columns=False)
+            return *self._examine(place, leaf.start + _spread(broken, _SAMPLED // 2)), False
+        search = _Search(float(np.max(tests.noise)), closely=bool(tests.moved.any()), kinks=bool(tests.kinks.any()))
+        traced = self._trace(place, search)
         if traced.dense and min(matrix.shape) > 1:
-            by_columns = self._trace(place, relative, by_columns=True)
+            by_columns = self._trace(place, replace(search, by_columns=True))
             traced = traced if by_columns.dense else by_columns
-        chosen = np.array(sorted(set(traced.entries)), dtype=np.intp)
-        chosen = np.union1d(chosen, self._sampled(place, traced)).astype(np.intp)
-        examined, indices = self._examine(place, chosen)
-        if examined is not None and examined.block.status is not Status.WRONG and traced.dense:
+        chosen = np.array(traced.entries, dtype=np.intp)
+        examined, indices = self._examine(place, np.union1d(chosen, self._sampled(place, traced)).astype(np.intp))
+        if examined is None or examined.block.status is Status.WRONG:
+            return examined, indices, traced.complete
+        # The largest entry, too: what is off by a factor shows there most.
+        more = [np.array([leaf.start + self._largest(place)], dtype=np.intp)]
+        if search.kinks or examined.block.kinks:
+            # Kinks may cancel along a direction, and not where entries are perturbed: these decide, of a small block all of them.
+            more.append(leaf.start + sample_places(leaf.shape, _SAMPLED, self._seed))
+        if traced.dense and tests.disagrees.any():
             # Errors that are dense in parts only: the parts that disagree most are followed to their entries.
-            followed = self._trace(place, relative, by_columns=False, follow=True)
-            examined, indices = self._examine(place, np.union1d(indices, np.array(followed.entries, dtype=np.intp)))
-        return examined, indices
+            more.append(np.array(self._trace(place, replace(search, follow=True)).entries, dtype=np.intp))
+        chosen = np.union1d(indices, np.concatenate(more)).astype(np.intp)
+        again, others = self._examine(place, chosen) if len(chosen) > len(indices) else (None, indices)
+        return (examined, indices, traced.complete) if again is None else (again, others, traced.complete)
 
     def _examine(self, place: int, chosen: Indices) -> tuple[Examined | None, Indices]:
         """Perturb single entries."""
-        most = self._budget.left / (self._subject.steps + self._subject.numerics.dispute)
+        most = self._budget.left / (self._each + self._subject.numerics.dispute)
         if most < 1.0 or not len(chosen):
             return None, np.empty(0, dtype=np.intp)
         if math.isfinite(most):
@@ -375,37 +493,36 @@ class Screen:
                 chosen.append(leaf.start + sample_places(leaf.shape, _SAMPLED // 2, self._seed))
         return np.unique(np.concatenate(chosen)).astype(np.intp)
 
-    def _trace(self, place: int, relative: float, *, by_columns: bool, follow: bool = False) -> _Traced:
-        """Bisect a block, level by level, keeping all parts that disagree, and at least one.
-
-        `relative` is the noise along directions in the whole block; with `follow` a dense error does not end the
-        search, which then goes on with two parts.
-        """
+    def _trace(self, place: int, search: "_Search") -> _Traced:
+        """Bisect a block, level by level, keeping all parts that disagree, or are at kinks, and at least one."""
         leaf = self._subject.blocks[place]
         rows, columns = matrix_shape(leaf.shape)
         parts = [Region(place, (0, rows), (0, columns))]
         traced = _Traced()
         lines: list[Region] = []
+        dispute = self._subject.numerics.dispute if search.closely else 0
         while parts:
             done = [part for part in parts if part.size == 1]
             traced.entries += [leaf.start + part.rows[0] * columns + part.columns[0] for part in done]
-            children = list(_children((part for part in parts if part.size > 1), by_columns=by_columns))
-            if not children or self._budget.left < len(children) * self._subject.steps:
+            children = list(_children((part for part in parts if part.size > 1), by_columns=search.by_columns))
+            if not children or self._budget.left < len(children) * (self._each + dispute):
                 traced.regions += [part for part in parts if part.size > 1]
                 break
             # A single row, or column, that is split for the first time: if all of it is wrong, this is what is wrong.
-            lines += [part for part in parts if part.size > 1 and (part.width if by_columns else part.height) == 1]
-            tests = self._measure(children, [next(self._numbers)] * len(children))[1]
-            score = tests.gap / np.maximum(np.maximum(tests.noise, _UNEVEN * relative), self._subject.precision.tiny)
+            lines += [part for part in parts if part.size > 1 and (part.width if search.by_columns else part.height) == 1]
+            numbers = [next(self._numbers)] * len(children)
+            tests = self._settled(children, numbers) if search.closely else self._measure(children, numbers)[1]
+            score = tests.gap / np.maximum(np.maximum(tests.noise, _UNEVEN * search.noise), self._subject.precision.tiny)
+            score = np.where(tests.kinks & search.kinks, np.inf, score)
             order = np.argsort(-score, kind="stable")
-            wrong = [int(each) for each in order if score[each] > 1.0] or [int(order[0])]
+            wrong = [int(number) for number in order if score[number] > 1.0] or [int(order[0])]
             if len(wrong) > _FEW:
-                if not follow:
+                if not search.follow:
                     traced.regions = _outermost(lines)
                     traced.dense = not traced.regions or len(traced.regions) > _FEW
                     return traced
                 wrong = wrong[:2]
-            parts = [children[each] for each in sorted(wrong)]
+            parts = [children[number] for number in sorted(wrong)]
         return traced
 
 
@@ -436,7 +553,8 @@ def _of(tests: _Tests, own: NDArray[np.bool_]) -> _Tests:
     """Some of the tests."""
     slopes = Slopes(*(getattr(tests.slopes, name)[own] for name in ("values", "low", "high", "noise")))
     regions = [region for region, chosen in zip(tests.regions, own.tolist(), strict=True) if chosen]
-    return _Tests(regions, tests.analytic[own], tests.norms[own], slopes, tests.noise[own])
+    arrays = {name: getattr(tests, name)[own] for name in ("analytic", "norms", "noise", "kinks", "moved")}
+    return _Tests(regions=regions, slopes=slopes, **arrays)
 
 
 def _spread(places: NDArray[np.intp], count: int) -> NDArray[np.intp]:

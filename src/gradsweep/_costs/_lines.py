@@ -46,21 +46,25 @@ class Lines:
     """
 
     def __init__(self, neighbourhood: Neighbourhood, tree: Tree, evaluator: Evaluator, directions: Sequence[Direction]) -> None:
-        self._evaluator = evaluator
+        self._evaluator, self._length = evaluator, len(tree.values)
         sizes, shortest = [], []
+        # Of each line the stretch where it is not 0, and where that begins in the flat vector and in the block: a bisection has
+        # many lines at once, most of them short.
         self._lines: list[Array] = []
-        self._places: list[slice] = []
+        self._starts: list[tuple[int, int]] = []
         for direction in directions:
-            leaf = tree.blocks[direction.region.block]
-            own = slice(leaf.start, leaf.stop)
-            part, spacing = direction.whole(matrix_shape(leaf.shape)).reshape(-1), neighbourhood.spacing[own]
+            leaf, region = tree.blocks[direction.region.block], direction.region
+            shape = matrix_shape(leaf.shape)
+            first, last = (
+                row * shape[1] + column for row, column in zip((region.rows[0], region.rows[1] - 1), region.columns, strict=True)
+            )
+            own = slice(leaf.start + first, leaf.start + last)
+            part, spacing = direction.whole(shape).reshape(-1)[first:last], neighbourhood.spacing[own]
             moved = part != 0.0
             least = _SPACINGS * float((spacing[moved] / np.abs(part[moved])).max(initial=0.0))
             lowest = 2.0 ** math.ceil(math.log2(least))
-            line = np.zeros(len(tree.values))
-            line[own] = exact_step(spacing, lowest * part) / lowest
-            self._places.append(own)
-            self._lines.append(line)
+            self._lines.append(exact_step(spacing, lowest * part) / lowest)
+            self._starts.append((own.start, first))
             # A step of this length moves each entry by its size, the larger half of them by less.
             sizes.append(float(np.median(neighbourhood.scale[own][moved])) * math.sqrt(direction.region.size))
             shortest.append(lowest)
@@ -94,12 +98,14 @@ class Lines:
         costs = np.empty(len(indices))
         for index in np.unique(indices).tolist():
             own = indices == index
-            costs[own] = self._evaluator.direction_values(self._lines[index], steps[own])
+            costs[own] = self._evaluator.direction_values(self._line(index), steps[own])
         return costs
 
     def direction_values(self, direction: Array, steps: Array) -> Array:
         """The same along a sum of lines."""
-        together = np.sum([weight * line for weight, line in zip(direction, self._lines, strict=True)], axis=0)
+        together = np.zeros(self._length)
+        for weight, line, (start, _) in zip(direction, self._lines, self._starts, strict=True):
+            together[start : start + len(line)] += weight * line
         return self._evaluator.direction_values(together, steps)
 
     def explain(self, index: int, step: float) -> None:
@@ -108,11 +114,17 @@ class Lines:
 
     def product(self, number: int, block: Array) -> tuple[float, float]:
         """Product of a line with a block, as it is perturbed, and the block's norm where the line is not 0."""
-        line = self._lines[number][self._places[number]]
-        values = np.asarray(block, dtype=np.float64).reshape(-1)
-        own = np.flatnonzero(line)
+        line, first = self._lines[number], self._starts[number][1]
+        values = np.asarray(block).reshape(-1)[first : first + len(line)].astype(np.float64)
+        moved = line != 0.0  # a stretch of several rows has entries of other columns, too, which may be no numbers
         with np.errstate(all="ignore"):
-            return float(np.vdot(line[own], values[own])), float(np.linalg.norm(values[own]))
+            return float(np.vdot(line[moved], values[moved])), float(np.linalg.norm(values[moved]))
+
+    def _line(self, index: int) -> Array:
+        """A line: array of shape (parameters,)."""
+        result, start = np.zeros(self._length), self._starts[index][0]
+        result[start : start + len(self._lines[index])] = self._lines[index]
+        return result
 
 
 def _tree_of(directions: Sequence[Direction]) -> Tree:

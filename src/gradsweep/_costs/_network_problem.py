@@ -418,7 +418,8 @@ class NetworkProblem:
             if changes.size:
                 np.dot(layer.weights, changes.reshape(len(changes), -1), out=carried.reshape(units, -1))
             new = np.array(entering).reshape(-1, units, self.examples).transpose(1, 2, 0)
-            changes = np.concatenate([carried, new[:, :, np.newaxis] * offsets[:, np.newaxis]], axis=-1)
+            # Those that enter lie one after the other, and what they are joined to would take their order.
+            changes = np.ascontiguousarray(np.concatenate([carried, new[:, :, np.newaxis] * offsets[:, np.newaxis]], axis=-1))
             lanes = changes.reshape(units, self.examples, -1)
             crossed = np.zeros(lanes.shape[1:])
             forms.change_all(code, self._bases[index], lanes, crossed)

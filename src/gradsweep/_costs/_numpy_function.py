@@ -436,8 +436,9 @@ class NumPyFunction:
         evaluations : int
             Changes of the cost that were computed.
         """
-        evaluations = _FEW_RUNS * len(indices) * len(self.scheme.offsets)
-        return self._simulated(indices, self.step, precision, _FEW_RUNS), evaluations
+        # Of float64 rounding is far below all that is asked for; of a gradient that is less precise it may not be.
+        runs = _FEW_RUNS if precision.epsilon <= np.finfo(np.float64).eps else _RUNS
+        return self._simulated(indices, self.step, precision, runs), runs * len(indices) * len(self.scheme.offsets)
 
     def _simulated(self, indices: Indices, step: float, precision: Precision, runs: int) -> Array:
         """What rounding may do to a gradient: from the spread of quotients whose every intermediate result is jittered."""

@@ -127,8 +127,13 @@ class ValueNumerics:
         Slopes
             In their order. A kink is not seen: the central quotient is the mean of its two slopes.
         """
+        return self._best(indices)[0]
+
+    def _best(self, indices: Indices) -> tuple[Slopes, NDArray[np.bool_]]:
+        """Difference quotients, and which of them are at four points, and the better for it."""
         found = self._quotients(self.scheme, indices)
         values, noise, evaluations = found.values, _DEVIATIONS * found.noise, found.evaluations
+        replaced = np.zeros(len(indices), dtype=np.bool_)
         blocks = self._blocks_of(indices)
         noisy = np.zeros(len(indices), dtype=np.bool_)
         if self.scheme is CENTRAL and self.given is None:
@@ -141,10 +146,12 @@ class ValueNumerics:
             better = _DEVIATIONS * again.noise < noise[noisy]
             places = np.flatnonzero(noisy)[better]
             values[places], noise[places] = again.values[better], _DEVIATIONS * again.noise[better]
+            replaced[places] = True
         self._explain(indices[~found.finite], found.steps[~found.finite])
         noise[~found.finite] = 0.0
         self.note_sizes(indices, values)
-        return Slopes(values, values.copy(), values.copy(), noise, evaluations=evaluations + self._newly_counted())
+        evaluations += self._newly_counted()
+        return Slopes(values, values.copy(), values.copy(), noise, evaluations=evaluations), replaced
 
     def settle(self, indices: Indices, precision: Precision) -> Slopes:
         """Limits of the quotients as the step falls, with bounds on what they may be off by.
@@ -186,8 +193,17 @@ class ValueNumerics:
         evaluations : int
             Values of the cost that it took.
         """
-        slopes = self.quotients(indices)
-        return slopes.noise + self.rounding(indices, slopes.values, precision), slopes.evaluations
+        slopes, replaced = self._best(indices)
+        noise, evaluations = slopes.noise + self.rounding(indices, slopes.values, precision), slopes.evaluations
+        blocks = self._blocks_of(indices)
+        for block in np.unique(blocks[replaced]):
+            # Quotients at four points have far less noise than the ladder that decides: one of each block shows how much it has.
+            own = np.flatnonzero(blocks == block)
+            place = own[np.argmax(np.abs(slopes.values[own]))]
+            closer = self.settle(indices[[place]], precision)
+            noise[own] *= max(1.0, float(closer.noise[0] / noise[place]))
+            evaluations += closer.evaluations
+        return noise, evaluations
 
     def note_sizes(self, indices: Indices, values: Array) -> None:
         """Remember the largest entry of each block."""
