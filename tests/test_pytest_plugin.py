@@ -65,6 +65,8 @@ Run = Callable[..., pytest.RunResult]
 @pytest.fixture(scope="module", autouse=True)
 def _loaded(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What a run within this one is the first to import is forgotten at its end; and NumPy can be loaded only once."""
+    for name in dir(gradsweep):
+        getattr(gradsweep, name)
     report = gradsweep.check(lambda w: np.sum(w**2), np.ones(2), np.ones(2))
     report.save(tmp_path_factory.mktemp("reports") / "report.json")
     testing.check_backward(np.negative, lambda dout, x: -dout, (np.ones(2),), cache="arguments")

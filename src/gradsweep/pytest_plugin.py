@@ -222,7 +222,8 @@ class _Recorder:
         """Add what a worker of pytest-xdist has sent; one that crashed has sent nothing."""
         self._tally.add(getattr(node, "workeroutput", {}).get(_KEY, {}))
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    # The type is a text, since pytest 7 has no such name, and would fail to load the plugin in every run.
+    def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         """Tell what was checked, if anything was."""
         tally = self._tally
         if tally.checked:
