@@ -345,7 +345,8 @@ class _Search:
             start += room
             if found:
                 end = min(end, time.perf_counter() + _LONGEST_AFTER)
-            if 2.0 * time.perf_counter() - now > end:
+            later = time.perf_counter()
+            if later + (later - now) > end:
                 return found
         return found
 
