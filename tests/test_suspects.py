@@ -640,6 +640,46 @@ def test_nothing_lives_longer_for_being_watched() -> None:
     assert not len(watch._origins)
 
 
+def test_values_that_are_too_many_are_not_held() -> None:
+    survey = Watch()
+    for steps, held in ((30, True), (90, False)):
+        lanes = Lanes(1)
+        lanes.watch = survey.anew()
+
+        def cost(a: Any, steps: int = steps) -> Any:
+            for _ in range(steps):
+                a = np.tanh(a)
+            return np.sum(a)
+
+        propagate(cost, perturbed(np.zeros(100_000), np.ones((100_000, 1)), lanes), lanes, fills=False)
+        (site,) = (site for site in survey.sites.values() if site.name == "tanh")
+        assert len(site.results) == len(site.bases) == steps
+        assert all(bool(bases) is held for bases in site.bases)
+        assert all((value.strides != (0,)) is held for value in site.results)
+
+
+def test_what_is_the_same_at_each_turn_is_carried_by_none() -> None:
+    params = {"leak": drawn(4), "W": drawn(4, 4)}
+
+    def cost(p: Params) -> Any:
+        h = np.zeros((3, 4))
+        for x in SERIES:
+            share = sigmoid(p["leak"])
+            h = (1 - share) * h + share * np.tanh(x @ p["W"])
+        return 0.5 * np.sum(h**2)
+
+    def gradient(p: Params) -> Params:
+        states, share = [np.zeros((3, 4))], sigmoid(p["leak"])
+        for x in SERIES:
+            states.append((1 - share) * states[-1] + share * np.tanh(x @ p["W"]))
+        last = np.tanh(SERIES[-1] @ p["W"])
+        d = states[-1]
+        dshare = np.sum(d * (last - states[-2]), axis=0)
+        return {"leak": dshare * share * (1 - share), "W": SERIES[-1].T @ (d * share * (1 - last**2))}
+
+    must_suspect(cost, params, gradient, "h = (1 - share) * h", "nothing goes from a turn of the loop to the one before")
+
+
 def test_many_operations_take_no_long_time() -> None:
     def cost(p: Params) -> Any:
         total = 0.0

@@ -308,7 +308,7 @@ def _statistics(sites: Sequence[Site]) -> list[Trial]:
             function = site.place[1][0][0]
             for key in ((function, None), (function, frozenset(shapes))):
                 groups.setdefault(key, {})[site.place] = None
-    found = {tuple(places) for places in groups.values() if len({place[1][0] for place in places}) > 1}
+    found = dict.fromkeys(tuple(places) for places in groups.values() if len({place[1][0] for place in places}) > 1)
     return [Trial(Mistake(Kind.DETACHED), places) for places in sorted(found, key=len)]
 
 
@@ -345,7 +345,8 @@ class _Search:
             start += room
             if found:
                 end = min(end, time.perf_counter() + _LONGEST_AFTER)
-            if 2.0 * time.perf_counter() - now > end:
+            later = time.perf_counter()
+            if later + (later - now) > end:
                 return found
         return found
 

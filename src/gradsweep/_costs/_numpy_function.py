@@ -269,7 +269,7 @@ class NumPyFunction:
     @property
     def room(self) -> int:
         """How many whole directions go together, so that neither they nor what comes of them fill more than some megabytes."""
-        return int(np.clip(_DENSE // max(self.outcome.largest, len(self.propagation.tree.values), 1), 1, _MOST_TRIED))
+        return int(np.clip(_ENTRIES // max(self.outcome.largest, len(self.propagation.tree.values), 1), 1, _MOST_TRIED))
 
     def altered(self, directions: Array, watch: Watch) -> Array:
         """Difference quotients along whole directions, by a run that is watched and perhaps altered.

@@ -33,8 +33,8 @@ _OPERATIONS, _FRAMES = 20_000, 32
 # Functions that an activation is made of, at most, as far as they are compared; and how many arrays it may be a function of.
 _LONGEST_RECIPE, _ROOTS = 12, 6
 
-# Numbers in a value that is compared with those of the turn before, at most.
-_COMPARED = 2**16
+# Numbers of a value by which it is known again, at most; and of all values of a run that are held for that: 64 MB.
+_COMPARED, _HELD = 2**12, 2**23
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class Site:
     mistakes : dict of Mistake to None
         What can be wrong with its way back, at any of its visits.
     bases : list of list of array
-        The values of its operands, by visits.
+        The values of its operands, by visits; empty lists if there are too many of them in all.
     results : list of array
-        The values that came of it.
+        The values that came of it; zeros of their shapes if there are too many.
     is_part : bool
         Whether it is a part of a function of elements of one array, as of an activation.
     recipe : tuple of str
@@ -144,7 +144,7 @@ class Watch:
         for number, trial in enumerate(trials):
             for place in trial.places:
                 self._trials[place].append((trial, slice(number * width, (number + 1) * width)))
-        self._count = 0
+        self._count = self._held = 0
         self._visits: dict[Place, int] = defaultdict(int)
         # Held weakly: nothing lives longer for being watched, and no key is mistaken for another one's memory.
         self._origins: WeakKeyDictionary[Varying, _Origin] = WeakKeyDictionary()
@@ -201,7 +201,7 @@ class Watch:
 
     def anew(self) -> "Watch":
         """The same for another run; sites are noted of the last one alone."""
-        self._count = 0
+        self._count = self._held = 0
         self._visits.clear()
         self.sites.clear()
         self._results = None
@@ -264,8 +264,11 @@ class Watch:
         if self._results is None:
             self._results = defaultdict(set)
             for other in self.sites.values():
-                for turn, value in enumerate(other.results if len(other.results) > 1 else ()):
-                    self._results[_key(value)].add((other.place, turn - len(other.results)))
+                keys = [_key(value) for value in other.results]
+                # What is the same at each turn is handed on from none to the next.
+                if len(set(keys)) > 1:
+                    for turn, key in enumerate(keys):
+                        self._results[key].add((other.place, turn - len(keys)))
         # Counted from the last turn: at the first ones there may be nothing yet that changes.
         links = [
             {place for place, turn in self._results.get(_key(bases[operand]), ()) if turn == visit - len(site.bases) - 1}
@@ -302,10 +305,23 @@ class Watch:
     def _note(self, place: Place, frames: Sequence[FrameType], step: Step, ancestors: Sequence[Mapping[Hashable, Array]]) -> Site:
         site = self._site(place, frames)
         site.mistakes.update(dict.fromkeys(possible(step, ancestors)))
-        site.bases.append([base_of(operand) for operand in step.operands])
-        site.results.append(step.result.base)
+        self._hold(site, step)
         site.is_part |= bool(step.roots)
         return site
+
+    def _hold(self, site: Site, step: Step) -> None:
+        """Keep the values of an operation, or forget all that were kept, if they are too many."""
+        self._held += step.result.size
+        if self._held <= _HELD:
+            site.bases.append([base_of(operand) for operand in step.operands])
+            site.results.append(step.result.base)
+            return
+        site.bases.append([])
+        site.results.append(_void(step.result.base))
+        if self._held - step.result.size <= _HELD:
+            for other in self.sites.values():
+                other.bases[:] = [[] for _ in other.bases]
+                other.results[:] = [_void(value) for value in other.results]
 
     def _site(self, place: Place, frames: Sequence[FrameType]) -> Site:
         if place not in self.sites:
@@ -367,5 +383,12 @@ def _frames_out_of_here(users: dict[CodeType, bool]) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+def _void(value: NDArray[Any]) -> NDArray[Any]:
+    """An array of this shape that takes no memory."""
+    return np.broadcast_to(np.zeros(()), value.shape)
+
+
 def _key(value: NDArray[Any]) -> tuple[tuple[int, ...], bytes]:
-    return value.shape, value.tobytes() if 0 < value.size <= _COMPARED else b""
+    """What a value is known by: its shape, and some of its numbers."""
+    numbers = value.reshape(-1)
+    return value.shape, numbers[:: max(numbers.size // _COMPARED, 1)].tobytes()

@@ -179,14 +179,10 @@ def possible(step: Step, ancestors: Sequence[Mapping[Hashable, Array]]) -> list[
     if len(step.operands) <= _FEW:
         mistakes += [Mistake(Kind.WITHOUT, place) for place in changing]
     two = len(step.operands) == 2
-    factors = range(len(step.operands)) if step.name == "einsum" and 2 < len(step.operands) <= _FEW else range(2 if two else 0)
-    if step.name in ("multiply", "divide", "einsum") and len(factors) > (2 if step.name == "einsum" else 1):
-        mistakes += [
-            Mistake(Kind.FACTOR, place, other)
-            for place in changing
-            for other in factors
-            if other != place and (step.name != "divide" or place == 0)
-        ]
+    if (two and step.name in ("multiply", "divide")) or (step.name == "einsum" and 2 < len(step.operands) <= _FEW):
+        numerators = changing if step.name != "divide" else [place for place in changing if not place]
+        others = range(len(step.operands))
+        mistakes += [Mistake(Kind.FACTOR, place, other) for place in numerators for other in others if other != place]
     if two and step.name in _OF_MATRICES:
         mistakes += [Mistake(Kind.TRANSPOSED, place) for place in (0, 1) if _is_square(step.operands[place])]
     if two and step.name in PRODUCTS:
