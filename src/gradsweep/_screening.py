@@ -45,8 +45,11 @@ _UNLIKE = 2.1
 # What a direction takes at most: so many times its steps, and one-sided ones at a kink.
 _AT_STEPS, _AT_KINK = 3, 5
 
-# How often an entry is evaluated with each step, at most, to know its noise.
-_NOISE_RUNS = 3
+# What evaluates the cost where the rounding of entries is simulated, and how often an entry is evaluated with each step for that.
+_SIMULATED, _NOISE_RUNS = ("kernels", "difference arrays"), 3
+
+# Elsewhere noise of entries follows from that of directions, and may be so many times as large.
+_UNKNOWN = 8.0
 
 # Probability that a norm lies within the interval that is given for it.
 _CONFIDENCE = 0.95
@@ -393,15 +396,21 @@ class Screen:
         """
         subject = self._subject
         places = [place for place, each in enumerate(found) if each.block.status is Status.AGREES]
-        chosen = [self._telling(place) for place in places]
-        count = sum(map(len, chosen))
-        if not count or self._budget.left < _NOISE_RUNS * subject.steps * count:
-            return found
-        noise, evaluations = subject.numerics.noise(np.concatenate(chosen), subject.precision)
-        self._budget.spent += evaluations
+        if subject.numerics.kind in _SIMULATED:
+            chosen = [self._telling(place) for place in places]
+            count = sum(map(len, chosen))
+            if not count or self._budget.left < _NOISE_RUNS * subject.steps * count:
+                return found
+            noise, evaluations = subject.numerics.noise(np.concatenate(chosen), subject.precision)
+            self._budget.spent += evaluations
+            levels = [float(np.max(own)) for own in np.split(noise, np.cumsum([len(each) for each in chosen])[:-1])]
+        else:
+            # Values would have to be asked for some hundred times. A direction moves each entry as far as a quotient of its own
+            # does, and so is √size times as long.
+            levels = [_UNKNOWN * math.sqrt(subject.blocks[place].size) * float(np.max(tests[place].noise)) for place in places]
         result = list(found)
-        for place, own in zip(places, np.split(noise, np.cumsum([len(each) for each in chosen])[:-1]), strict=True):
-            sensitivity = self._sensitivity(found[place], tests[place], float(np.max(own)))
+        for place, level in zip(places, levels, strict=True):
+            sensitivity = self._sensitivity(found[place], tests[place], level)
             result[place] = replace(found[place], block=replace(found[place].block, sensitivity=sensitivity))
         return result
 
