@@ -225,9 +225,10 @@ def test_kernels_import_nothing_from_above(source: pathlib.Path) -> None:
 
 
 def test_import_loads_nothing_slow(tmp_path: pathlib.Path) -> None:
-    """Compiler, workers and HDF5 are imported when they are first needed."""
-    code = "import sys, json, gradsweep; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
-    modules = run(code, tmp_path)
+    """Compiler, workers and HDF5 are imported when they are first needed, and NumPy when the first name is."""
+    code = "import sys, json, gradsweep{}; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    assert "numpy" not in run(code.format(""), tmp_path)
+    modules = run(code.format("; gradsweep.check"), tmp_path)
     assert "numpy" in modules
     assert not {"numba", "llvmlite", "joblib", "h5py", "rich", "typer"} & set(modules)
     assert not list(tmp_path.iterdir())

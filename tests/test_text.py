@@ -287,6 +287,12 @@ class TestSecondPoint:
         displaced = Displaced((block("W1", Status.NOISY),), 0.25, 300)
         text = str(report(block("W1"), displaced=displaced))
         assert method(text)[2] == "    12 entries at a second point, displaced at random: none is wrong"
+
+    def test_screened_there(self) -> None:
+        """Of a screen the blocks are counted: no entry was looked at on its own."""
+        displaced = Displaced((block("W1", interval=(1e-16, 1e-15)), block("b1", interval=(1e-16, 1e-15))), 0.25, 8)
+        text = str(report(block("W1"), evaluated_by="difference arrays", mode="screen", displaced=displaced))
+        assert "2 blocks, along random directions, at a second point, displaced at random: none is wrong" in text
         assert "too large" not in text
 
 

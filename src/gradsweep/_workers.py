@@ -1,6 +1,5 @@
 """Worker processes for functions that may keep state: each has a copy of its own."""
 
-import collections
 import contextlib
 import itertools
 import pickle
@@ -112,46 +111,39 @@ class Workers(Generic[Item, Result]):
 
     def _run_apart(self, items: Iterator[Item], known: Item, result: Result) -> Iterator[Result]:
         """Results of processes, if their result for an item is the one that is known; else of the caller."""
+        import joblib
+
         try:
             self._sent = self._sent or _send(self.function)
         except Exception as error:  # whatever a foreign object raises when it is pickled
             self._stay(f"the function cannot be sent to worker processes ({_brief(error)})")
             yield from map(self.function, items)
             return
-        # The known one goes first, and the others are under way while it is looked at.
-        under_way: collections.deque[Item] = collections.deque()
+        with joblib.Parallel(n_jobs=self.jobs, prefer="processes") as parallel, _deaths_reported():
+            (first,) = parallel([joblib.delayed(_evaluate)(self._sent, known)])
+        if isinstance(first, _Failed) or not self._same(first.value, result):
+            self._stay(
+                f"the function cannot be rebuilt in worker processes ({_brief(first.error)})"
+                if isinstance(first, _Failed)
+                else "in worker processes the function gives another value than here, perhaps by what a module of it holds"
+            )
+            yield from map(self.function, items)
+            return
+        yield from self._results(items)
 
-        def given() -> Iterator[Item]:
-            for item in items:
-                under_way.append(item)
-                yield item
-
-        outcomes = self._outcomes(itertools.chain([known], given()))
-        with _deaths_reported(), _closing(outcomes):
-            first = next(outcomes)
-            if isinstance(first, _Done) and self._same(first.value, result):
-                for outcome in outcomes:
-                    under_way.popleft()
-                    if isinstance(outcome, _Failed):
-                        raise outcome.error from outcome.error.__cause__
-                    yield outcome.value
-                return
-        self._stay(
-            f"the function cannot be rebuilt in worker processes ({_brief(first.error)})"
-            if isinstance(first, _Failed)
-            else "in worker processes the function gives another value than here, perhaps by what a module of it holds"
-        )
-        yield from map(self.function, itertools.chain(under_way, items))
-
-    def _outcomes(self, items: Iterable[Item]) -> Iterator["_Done | _Failed"]:
-        """What processes made of some items, in order."""
+    def _results(self, items: Iterator[Item]) -> Iterator[Result]:
         import joblib
 
         try:
             parallel = joblib.Parallel(n_jobs=self.jobs, prefer="processes", return_as="generator")
         except ValueError:  # some backends return everything at the end
             parallel = joblib.Parallel(n_jobs=self.jobs, prefer="processes")
-        return iter(parallel(joblib.delayed(_evaluate)(self._sent, item) for item in items))
+        outcomes = iter(parallel(joblib.delayed(_evaluate)(self._sent, item) for item in items))
+        with _deaths_reported(), _closing(outcomes):
+            for outcome in outcomes:
+                if isinstance(outcome, _Failed):
+                    raise outcome.error from outcome.error.__cause__
+                yield outcome.value
 
     def _stay(self, reason: str) -> None:
         self.notes.append(f"{reason}: one worker")

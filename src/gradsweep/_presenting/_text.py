@@ -301,9 +301,16 @@ def _entry_line(label: str, entry: Entry, width: int) -> str:
     return f"  {label:<{width}}  {entry.analytic:>23.16e}  {entry.numeric:>23.16e}  {ratio:>10}"
 
 
+def _seen_at(displaced: Displaced) -> str:
+    """What was looked at at the second point: entries, or blocks along random directions."""
+    if any(block.interval is not None for block in displaced.blocks):
+        return f"{format_size(len(displaced.blocks), 'block')}, along random directions,"
+    return format_size(sum(block.size for block in displaced.blocks), "entry")
+
+
 def _second_point(displaced: Displaced, wrong: Sequence[Block]) -> list[str]:
     """The blocks that are wrong at the second point alone."""
-    looked_at = format_size(sum(block.size for block in displaced.blocks), "entry")
+    looked_at = _seen_at(displaced)
     title = f"second point: all parameters displaced by up to {displaced.size:.2g} of their block's size; {looked_at} looked at"
     return [f"  {title}", *_table(wrong)]
 
@@ -465,8 +472,7 @@ def _method(report: Report) -> list[str]:
         done = f"{done}; noise of the quotients up to {noise:.1e} of a block"
     lines = [f"  {first}", f"    {done}"]
     if report.displaced is not None and report.verdict != "fail":
-        looked_at = format_size(sum(block.size for block in report.displaced.blocks), "entry")
-        lines.append(f"    {looked_at} at a second point, displaced at random: none is wrong")
+        lines.append(f"    {_seen_at(report.displaced)} at a second point, displaced at random: none is wrong")
     return lines + _because(report)
 
 
