@@ -14,7 +14,7 @@ from ._compile import mark_compiled
 @functools.cache
 def load() -> None:
     """Load every kernel, or compile it if need be, and remember on disk that this was done."""
-    from . import activations, comparison, dense, losses, squares
+    from . import activations, comparison, dense, forms, losses, squares
 
-    del activations, comparison, dense, losses, squares
+    del activations, comparison, dense, forms, losses, squares
     mark_compiled()

@@ -1,6 +1,7 @@
 """The difference forms of a whole layer, and of a loss, by themselves.
 
-`dense` makes them part of its own loops. This is how they are held against exact numbers, one by one; no check loads this file.
+`dense` makes them part of its own loops. Here they are for changes of whole layers, as directions make them, and for tests that
+hold them against exact numbers.
 """
 
 import numpy as np

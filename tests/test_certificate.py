@@ -15,7 +15,7 @@ from test_modes import Case, cases, make
 
 import gradsweep
 from gradsweep._certificate import certify
-from gradsweep._sensitivity import Seen, Sensitivity, of_directions, of_entries
+from gradsweep._sensitivity import Sensitivity, Shown, of_directions, of_entries
 from gradsweep._trees import Tree, read_tree
 from gradsweep._verdict import Block, Status
 
@@ -249,9 +249,9 @@ def test_errors_of_entries_and_directions() -> None:
     assert of_entries(1e-7, 0.0, 0.0, 1e-9, 0.0).scale == np.inf
     assert of_entries(1e-7, np.nan, np.nan, np.nan, np.inf).entry == np.inf
     # What cannot be told from noise along the only direction, or alone, is not promised.
-    assert of_directions(1e-7, 2.0, 0.0, 4, [Seen(1.0, 0.0, 1e-2)]) == Sensitivity(4e-2, 8e-2 * (1.0 + 2.0**-7), 2.0)
-    assert of_directions(1e-7, 2.0, 1e-2, 4, [Seen(4.0, 0.0, 1e-9)]).scale == pytest.approx(2.1e-2, rel=1e-3)
-    assert of_directions(1e-7, 0.0, 0.0, 4, [Seen(0.0, 0.0, 1e-9)]).scale == np.inf
+    assert of_directions(1e-7, 2.0, 0.0, 4, [Shown(1.0, 0.0, 1e-2)]) == Sensitivity(4e-2, 8e-2 * (1.0 + 2.0**-7), 2.0)
+    assert of_directions(1e-7, 2.0, 1e-2, 4, [Shown(4.0, 0.0, 1e-9)]).scale == pytest.approx(2.1e-2, rel=1e-3)
+    assert of_directions(1e-7, 0.0, 0.0, 4, [Shown(0.0, 0.0, 1e-9)]).scale == np.inf
 
 
 def test_blocks_without_a_sensitivity_are_not_counted_among_the_proven() -> None:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from models import attention, classical, convolution, dense, embedding, normalisation, recurrent, sequence
 
 import gradsweep
-from gradsweep._diagnosis._diagnose import KINDS, diagnose, sample_places
+from gradsweep._diagnosis._diagnose import KINDS, diagnose
 from gradsweep._diagnosis._evidence import Finding, Seen
+from gradsweep._samples import sample_places
 from gradsweep._types import Array
 from gradsweep._verdict import Status
 

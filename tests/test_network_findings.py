@@ -184,6 +184,23 @@ def test_a_gradient_that_adds_up_over_calls() -> None:
     assert report.findings[0].kind == "accumulated"
 
 
+@pytest.mark.parametrize("adds", [True, False])
+def test_buffers_that_every_call_returns(adds: bool) -> None:
+    """A gradient may hand out the same arrays each time: what they hold later is not what they held."""
+    backprop = Backprop()
+    buffers = {name: np.zeros_like(block) for name, block in backprop.parameters_alone(backprop.params).items()}
+
+    def gradient(params: Mapping[str, Array]) -> dict[str, Array]:
+        for name, block in backprop.parameters_alone(params).items():
+            buffers[name][...] = block + (buffers[name] if adds else 0.0)
+        return buffers
+
+    report = backprop.check(gradient)
+    assert report.displaced is not None  # the gradient is another one there
+    assert report.verdict == ("fail" if adds else "pass"), str(report)
+    assert [finding.kind for finding in report.findings[:1]] == (["accumulated"] if adds else [])
+
+
 def test_random_errors_have_no_step() -> None:
     backprop, generator = Backprop(), np.random.default_rng(1)
     gradient = {

@@ -427,6 +427,26 @@ def test_lines_of_a_bisection_take_no_more_memory_than_their_block() -> None:
     assert directional.product(3, theta)[1] == pytest.approx(np.sqrt(12_500))
 
 
+def test_directions_that_cross_a_kink_are_counted() -> None:
+    theta = np.linspace(-1e-10, 1.0, 300)
+    report = gradsweep.check(
+        lambda p: np.sum(np.maximum(p, 0.0) ** 2 + np.abs(p - 3.0)), theta, 2 * np.maximum(theta, 0) - 1, mode="screen"
+    )
+    assert report.verdict == "pass", str(report)
+    crossing = np.array([-1e-10, *np.linspace(0.5, 1.0, 10)])
+    report = gradsweep.check(lambda p: np.sum(np.abs(p)), crossing, np.sign(crossing), mode="screen")
+    assert report.verdict == "pass", str(report)
+    assert report.crossed > 0
+    assert "crossed a kink" in str(report)
+    assert "direction" in str(report)
+
+
+def test_a_screen_by_values_says_what_it_is() -> None:
+    cost, theta, gradient = quadratic(50)
+    text = str(gradsweep.check(gradsweep.plain(cost), theta, gradient, mode="screen"))
+    assert "plain two-sided screen, central differences" in text
+
+
 def test_empty_and_scalar_blocks() -> None:
     params = {"a": np.empty((0, 3)), "b": 2.0, "c": np.array([1.0, 2.0])}
 
@@ -511,7 +531,7 @@ def test_a_screen_is_chosen_where_a_sweep_would_take_long(monkeypatch: pytest.Mo
     for kind in (cost, gradsweep.plain(cost)):
         report = gradsweep.check(kind, theta, gradient)
         assert report.mode == "screen"
-        assert "mode='sweep'" in report.reason
+        assert any("mode='sweep'" in note for note in report.notes)
     case = make([30, 20, 1], ["tanh"], 4, 0)
     report = case.check()
     assert report.mode == "screen"

@@ -82,9 +82,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     findings = _explain(function, gradient, point) or (_explain(function, gradient, elsewhere[0]) if elsewhere else ())
     displaced = elsewhere[1] if elsewhere else None
     function.leave(tree, base)
-    total = Tally()
-    for examined in point.examined:
-        total.add(examined.tally)
+    total = Tally.of_all(examined.tally for examined in point.examined)
     blocks = tuple(examined.block for examined in point.examined)
     return Report(
         verdict=overall_verdict(blocks, displaced),
@@ -158,9 +156,7 @@ def _choose_mode(function: Function, tree: Tree, numerics: Numerics, settings: S
     """The mode, and why it is a screen, if it is that because a sweep would take too long."""
     if settings.mode != "auto":
         return settings.mode, ""
-    begun = time.perf_counter()
-    function.call(tree)
-    seconds = len(tree.values) * len(settings.scheme.offsets) * (time.perf_counter() - begun)
+    seconds = len(tree.values) * len(settings.scheme.offsets) * function.seconds
     if seconds >= LONGEST and numerics.kind != PLAIN:
         seconds = _predicted(numerics, tree)
     if seconds < LONGEST or settings.scheme is COMPLEX:

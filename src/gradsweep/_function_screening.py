@@ -57,6 +57,7 @@ class _Screened:
     found: list[Found]
     evaluations: int
     step: float
+    crossed: int
 
 
 def screen_function(function: Function, gradient: Any, start: Start, settings: Settings, begun: float) -> Report:
@@ -87,6 +88,7 @@ def screen_function(function: Function, gradient: Any, start: Start, settings: S
     """
     screened = _screen(function, gradient, start, settings, begun)
     numerics, reason = screened.start.numerics, function.reason
+    chosen = (f"screened, since {start.reason}",) if start.reason else ()
     elsewhere = _second_point(function, gradient, start, numerics, settings) if callable(gradient) else None
     exactness = precision(start.analytic).or_less(of_types(start.tree))
     tolerance = settings.tolerance_for(exactness)
@@ -96,9 +98,7 @@ def screen_function(function: Function, gradient: Any, start: Start, settings: S
     displaced = elsewhere[1] if elsewhere else None
     function.leave(start.tree, start.base)
     blocks = tuple(each.block for each in screened.found)
-    total = Tally()
-    for each in screened.found:
-        total.add(each.tally)
+    total = Tally.of_all(each.tally for each in screened.found)
     return Report(
         verdict=overall_verdict(blocks, displaced),
         difference=total.difference,
@@ -107,18 +107,18 @@ def screen_function(function: Function, gradient: Any, start: Start, settings: S
         blocks=blocks,
         numeric={},
         mode="screen",
-        reason="; ".join(part for part in (start.reason, reason) if part),
+        reason=reason,
         predicted=math.nan,
         scheme=settings.scheme.name,
         step=screened.step,
         evaluations=screened.evaluations + (displaced.evaluations if displaced else 0),
         seconds=time.perf_counter() - begun,
-        crossed=0,
+        crossed=screened.crossed,
         kinks=sum(block.kinks for block in blocks),
         evaluated_by=numerics.kind,
         displaced=displaced,
         findings=findings,
-        notes=(*numerics.notes, *function.notes),
+        notes=(*chosen, *numerics.notes, *function.notes),
     )
 
 
@@ -153,7 +153,7 @@ def _screen_with(function: Function, gradient: Any, start: Start, settings: Sett
     subject = Subject(start.tree.blocks, start.analytic, start.numerics, exactness, steps, judge)
     screen = Screen(subject, settings.tolerance_for(exactness), settings.seed, budget)
     found = screen.run()
-    return _Screened(start, found, budget.spent, screen.step)
+    return _Screened(start, found, budget.spent, screen.step, screen.crossed)
 
 
 def _second_point(

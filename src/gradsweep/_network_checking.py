@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from gradsweep._costs._network import NetworkCost
 from gradsweep._costs._protocol import Problem
-from gradsweep._diagnosis._diagnose import sample_places
 from gradsweep._diagnosis._evidence import Finding
 from gradsweep._errors import InputError
 from gradsweep._execution import one_blas_thread
@@ -23,6 +22,7 @@ from gradsweep._numeric import NumericGradient, differentiate, quotients_of
 from gradsweep._parameters import Precision, match_gradient, precision, read_mapping
 from gradsweep._planning import Plan, make_plan
 from gradsweep._report import Displaced, Report
+from gradsweep._samples import sample_places
 from gradsweep._schemes import COMPLEX
 from gradsweep._second_point import AWAY, DISPLACEMENTS, describe_raised, displaced_tree, overall_verdict
 from gradsweep._settings import Settings
@@ -178,9 +178,7 @@ def _check(problem: "NetworkProblem", tested: Tested, settings: Settings, begun:
     numeric, evaluations = differentiate(problem, plan, steps, settings.jobs, settings.seed)
     judge = _Judge(problem, analytic, numeric, plan, steps, tolerance, exactness)
     judged = [judge.block(name) for name in problem.shapes]
-    total = Tally()
-    for _, tally, _ in judged:
-        total.add(tally)
+    total = Tally.of_all(tally for _, tally, _ in judged)
     blocks = tuple(block for block, _, _ in judged)
     return Report(
         verdict=overall(blocks),
@@ -214,8 +212,12 @@ def _explain(problem: "NetworkProblem", tested: Tested, judge: "_Judge", blocks:
 def _read_gradient(gradient: Gradient, params: Parameters) -> Parameters:
     if not callable(gradient):
         return gradient
-    # Copies, so that a backward pass that works in place does not change what the caller holds.
-    return gradient({name: np.array(value) for name, value in read_mapping(params, "params").items()})
+    # Copies, so that a backward pass that works in place does not change what the caller holds; and of what it returns, which may
+    # be buffers that another call overwrites, or adds to.
+    given = gradient({name: np.array(value) for name, value in read_mapping(params, "params").items()})
+    if not isinstance(given, Mapping):
+        return given
+    return {name: np.array(value) if isinstance(value, np.ndarray) else value for name, value in given.items()}
 
 
 @dataclass(frozen=True)

@@ -66,12 +66,11 @@ def screen_network(
 
     budget = Budget(settings.max_evaluations, settings.max_seconds, begun)
     subject = Subject(leaves, gradients, numerics, exactness, len(steps.scheme.offsets), judge)
-    found = Screen(subject, tolerance, settings.seed, budget).run()
+    screen = Screen(subject, tolerance, settings.seed, budget)
+    found = screen.run()
     blocks = tuple(each.block for each in found)
     sightings = [Sighting.found(*each) for each in zip(found, leaves, strict=True)]
-    total = Tally()
-    for each in found:
-        total.add(each.tally)
+    total = Tally.of_all(each.tally for each in found)
     return Report(
         verdict=overall(blocks),
         difference=total.difference,
@@ -86,7 +85,7 @@ def screen_network(
         step=steps.step,
         evaluations=budget.spent,
         seconds=time.perf_counter() - begun,
-        crossed=0,
+        crossed=screen.crossed,
         kinks=sum(block.kinks for block in blocks),
         evaluated_by="kernels",
         displaced=None,

@@ -74,7 +74,8 @@ class Report:
     seconds : float
         Duration of the whole check.
     crossed : int
-        Parameters, or units' pre-activations, whose step crossed a kink and that were looked at again with a smaller one.
+        Parameters, units' pre-activations, or directions, whose step crossed a kink and that were looked at again with a smaller
+        one.
     kinks : int
         Parameters at a kink. Accepted there is any gradient between the two one-sided slopes, and what a backward pass gives that
         takes either slope, or their mean, at all kinks. Of a function of which only values can be had, nothing but the first.
@@ -180,7 +181,7 @@ class Report:
         /blocks/NAME                  name, size, status, difference, noise, …; shape, interval
         /blocks/NAME/numeric          the numeric gradient, in the shape of the block; of a screen there is none
         /blocks/NAME/worst            index, of shape (entries, axes); analytic, numeric, noise, kink, score
-        /blocks/NAME/sensitivity      scale, entry, largest
+        /blocks/NAME/sensitivity      scale, entry, largest, everywhere
         /findings/0, /findings/1, …   kind, message, advice, confidence, explained; blocks; the group evidence
         /certificate                  scale, entry; blocks, not_covered; the group weakest
         /displaced                    size, evaluations; its own group blocks; absent without a second point

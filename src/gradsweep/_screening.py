@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._costs._numerics import Directional, Indices, Numerics, Slopes
-from gradsweep._diagnosis._diagnose import sample_places
 from gradsweep._directions import Direction, Region, matrix_shape
 from gradsweep._entries import Examined
 from gradsweep._parameters import Precision
-from gradsweep._sensitivity import ALREADY, Seen, Sensitivity, of_directions, of_entries
+from gradsweep._samples import sample_places
+from gradsweep._sensitivity import ALREADY, Sensitivity, Shown, of_directions, of_entries
 from gradsweep._trees import Leaf
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Status, Tally, ratio
@@ -249,6 +249,8 @@ class Screen:
         self._subject, self._tolerance, self._seed, self._budget = subject, tolerance, seed, budget
         #: ε of the first directions, the largest where each has its own.
         self.step = math.nan
+        #: First directions whose step crossed a kink, and that were looked at again with a smaller one.
+        self.crossed = 0
         self._numbers = itertools.count(_DIRECTIONS + 1, 2)  # odd ones: errors of equal size do not cancel
         # What a direction takes at most: what it takes by its steps alone, until one took more.
         self._each = subject.steps
@@ -301,7 +303,7 @@ class Screen:
         """The same after a closer look at those that disagree: a smaller step, a ladder, the rounding that they may carry."""
         directional, tests = self._measure(regions, numbers)
         if math.isnan(self.step):
-            self.step = directional.step
+            self.step, self.crossed = directional.step, tests.slopes.crossed
         disputed = np.flatnonzero(tests.disagrees & np.isfinite(tests.analytic))
         if not len(disputed):
             return tests
@@ -438,10 +440,10 @@ class Screen:
             if not found.everywhere:
                 return replace(alone, everywhere=False)
             parts = of_directions(
-                self._tolerance, largest, noise, matrix.size, [Seen(0.0, 0.0, _UNLIKE * float(np.max(tests.noise)))]
+                self._tolerance, largest, noise, matrix.size, [Shown(0.0, 0.0, _UNLIKE * float(np.max(tests.noise)))]
             )
             return replace(alone, entry=max(alone.entry, parts.entry))
-        seen = [Seen(*each) for each in zip(tests.analytic.tolist(), tests.gap.tolist(), tests.noise.tolist(), strict=True)]
+        seen = [Shown(*each) for each in zip(tests.analytic.tolist(), tests.gap.tolist(), tests.noise.tolist(), strict=True)]
         return of_directions(self._tolerance, largest, noise, matrix.size, seen)
 
     # ---- where it is -----------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What a check would have caught in a block: errors put into the gradient under test, and held against what was computed.
 
-No evaluation of the cost is needed. With the numeric side ĝ, the noise and the rule of the verdict known, it is known by how much
-an entry of g would have to be another one to fail. What is given here is on the safe side: a smaller error may be caught, too.
+With the numeric side ĝ, the noise and the rule of the verdict known, it is known by how much an entry of g would have to be
+another one to fail: nothing needs to be evaluated. What is given here is on the safe side: a smaller error may be caught, too.
 """
 
 import math
@@ -77,7 +77,7 @@ def of_entries(tolerance: float, largest: float, noise_at_largest: float, larges
 
 
 @dataclass(frozen=True)
-class Seen:
+class Shown:
     """What a direction of unit norm in a block showed.
 
     Attributes
@@ -95,7 +95,7 @@ class Seen:
     noise: float
 
 
-def of_directions(tolerance: float, largest: float, noise: float, size: int, seen: Sequence[Seen]) -> Sensitivity:
+def of_directions(tolerance: float, largest: float, noise: float, size: int, seen: Sequence[Shown]) -> Sensitivity:
     """Sensitivity of a screen.
 
     Parameters
@@ -108,7 +108,7 @@ def of_directions(tolerance: float, largest: float, noise: float, size: int, see
         Rounding that is allowed for at single entries, as far as it is known.
     size : int
         Number of entries.
-    seen : sequence of Seen
+    seen : sequence of Shown
         Of each direction; the first one has entries ±1/√size, but for rounding.
 
     Returns
@@ -119,7 +119,7 @@ def of_directions(tolerance: float, largest: float, noise: float, size: int, see
 
     Examples
     --------
-    >>> of_directions(1e-7, 2.0, 0.0, 10_000, [Seen(0.5, 0.0, 1e-8)]).entry
+    >>> of_directions(1e-7, 2.0, 0.0, 10_000, [Shown(0.5, 0.0, 1e-8)]).entry
     4.03125e-06
     """
     root = math.sqrt(size)

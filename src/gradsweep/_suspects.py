@@ -48,7 +48,7 @@ _VISITS = 6
 _CONFIDENCE = 0.97
 
 
-class Seen(Protocol):
+class Decided(Protocol):
     """What is asked of a block that was looked at."""
 
     @property
@@ -119,7 +119,7 @@ class _Evidence:
 
 
 def suspect(
-    numerics: NumPyFunction, analytic: Sequence[NDArray[Any]], seen: Sequence[Seen], order: Sequence[str]
+    numerics: NumPyFunction, analytic: Sequence[NDArray[Any]], seen: Sequence[Decided], order: Sequence[str]
 ) -> tuple[Finding, ...]:
     """Try mistakes at the operations of the forward pass.
 
@@ -129,7 +129,7 @@ def suspect(
         The cost on difference arrays.
     analytic : sequence of array
         The gradient under test.
-    seen : sequence of Seen
+    seen : sequence of Decided
         What was decided of its blocks, and the rounding that is known of.
     order : sequence of str
         Names of the blocks, from input to loss.
@@ -176,7 +176,7 @@ def suspect(
 
 
 def _gather(
-    numerics: NumPyFunction, analytic: Sequence[NDArray[Any]], seen: Sequence[Seen], wrong: Sequence[int]
+    numerics: NumPyFunction, analytic: Sequence[NDArray[Any]], seen: Sequence[Decided], wrong: Sequence[int]
 ) -> _Evidence | None:
     """Directions in all blocks; None if there are too many numbers in them, or the gradient is not finite."""
     tree = numerics.propagation.tree

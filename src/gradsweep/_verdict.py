@@ -6,7 +6,7 @@ so entries decide, and no norm over many of them can hide one.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
@@ -187,6 +187,14 @@ class Tally:
     def relative_noise(self) -> float:
         """Rounding, relative as in formula 3."""
         return ratio(self.noise, self.analytic + self.numeric)
+
+    @classmethod
+    def of_all(cls, tallies: Iterable["Tally"]) -> "Tally":
+        """Norms over several blocks."""
+        total = cls()
+        for tally in tallies:
+            total.add(tally)
+        return total
 
     def add(self, other: "Tally") -> None:
         """Take in the norms of another block."""

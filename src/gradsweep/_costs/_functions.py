@@ -2,6 +2,7 @@
 
 import math
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -55,6 +56,8 @@ class Function:
         Why they were not taken, if so.
     notes : list of str
         What else its caller should know.
+    seconds : float
+        What a call of it took.
     """
 
     cost: Callable[[Any], Any]
@@ -65,6 +68,7 @@ class Function:
     evaluator: MakeEvaluator = PlainEvaluator
     reason: str = field(default="")
     notes: list[str] = field(default_factory=list)
+    seconds: float = field(default=0.0, init=False)
 
     def call(self, tree: Tree) -> float:
         """Its plain value."""
@@ -120,7 +124,9 @@ class Function:
                 raise InputError(f"cost modifies its parameters: {leaf.name} is not what it was before the call")
         if not math.isfinite(base):
             raise InputError(f"cost is {base} at the given parameters")
+        begun = time.perf_counter()
         again = self.call(tree)
+        self.seconds = time.perf_counter() - begun
         if not _alike(again, base):
             raise InputError(
                 f"cost gives two values for the same parameters, {base!r} and {again!r}: draw what is random once, outside of it "

@@ -4,7 +4,6 @@ Each failing block is fitted by itself, simple explanations first; what is said 
 what no fit explains is bounded by which blocks are right: errors spread toward the input only.
 """
 
-import itertools
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from gradsweep._diagnosis._confinement import (
     say_at_kinks,
     say_not_finite,
 )
-from gradsweep._diagnosis._evidence import Claim, Evidence, Finding, Places, Seen
+from gradsweep._diagnosis._evidence import Claim, Evidence, Finding, Seen
 from gradsweep._diagnosis._network_evidence import Layers
 from gradsweep._diagnosis._proportions import (
     Numbers,
@@ -69,63 +68,6 @@ _SMALL_GAPS, _SOME, _DOUBTFUL = ("guard", "precision"), 4, 0.3
 _COMPARED = 256
 
 _FAILING = (Status.WRONG, Status.AT_KINKS, Status.NOT_FINITE)
-
-# Entries of which a sample has its corners, one row, one column and pairs, each a quarter at most.
-_PARTS = 4
-
-
-def sample_places(shape: Sequence[int], count: int = 128, seed: int = 0) -> Places:
-    """Entries that show most of a failing block.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        Shape of the block.
-    count : int, default: 128
-        How many entries, at most.
-    seed : int, default: 0
-        Of the random choice.
-
-    Returns
-    -------
-    array of int of shape (n,)
-        C-order indices, ascending, each once: corners, one row and one column or parts of them, pairs (i, j) and (j, i) of a
-        square matrix, and entries at random. All of a block of no more than `count` entries.
-
-    Examples
-    --------
-    >>> sample_places((2, 3)).tolist()
-    [0, 1, 2, 3, 4, 5]
-    >>> len(sample_places((1000, 1000)))
-    128
-    """
-    shape = tuple(shape)
-    size = math.prod(shape)
-    if size <= count:
-        return np.arange(size)
-    generator = np.random.default_rng(seed)
-    chosen = _regular_places(shape, count, generator)
-    while len(chosen) < count:
-        chosen = np.union1d(chosen, generator.integers(size, size=count - len(chosen)))
-    return chosen
-
-
-def _regular_places(shape: tuple[int, ...], count: int, generator: np.random.Generator) -> Places:
-    """Corners, one row, one column, and pairs on both sides of the diagonal."""
-    part = max(count // _PARTS, 1)
-    corners = itertools.islice(itertools.product(*({0, extent - 1} for extent in shape)), part)
-    found = [np.array([np.ravel_multi_index(corner, shape) for corner in corners], dtype=np.intp)]
-    long = [axis for axis, extent in enumerate(shape) if extent > 1]
-    if len(long) > 1:
-        middle = [int(generator.integers(extent)) for extent in shape]
-        for axis in (long[0], long[-1]):
-            index: list[int | Places] = list(middle)
-            index[axis] = np.unique(np.linspace(0, shape[axis] - 1, min(part, shape[axis])).astype(np.intp))
-            found.append(np.atleast_1d(np.ravel_multi_index(tuple(np.broadcast_arrays(*index)), shape)))
-    if len(shape) == 2 and shape[0] == shape[1]:
-        rows, columns = generator.integers(shape[0], size=(2, part // 2))
-        found += [rows * shape[0] + columns, columns * shape[0] + rows]
-    return np.unique(np.concatenate(found))[:count].astype(np.intp)
 
 
 def diagnose(blocks: Sequence[Seen], tolerance: float, *, order: Sequence[str] = ()) -> tuple[Finding, ...]:

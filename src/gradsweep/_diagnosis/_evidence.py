@@ -9,10 +9,10 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._samples import Places
 from gradsweep._types import Array
 from gradsweep._verdict import Status, norm
 
-Places = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 Value = float | int | str | tuple[object, ...]
 

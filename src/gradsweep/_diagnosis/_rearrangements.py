@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradsweep._diagnosis._evidence import Claim, Evidence, Mask, Places, certainty, number, positions
+from gradsweep._diagnosis._evidence import Claim, Evidence, Mask, certainty, number, positions
+from gradsweep._samples import Places
 from gradsweep._types import Array
 from gradsweep._verdict import norm
 

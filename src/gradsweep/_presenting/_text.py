@@ -429,7 +429,7 @@ def _notes(report: Report) -> list[str]:
         )
     if report.crossed:
         # Of units each example's pre-activation is perturbed on its own.
-        noun = "pre-activation" if report.mode == "neurons" else "parameter"
+        noun = {"neurons": "pre-activation", "screen": "direction"}.get(report.mode, "parameter")
         verb = "was" if report.crossed == 1 else "were"
         notes.append(f"  {format_size(report.crossed, noun)} crossed a kink and {verb} perturbed again, by less")
     if report.kinks:
@@ -466,7 +466,8 @@ def _method(report: Report) -> list[str]:
         first = f"{report.mode} on {report.evaluated_by}, {differences}, step {report.step:g}, {tolerance}"
     else:
         sides = _SIDES.get(report.scheme, report.scheme)
-        check = f"plain {sides} check" if report.evaluated_by == _PLAIN else f"{sides} check, {report.evaluated_by}"
+        kind = "screen" if report.mode == "screen" else "check"
+        check = f"plain {sides} {kind}" if report.evaluated_by == _PLAIN else f"{sides} {kind}, {report.evaluated_by}"
         first = f"{check}, {differences}, steps up to {report.step:.3g}, {tolerance}"
         noise = max((block.noise for block in report.blocks if math.isfinite(block.noise)), default=0.0)
         done = f"{done}; noise of the quotients up to {noise:.1e} of a block"
