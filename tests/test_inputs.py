@@ -358,7 +358,7 @@ class TestNetwork:
     @pytest.mark.parametrize(
         "layers",
         [[], [4], (7,), 4, None, "4,1", ["4", "1"], [[4, 3], [3, 1]], [[4, 1]], {4: 1}, [4, [3], 1], [4, None], object()],
-        ids=repr,
+        ids=lambda layers: repr(layers).partition(" at ")[0],  # without the address
     )
     def test_not_a_list_of_two_sizes(self, layers: Any) -> None:
         """Inputs and outputs at least are needed, in a flat list."""

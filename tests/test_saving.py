@@ -137,7 +137,7 @@ class TestJson:
         document = saved(report, tmp_path / "report.json")
         assert document["schema"] == "gradsweep-report"
         assert document["version"] == 1
-        names = {field.name for field in fields(Report)} - {"numeric"}
+        names = {field.name for field in fields(Report) if not field.name.startswith("_")} - {"numeric", "analytic"}
         assert names <= set(document)
         for name in names - {"blocks", "findings", "displaced", "notes"}:
             kept = document[name]
@@ -211,10 +211,11 @@ class TestHdf5:
         with h5py.File(tmp_path / "report.h5") as file:
             for block in report.blocks:
                 group = file["blocks"][escape(block.name)]
-                assert ("numeric" in group) == (report.mode != "screen")
-                if "numeric" in group:
-                    assert group["numeric"].shape == block.shape
-                    np.testing.assert_array_equal(group["numeric"], report.numeric[block.name], strict=True)
+                for name, gradient in {"numeric": report.numeric, "analytic": report.analytic}.items():
+                    assert (name in group) == (report.mode != "screen")
+                    if name in group:
+                        assert group[name].shape == block.shape
+                        np.testing.assert_array_equal(group[name], gradient[block.name], strict=True)
 
     def test_names_with_slashes_are_one_step(self, tmp_path: pathlib.Path) -> None:
         function_report().save(tmp_path / "report.h5")
@@ -270,7 +271,7 @@ class TestHdf5:
 def require_group(group: h5py.Group, items: dict[str, Any]) -> None:
     """The group holds just these items."""
     kept = set(group) | set(group.attrs)
-    assert kept - {"blocks", "findings", "displaced", "worst", "numeric"} == {
+    assert kept - {"blocks", "findings", "displaced", "worst", "numeric", "analytic"} == {
         name for name, value in items.items() if value is not None
     } - {"blocks"}
     for name, value in items.items():

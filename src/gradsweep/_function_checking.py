@@ -2,11 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import PLAIN, Indices, Numerics
@@ -28,7 +29,6 @@ from gradsweep._schemes import COMPLEX
 from gradsweep._second_point import overall_verdict
 from gradsweep._settings import Settings
 from gradsweep._trees import Tree, read_tree
-from gradsweep._types import Array
 from gradsweep._verdict import Tally
 
 # Entries of the largest blocks by which the time that a sweep takes is predicted, and of how many blocks.
@@ -91,6 +91,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         precision=point.exactness.epsilon,
         blocks=blocks,
         numeric=_by_name(tree, [examined.numeric for examined in point.examined]),
+        analytic=_by_name(tree, point.given.analytic),
         mode=mode,
         reason=reason,
         predicted=math.nan,
@@ -104,6 +105,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         displaced=displaced,
         findings=findings,
         notes=(*numerics.notes, *function.notes),
+        _plain=function.around(tree, base, settings.scheme),
     )
 
 
@@ -178,8 +180,8 @@ def _predicted(numerics: Numerics, tree: Tree) -> float:
     return seconds * len(tree.values) / entries
 
 
-def _by_name(tree: Tree, values: list[Array]) -> Mapping[str, Array]:
-    """Numeric gradients by the names of the blocks, read-only."""
+def _by_name(tree: Tree, values: Sequence[NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+    """Gradients by the names of the blocks, read-only."""
     result = {}
     for leaf, block in zip(tree.blocks, values, strict=True):
         shaped = block.reshape(leaf.shape)

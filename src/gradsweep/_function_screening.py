@@ -119,6 +119,7 @@ def screen_function(function: Function, gradient: Any, start: Start, settings: S
         displaced=displaced,
         findings=findings,
         notes=(*chosen, *numerics.notes, *function.notes),
+        _plain=function.around(start.tree, start.base, settings.scheme),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._analytic import AnalyticGradient, Seal
 from gradsweep._costs._network import NetworkCost
 from gradsweep._costs._protocol import Problem
 from gradsweep._diagnosis._evidence import Finding
@@ -77,7 +78,7 @@ def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, set
     analytic = match_gradient(given, "gradient", problem.shapes)
     with one_blas_thread():
         tested = Tested(analytic, read_intermediates(given), _repeat(problem, gradient, params))
-        report = _check(problem, tested, settings, begun)
+        report = replace(_check(problem, tested, settings, begun), _plain=cost.around(problem, settings.scheme))
     if not callable(gradient):
         return report
     elsewhere, displaced, notes = _second_point(cost, params, gradient, analytic, replace(settings, mode=report.mode))
@@ -187,6 +188,7 @@ def _check(problem: "NetworkProblem", tested: Tested, settings: Settings, begun:
         precision=exactness.epsilon,
         blocks=blocks,
         numeric=NumericGradient({name: numeric[problem.layer_of(name)].block(name) for name in problem.shapes}),
+        analytic=AnalyticGradient(analytic, {block.name: Seal(tally.analytic, block.worst) for block, tally, _ in judged}),
         mode=plan.mode,
         reason=plan.reason,
         predicted=plan.seconds,

@@ -1,15 +1,20 @@
 """The result of a check."""
 
 import functools
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from gradsweep._certificate import Certificate, certify
 from gradsweep._diagnosis._evidence import Finding
+from gradsweep._errors import InputError
 from gradsweep._presenting._files import save_report
 from gradsweep._presenting._text import format_report
+from gradsweep._step_curves import PlainValues, StepCurve
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Entry
 
@@ -88,6 +93,9 @@ class Report:
         Of a gradient that fails: which mistakes the evidence is consistent with, the most convincing first.
     notes : tuple of str
         What else is to be known of how the cost was evaluated, a sentence for each thing.
+    analytic : mapping of str to array
+        The gradient under test, by the names of `numeric`; read-only. Arrays that were given for a dense network are not copied:
+        if they have been changed since, to ask for them is an InputError. A screen has none.
 
     Examples
     --------
@@ -121,6 +129,12 @@ class Report:
     displaced: Displaced | None
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+    analytic: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    _plain: PlainValues | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the cost, which may be what cannot be pickled."""
+        return {**self.__dict__, "_plain": None}
 
     @functools.cached_property
     def certificate(self) -> Certificate:
@@ -148,19 +162,62 @@ class Report:
         entries = [entry for block in self.blocks for entry in block.worst]
         return sorted(entries, key=lambda entry: entry.score, reverse=True)[: max(k, 0)]
 
+    def step_curves(self, k: int = 3, max_seconds: float = 5.0) -> tuple[StepCurve, ...]:
+        """How quotients of the worst entries depend on the step, by plain values of the cost, which are subtracted.
+
+        Rounding falls and truncation grows with the step. The gap between a wrong gradient and its quotient does neither: it is
+        the same at all steps in between.
+
+        Parameters
+        ----------
+        k : int, default: 3
+            Of how many entries, at most: of each wrong block the worst one first.
+        max_seconds : float, default: 5.0
+            No further entry is begun after so many seconds. The cost is called some sixty times for each.
+
+        Returns
+        -------
+        tuple of StepCurve
+            The worst entry first.
+
+        Raises
+        ------
+        InputError
+            The cost is not what it was during the check; or the report has been pickled, which leaves the cost behind.
+
+        Examples
+        --------
+        >>> import numpy as np, gradsweep
+        >>> w = np.array([1.0, 2.0])
+        >>> report = gradsweep.check(lambda w: np.sum(w**3), w, 2 * w**2)
+        >>> (curve,) = report.step_curves(1)
+        >>> curve.index, float(np.abs(curve.quotients - curve.numeric).min()) < 1e-8
+        ((1,), True)
+        """
+        if self._plain is None:
+            raise InputError("this report has no cost: what was pickled, or made by hand, is without one")
+        ranked = self.worst(sum(len(block.worst) for block in self.blocks))
+        ranked = [entry for entry in ranked if math.isfinite(entry.analytic) and math.isfinite(entry.numeric)]
+        seen: dict[str, int] = {}
+        ranks = {}
+        for entry in ranked:  # the worst of every block, then the next one of every block
+            ranks[entry] = seen[entry.block] = seen.get(entry.block, -1) + 1
+        chosen = sorted(ranked, key=lambda entry: (entry.score <= 1.0, ranks[entry]))[: max(k, 0)]
+        return self._plain.curves(chosen, max_seconds)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report to a file.
 
         Parameters
         ----------
         path : str or os.PathLike
-            Where to: ``.json`` for programs, or ``.h5`` or ``.hdf5``, which has the numeric gradient, too. A file of this name is
+            Where to: ``.json`` for programs, or ``.h5`` or ``.hdf5``, which has both gradients, too. A file of this name is
             replaced, once the new one is complete.
 
         Raises
         ------
         InputError
-            If the path ends in another suffix. Or if a block of the numeric gradient can no longer be formed, as `numeric` says.
+            If the path ends in another suffix. Or if a block of a gradient can no longer be had, as `numeric` and `analytic` say.
         DataError
             If the file cannot be written. The message starts with the path.
 
@@ -180,6 +237,7 @@ class Report:
         /                             verdict, difference, …; notes
         /blocks/NAME                  name, size, status, difference, noise, …; shape, interval
         /blocks/NAME/numeric          the numeric gradient, in the shape of the block; of a screen there is none
+        /blocks/NAME/analytic         the gradient under test, likewise
         /blocks/NAME/worst            index, of shape (entries, axes); analytic, numeric, noise, kink, score
         /blocks/NAME/sensitivity      scale, entry, largest, everywhere
         /findings/0, /findings/1, …   kind, message, advice, confidence, explained; blocks; the group evidence

@@ -18,8 +18,9 @@ from gradsweep._costs._reading import read_cost
 from gradsweep._costs._value_function import ValueNumerics
 from gradsweep._differences._departure import Departure
 from gradsweep._errors import GradsweepError, InputError, OracleError
-from gradsweep._schemes import COMPLEX
+from gradsweep._schemes import CENTRAL, COMPLEX, Scheme
 from gradsweep._settings import Settings
+from gradsweep._step_curves import PlainValues
 from gradsweep._trees import Tree
 from gradsweep._types import Array
 
@@ -79,6 +80,24 @@ class Function:
         own = values.copy()
         result = self.cost(tree.build(tree.arrays(own)))
         return read_cost(result)
+
+    def around(self, tree: Tree, base: float, scheme: Scheme) -> PlainValues:
+        """Its plain values around a point, where it is `base`; for the complex step, those of the central scheme."""
+        leaves = {leaf.name: leaf for leaf in tree.blocks}
+
+        def flat(block: str, index: tuple[int, ...]) -> int:
+            leaf = leaves[block]
+            return leaf.start + (int(np.ravel_multi_index(index, leaf.shape)) if leaf.shape else 0)
+
+        def value(block: str, index: tuple[int, ...], step: float) -> float:
+            moved = tree.values.copy()
+            moved[flat(block, index)] += step
+            return self.at(tree, moved)
+
+        def place(block: str, index: tuple[int, ...]) -> float:
+            return float(tree.values[flat(block, index)])
+
+        return PlainValues(value, base, place, CENTRAL if scheme is COMPLEX else scheme)
 
     def gradient(self, gradient: Callable[[Any], Any], params: Any) -> Any:
         """A gradient of the caller's at some parameters."""

@@ -12,7 +12,8 @@ from gradsweep import _dense
 from gradsweep._costs._protocol import Chunk, CostFunction
 from gradsweep._errors import InputError, OracleError
 from gradsweep._parameters import format_index, precision, read_blocks, read_numbers
-from gradsweep._schemes import FORWARD
+from gradsweep._schemes import FORWARD, Scheme
+from gradsweep._step_curves import PlainValues
 from gradsweep._types import Array
 
 if TYPE_CHECKING:
@@ -174,15 +175,29 @@ class NetworkCost:
         """Plain cost, the user's own if there is one, with one entry perturbed; and the machine epsilon of what it returns."""
         exact = float(np.finfo(np.float64).eps)
         if self.like is None:
-            return self._value_with(problem, place), exact
+            return self._value_with(problem, place, _VISIBLE_STEP), exact
         own = {name: np.array(params[name], dtype=np.float64) for name in self.shapes}
         if place is not None:
             own[place[0]][place[1]] += _VISIBLE_STEP
         value = self.like(own)
         return read_cost(value, "like"), precision([read_numbers(value, "like")]).epsilon
 
-    def _value_with(self, problem: "NetworkProblem", place: Any) -> float:
-        """The same by this class, from the perturbed unit on."""
+    def around(self, problem: "NetworkProblem", scheme: Scheme) -> PlainValues:
+        """Plain values around the point of a problem: by this class, whatever other cost it was held against."""
+
+        def value(block: str, index: tuple[int, ...], step: float) -> float:
+            if step == 0.0:  # from the first layer on, so that it is seen if weights have been changed
+                return self._value(problem.layers, _dense.forward(problem.layers, self.x))
+            return self._value_with(problem, (block, index), step)
+
+        def place(block: str, index: tuple[int, ...]) -> float:
+            layer = problem.layers[problem.layer_of(block)]
+            return float((layer.weights if block[0] == "W" else layer.bias)[index])
+
+        return PlainValues(value, self._value_with(problem, None), place, scheme)
+
+    def _value_with(self, problem: "NetworkProblem", place: Any, step: float = 0.0) -> float:
+        """Plain cost by this class, from the perturbed unit on."""
         layers, done = problem.layers, problem.plain_pass
         if place is None:
             return self._value(layers, done)
@@ -193,11 +208,11 @@ class NetworkCost:
         penalty = _dense.penalty(layers, self.l2, examples)
         if name[0] == "W":
             old = float(weights[column])
-            weights[column] += _VISIBLE_STEP
+            weights[column] += step
             if self.l2:
                 penalty += self.l2 / (2.0 * examples) * (float(weights[column]) * float(weights[column]) - old * old)
         else:
-            bias += _VISIBLE_STEP
+            bias += step
         logits = _dense.forward_with(layers, done, number, row, weights, bias)
         return _dense.mean_loss(self.loss, logits, self.y) + penalty
 

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,11 @@ class Finding:
     def __post_init__(self) -> None:
         """Make the evidence read-only, a copy of what was given."""
         object.__setattr__(self, "evidence", MappingProxyType(dict(self.evidence)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without the proxy, which cannot be pickled: a report may come from another process."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return type(self), tuple((values | {"evidence": dict(self.evidence)}).values())
 
 
 # eq=False: arrays do not compare to a single truth value.

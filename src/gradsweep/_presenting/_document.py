@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradsweep._certificate import Certificate
 from gradsweep._diagnosis._evidence import Finding
@@ -32,6 +33,8 @@ class Report(_text.Report, Protocol):
 
     @property
     def numeric(self) -> Mapping[str, Array]: ...
+    @property
+    def analytic(self) -> Mapping[str, NDArray[Any]]: ...
     @property
     def displaced(self) -> Displaced | None: ...
     @property

@@ -50,8 +50,9 @@ def _put_report(file: "h5py.File", report: Report) -> None:
         blocks_elsewhere = displaced.pop("blocks")
         _put_all(group, displaced)
         _put_blocks(group, blocks_elsewhere)
-    for name in report.numeric:  # one at a time, for some are formed when they are asked for
-        file[f"blocks/{escape(name)}/numeric"] = report.numeric[name]
+    for gradient, blocks in {"numeric": report.numeric, "analytic": report.analytic}.items():
+        for name in blocks:  # one at a time, for some are formed when they are asked for
+            file[f"blocks/{escape(name)}/{gradient}"] = blocks[name]
 
 
 def escape(name: str) -> str:
