@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from gradsweep._errors import GradientError as GradientError
     from gradsweep._errors import GradsweepError as GradsweepError
     from gradsweep._errors import InputError as InputError
+    from gradsweep._errors import Interrupted as Interrupted
     from gradsweep._errors import OracleError as OracleError
     from gradsweep._errors import WorkerError as WorkerError
+    from gradsweep._monitor import Progress as Progress
     from gradsweep._report import Report as Report
+    from gradsweep._step_curves import StepCurve as StepCurve
     from gradsweep.functions import batched as batched
     from gradsweep.functions import in_place as in_place
     from gradsweep.functions import plain as plain

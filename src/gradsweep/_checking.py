@@ -1,14 +1,17 @@
 """The road from a cost and a gradient to a report."""
 
 import time
+from collections.abc import Callable
 from typing import Any, TypedDict, Unpack
 
 from gradsweep._costs._kinds import as_function
 from gradsweep._costs._network import NetworkCost
-from gradsweep._errors import GradientError
+from gradsweep._errors import GradientError, Interrupted
 from gradsweep._execution import one_blas_thread
 from gradsweep._function_checking import check_function, differentiate_function
+from gradsweep._monitor import Monitor, Progress, watched
 from gradsweep._network_checking import check_network, differentiate_network
+from gradsweep._presenting._progress import shown
 from gradsweep._report import Report
 from gradsweep._settings import read_settings
 from gradsweep._watching import announce
@@ -27,6 +30,7 @@ def check(
     seed: int = 0,
     max_evaluations: int | None = None,
     max_seconds: float | None = None,
+    progress: bool | Callable[[Progress], None] | None = None,
 ) -> Report:
     """Check a gradient against difference quotients of its cost.
 
@@ -82,6 +86,9 @@ def check(
         default: a right gradient takes those directions alone.
     max_seconds : float, optional
         The same in seconds.
+    progress : bool or callable, optional
+        True shows on stderr how far the check is and when it will end, if it takes longer than a second: a bar on a terminal,
+        else a line every now and then. A callable is given a :class:`gradsweep.Progress` several times a second.
 
     Returns
     -------
@@ -99,6 +106,9 @@ def check(
         step with real differences.
     WorkerError
         A worker process has died.
+    Interrupted
+        Ctrl-C, while quotients were formed: a KeyboardInterrupt, whose `report` has what was found until then. Entries that seem
+        to be wrong are looked at for one second more; a second Ctrl-C ends that, too, without a report.
     Exception
         What `cost` and `gradient` raise at `params` itself is not touched.
 
@@ -140,11 +150,14 @@ def check(
     """
     begun = time.perf_counter()
     settings = read_settings(mode, scheme, step, tolerance, jobs, seed, max_evaluations, max_seconds)
-    if isinstance(cost, NetworkCost):
-        report = check_network(cost, params, gradient, settings, begun)
-    else:
-        with one_blas_thread():
-            report = check_function(as_function(cost), params, gradient, settings, begun)
+    with shown(progress) as tell, watched(Monitor(tell, catches=True)):
+        if isinstance(cost, NetworkCost):
+            report = check_network(cost, params, gradient, settings, begun)
+        else:
+            with one_blas_thread():
+                report = check_function(as_function(cost), params, gradient, settings, begun)
+    if report.interrupted:
+        raise Interrupted(report)
     announce(report)
     return report
 
@@ -160,6 +173,7 @@ class Options(TypedDict, total=False):
     seed: int
     max_evaluations: int | None
     max_seconds: float | None
+    progress: bool | Callable[[Progress], None] | None
 
 
 def assert_gradient(cost: Any, params: Any, gradient: Any, **options: Unpack[Options]) -> Report:

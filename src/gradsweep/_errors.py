@@ -53,3 +53,28 @@ class GradientError(GradsweepError, AssertionError):
     def __str__(self) -> str:
         """The report as text."""
         return str(self.report)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A check was interrupted, as by Ctrl-C; what it found until then is kept.
+
+    A KeyboardInterrupt, so that whatever ends at one ends at this, too, and none of the other errors of gradsweep.
+
+    Parameters
+    ----------
+    report : Report
+        What was found: its verdict is ``"fail"`` or ``"inconclusive"``.
+
+    Attributes
+    ----------
+    report : Report
+        As given; its text is the message.
+    """
+
+    def __init__(self, report: Any) -> None:
+        super().__init__(report)
+        self.report = report
+
+    def __str__(self) -> str:
+        """The report as text."""
+        return str(self.report)

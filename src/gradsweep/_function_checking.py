@@ -13,6 +13,7 @@ from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import PLAIN, Indices, Numerics
 from gradsweep._diagnosis._evidence import Finding
 from gradsweep._differences._departure import Departure
+from gradsweep._entries import Examined
 from gradsweep._findings import Sighting, explain_function
 from gradsweep._function_points import (
     Given,
@@ -23,13 +24,15 @@ from gradsweep._function_points import (
     with_rounding,
 )
 from gradsweep._function_screening import Start, screen_function
+from gradsweep._monitor import SECOND_POINT, SWEEP, current
 from gradsweep._planning import LONGEST, describe_seconds
 from gradsweep._report import Displaced, Report
 from gradsweep._schemes import COMPLEX
-from gradsweep._second_point import overall_verdict
+from gradsweep._second_point import overall_interrupted, overall_verdict
 from gradsweep._settings import Settings
-from gradsweep._trees import Tree, read_tree
-from gradsweep._verdict import Tally
+from gradsweep._trees import Leaf, Tree, read_tree
+from gradsweep._types import Array
+from gradsweep._verdict import Tally, interrupted
 
 # Entries of the largest blocks by which the time that a sweep takes is predicted, and of how many blocks.
 _TIMED, _TIMED_BLOCKS = 64, 4
@@ -74,23 +77,33 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     if mode == "screen":
         start = Start(tree, base, analytic, numerics, because)
         return screen_function(function, gradient, start, replace(settings, mode=mode), begun)
+    monitor = current()
+    monitor.plan(_stages(tree, second=callable(gradient)))
     everything = [np.arange(leaf.start, leaf.stop, dtype=np.intp) for leaf in tree.blocks]
-    point = examine_or_depart(function, base, numerics, Given(tree, analytic, everything), settings)
-    point = with_rounding(function, gradient, point, settings, measures=True)
+    with monitor.phase(SWEEP):
+        point = examine_or_depart(function, base, numerics, Given(tree, analytic, everything), settings)
+    point = with_rounding(function, gradient, point, settings, measures=not monitor.interrupted)
     numerics, reason = point.numerics, function.reason  # at the second point there may be another one
-    elsewhere = _second_point(function, gradient, point, settings) if callable(gradient) else None
+    elsewhere = None
+    if callable(gradient) and not monitor.interrupted:
+        with monitor.phase(SECOND_POINT):
+            elsewhere = _second_point(function, gradient, point, settings)
     findings = _explain(function, gradient, point) or (_explain(function, gradient, elsewhere[0]) if elsewhere else ())
     displaced = elsewhere[1] if elsewhere else None
     function.leave(tree, base)
     total = Tally.of_all(examined.tally for examined in point.examined)
     blocks = tuple(examined.block for examined in point.examined)
+    verdict = overall_verdict(blocks, displaced)
+    if monitor.interrupted:
+        blocks = interrupted(blocks)
+        verdict, displaced = overall_interrupted(blocks, displaced)
     return Report(
-        verdict=overall_verdict(blocks, displaced),
+        verdict=verdict,
         difference=total.difference,
         tolerance=point.tolerance,
         precision=point.exactness.epsilon,
         blocks=blocks,
-        numeric=_by_name(tree, [examined.numeric for examined in point.examined]),
+        numeric=_by_name(tree, [_whole(*each) for each in zip(point.examined, point.given.indices, tree.blocks, strict=True)]),
         analytic=_by_name(tree, point.given.analytic),
         mode=mode,
         reason=reason,
@@ -105,6 +118,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         displaced=displaced,
         findings=findings,
         notes=(*numerics.notes, *function.notes),
+        interrupted=monitor.interrupted,
         _plain=function.around(tree, base, settings.scheme),
     )
 
@@ -178,6 +192,23 @@ def _predicted(numerics: Numerics, tree: Tree) -> float:
         seconds += spent * leaf.size / max(len(some), 1)
         entries += leaf.size
     return seconds * len(tree.values) / entries
+
+
+def _whole(examined: Examined, indices: Indices, leaf: Leaf) -> Array:
+    """The numeric gradient of a block; NaN where an interrupt came first."""
+    if len(indices) == leaf.size:
+        return examined.numeric
+    values = np.full(leaf.size, np.nan)
+    values[indices - leaf.start] = examined.numeric
+    return values
+
+
+def _stages(tree: Tree, *, second: bool) -> dict[str, int]:
+    """The phases of a check, and how many parameters are looked at in each."""
+    stages = {SWEEP: len(tree.values)}
+    if second:
+        stages[SECOND_POINT] = sum(min(leaf.size, _AT_SECOND_POINT) for leaf in tree.blocks)
+    return stages
 
 
 def _by_name(tree: Tree, values: Sequence[NDArray[Any]]) -> Mapping[str, NDArray[Any]]:

@@ -13,6 +13,7 @@ from gradsweep._costs._numerics import Indices, Numerics, Slopes
 from gradsweep._differences._departure import Departure
 from gradsweep._entries import BlockGradients, Closer, Examined, Judge
 from gradsweep._errors import GradsweepError, InputError
+from gradsweep._monitor import DISPUTES, current
 from gradsweep._parameters import Precision, precision
 from gradsweep._second_point import AWAY, DISPLACEMENTS, describe_raised, displaced_tree
 from gradsweep._settings import Settings
@@ -119,8 +120,33 @@ def examine_or_depart(
 
 
 def _examine(numerics: Numerics, given: Given, settings: Settings, *, measures: bool = True) -> Point:
-    """Judge some entries of each block. The numeric side is complete before the gradient is looked at."""
-    return _judge(numerics, given, numerics.quotients(np.concatenate(given.indices)), settings, measures=measures)
+    """Judge some entries of each block. The numeric side is complete before the gradient is looked at.
+
+    Unless it is interrupted: then it is fixed as far as it is known, and what is missing is left out.
+    """
+    monitor = current()
+    slopes = numerics.quotients(np.concatenate(given.indices))
+    if monitor.interrupted:
+        given, slopes = _known(given, slopes)
+        monitor.close()
+    late = monitor.interrupted
+    with monitor.phase(DISPUTES):
+        point = _judge(numerics, given, slopes, settings, measures=measures and not late)
+        if monitor.interrupted and not late:  # now: once more, as far as there is time
+            monitor.close()
+            point = _judge(numerics, given, slopes, settings, measures=False)
+    return point
+
+
+def _known(given: Given, slopes: Slopes) -> tuple[Given, Slopes]:
+    """Entries that there are quotients of, and these."""
+    there = np.isfinite(slopes.values)
+    edges = np.cumsum([0, *map(len, given.indices)])
+    own = [indices[there[start:stop]] for indices, start, stop in zip(given.indices, edges[:-1], edges[1:], strict=True)]
+    unclear = slopes.unclear and (slopes.unclear[0][there], slopes.unclear[1][there])
+    arrays = {name: getattr(slopes, name)[there] for name in ("values", "low", "high", "noise")}
+    evaluations = slopes.evaluations * np.count_nonzero(there) // max(len(there), 1)
+    return replace(given, indices=own), replace(slopes, **arrays, unclear=unclear, evaluations=int(evaluations))
 
 
 def _judge(

@@ -17,7 +17,9 @@ from gradsweep._errors import InputError
 from gradsweep._execution import one_blas_thread
 from gradsweep._findings import Sighting
 from gradsweep._intermediates import read_intermediates
+from gradsweep._monitor import SWEEP, current
 from gradsweep._network_findings import Tested, explain_network
+from gradsweep._network_interrupted import report_interrupted
 from gradsweep._network_screening import screen_network
 from gradsweep._numeric import NumericGradient, differentiate, quotients_of
 from gradsweep._parameters import Precision, match_gradient, precision, read_mapping
@@ -27,7 +29,7 @@ from gradsweep._samples import sample_places
 from gradsweep._schemes import COMPLEX
 from gradsweep._second_point import AWAY, DISPLACEMENTS, describe_raised, displaced_tree, overall_verdict
 from gradsweep._settings import Settings
-from gradsweep._sweep import FINER, LayerQuotients, Steps
+from gradsweep._sweep import FINER, LayerQuotients, ParameterQuotients, Steps
 from gradsweep._trees import read_tree
 from gradsweep._types import Array, Gradient, Parameters
 from gradsweep._verdict import Block, Entry, Sides, Status, Tally, block_status, compare, overall
@@ -79,7 +81,7 @@ def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, set
     with one_blas_thread():
         tested = Tested(analytic, read_intermediates(given), _repeat(problem, gradient, params))
         report = replace(_check(problem, tested, settings, begun), _plain=cost.around(problem, settings.scheme))
-    if not callable(gradient):
+    if not callable(gradient) or report.interrupted:
         return report
     elsewhere, displaced, notes = _second_point(cost, params, gradient, analytic, replace(settings, mode=report.mode))
     return replace(
@@ -176,7 +178,13 @@ def _check(problem: "NetworkProblem", tested: Tested, settings: Settings, begun:
     if plan.mode == "screen":
         return screen_network(problem, tested, settings, steps, begun, plan.reason)
     # The numeric side is complete before the gradient under test is looked at.
-    numeric, evaluations = differentiate(problem, plan, steps, settings.jobs, settings.seed)
+    monitor = current()
+    monitor.plan({SWEEP: sum(rows * columns for rows, columns in problem.layer_shapes)})
+    with monitor.phase(SWEEP):
+        numeric, evaluations = differentiate(problem, plan, steps, settings.jobs, settings.seed)
+    if monitor.interrupted:
+        parameters = {layer: found for layer, found in numeric.items() if isinstance(found, ParameterQuotients)}
+        return report_interrupted(problem, tested, parameters, settings, steps, plan, begun)
     judge = _Judge(problem, analytic, numeric, plan, steps, tolerance, exactness)
     judged = [judge.block(name) for name in problem.shapes]
     total = Tally.of_all(tally for _, tally, _ in judged)

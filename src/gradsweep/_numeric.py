@@ -9,6 +9,7 @@ import numpy as np
 from gradsweep._costs._protocol import Chunk, Problem, Run
 from gradsweep._errors import InputError, OracleError
 from gradsweep._matrices import BlockMatrix
+from gradsweep._monitor import current
 from gradsweep._parameters import format_index
 from gradsweep._planning import Plan
 from gradsweep._schemes import BACKWARD, FORWARD
@@ -131,7 +132,9 @@ def differentiate(
     layers = range(len(problem.layer_shapes))
     workers = jobs if plan.worth_workers else 1
     if plan.mode != "neurons":
-        numeric = quotients_of(problem, plan.mode, steps, workers, layers)
+        # Of parameters some are of use without the others, when there is an interrupt; of units none.
+        with current().counting(sum(rows * columns for rows, columns in problem.layer_shapes)):
+            numeric = quotients_of(problem, plan.mode, steps, workers, layers)
         return numeric, sum(layer.evaluations for layer in numeric.values())
     units = sweep_units(problem, steps, workers, layers)
     guarded = _guard(problem, units, steps, seed)

@@ -96,6 +96,9 @@ class Report:
     analytic : mapping of str to array
         The gradient under test, by the names of `numeric`; read-only. Arrays that were given for a dense network are not copied:
         if they have been changed since, to ask for them is an InputError. A screen has none.
+    interrupted : bool
+        Whether the check was interrupted. The verdict is then ``"fail"`` or ``"inconclusive"``; the size of a block is the number
+        of entries that were compared, and `numeric` is NaN at all others.
 
     Examples
     --------
@@ -130,6 +133,7 @@ class Report:
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     analytic: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    interrupted: bool = False
     _plain: PlainValues | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:

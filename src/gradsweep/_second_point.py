@@ -72,3 +72,12 @@ def overall_verdict(blocks: Sequence[Block], displaced: Displaced | None) -> Lit
     """Verdict over both points: at the second one only what is wrong counts, and what is merely unclear does not."""
     wrong = [] if displaced is None else [block for block in displaced.blocks if block.status is Status.WRONG]
     return overall([*blocks, *wrong])
+
+
+def overall_interrupted(
+    blocks: Sequence[Block], displaced: Displaced | None
+) -> tuple[Literal["fail", "inconclusive"], Displaced | None]:
+    """Verdict of a check that was interrupted, which is no pass; and the second point, if something is wrong there."""
+    wrong = displaced is not None and any(block.status is Status.WRONG for block in displaced.blocks)
+    verdict: Literal["fail", "inconclusive"] = "fail" if wrong or overall(blocks) == "fail" else "inconclusive"
+    return verdict, displaced if wrong else None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gradsweep._costs._protocol import Chunk, Problem, Run
 from gradsweep._execution import run
 from gradsweep._matrices import BlockMatrix, Matrix
+from gradsweep._monitor import current
 from gradsweep._schemes import BACKWARD, FORWARD, Scheme
 from gradsweep._types import Array
 
@@ -230,20 +231,28 @@ def sweep(
     dict of int to ParameterQuotients
         For each layer; the same bits for any number of workers.
     """
-    found = {layer: _Layer(np.empty((1, math.prod(problem.layer_shapes[layer])))) for layer in layers}
+    found = {layer: _Layer(np.full((1, math.prod(problem.layer_shapes[layer])), np.nan)) for layer in layers}
     _gather(problem, steps, problem.chunks(len(steps.scheme.offsets), layers, stacked=stacked), jobs, found)
     return {layer: ParameterQuotients(problem, layer, found[layer]) for layer in layers}
 
 
 def sweep_units(problem: Problem, steps: Steps, jobs: int | None, layers: Sequence[int]) -> dict[int, UnitQuotients]:
     """Numeric gradient, every pre-activation perturbed on its own; arguments and result as for `sweep`."""
-    found = {layer: _Layer(np.empty((problem.examples, problem.layer_shapes[layer][0]))) for layer in layers}
+    found = {layer: _Layer(np.full((problem.examples, problem.layer_shapes[layer][0]), np.nan)) for layer in layers}
     _gather(problem, steps, problem.chunks(len(steps.scheme.offsets), layers, stacked=True, units=True), jobs, found)
     return {layer: UnitQuotients(problem, layer, found[layer], steps) for layer in layers}
 
 
 def _gather(problem: Problem, steps: Steps, chunks: Iterable[Chunk], jobs: int | None, found: dict[int, _Layer]) -> None:
-    for part in run(functools.partial(_evaluate, problem, steps), chunks, jobs):
+    total = sum(problem.work(layer) * quotients.values.size for layer, quotients in found.items())
+    worked = 0.0
+
+    def share(part: _Part) -> float:
+        nonlocal worked
+        worked += len(part.values) * sum(problem.work(run.layer) * run.size for run in part.chunk.runs)
+        return worked / total
+
+    for part in current().follow(run(functools.partial(_evaluate, problem, steps), chunks, jobs), share):
         first = part.chunk.examples[0] if part.chunk.examples else 0
         done = 0
         for piece in part.chunk.runs:

@@ -7,7 +7,7 @@ so entries decide, and no norm over many of them can hide one.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal
 
@@ -49,6 +49,8 @@ class Status(Enum):
         The cost is not finite beside the parameters, so that there is no quotient: inconclusive.
     UNRESOLVED
         It differs along random directions, and no entry that was looked at is wrong: inconclusive.
+    UNFINISHED
+        The check was interrupted, and nothing is known to be wrong so far: inconclusive.
     """
 
     AGREES = "agrees"
@@ -59,6 +61,7 @@ class Status(Enum):
     AT_KINKS = "at kinks"
     NOT_FINITE = "cost not finite"
     UNRESOLVED = "differs along directions"
+    UNFINISHED = "not finished"
 
 
 @dataclass(frozen=True)
@@ -438,6 +441,16 @@ def block_status(tally: Tally, size: int, tolerance: float, *, confirmed: bool, 
     # More than the tolerance, and nothing is wrong: it is either rounding, or, where entries differ by more than that at this
     # step and agree at a smaller one, the quotient's own truncation.
     return Status.STEP_TOO_LARGE if tally.differing else Status.NOISY
+
+
+def interrupted(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """Blocks of a check that was interrupted: what is wrong is wrong, and what was compared whole, and agrees, does so."""
+    known = (Status.WRONG, Status.AGREES)
+    whole = [block.size == math.prod(block.shape) or block.status is Status.WRONG for block in blocks]
+    return tuple(
+        block if done and block.status in known else replace(block, status=Status.UNFINISHED)
+        for block, done in zip(blocks, whole, strict=True)
+    )
 
 
 def overall(blocks: Sequence[Block]) -> Literal["pass", "fail", "inconclusive"]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradsweep._costs._evaluation import Points
+from gradsweep._costs._evaluation import Points, gathered
 from gradsweep._costs._numerics import Indices
 from gradsweep._costs._reading import OUTSIDE
 from gradsweep._errors import InputError
@@ -160,7 +160,7 @@ class BatchedEvaluator:
 
     def _evaluate(self, points: Points) -> Array:
         count = -(-len(points) // self._length)
-        return np.concatenate([np.empty(0), *self._workers.run(points.parts(self._length), count)])
+        return gathered(self._workers.run(points.parts(self._length), count), len(points))
 
     def _require_independence(self, tree: Tree) -> None:
         """Raise InputError unless a lane's value is the same alone and in company, as far as rounding allows."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradsweep._costs._evaluation import Points
+from gradsweep._costs._evaluation import Points, gathered
 from gradsweep._costs._numerics import Indices
 from gradsweep._costs._reading import OUTSIDE
 from gradsweep._errors import InputError
@@ -107,8 +107,7 @@ class CompiledEvaluator:
     def _evaluate(self, points: Points) -> Array:
         # One at a time gains nothing from threads.
         jobs = self._jobs if len(points) > 2 * _CHUNK else 1
-        chunks = (points.part(slice(start, start + _CHUNK)) for start in range(0, len(points), _CHUNK))
-        return np.concatenate([np.empty(0), *run(self._chunk, chunks, jobs)])
+        return gathered(run(self._chunk, points.parts(_CHUNK), jobs), len(points))
 
     def _chunk(self, points: Points) -> Array:
         """Costs at some points; NaN where the function raises an error that says that it is not defined there."""

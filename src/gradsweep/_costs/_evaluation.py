@@ -1,12 +1,13 @@
 """What values of a cost are asked of: costs at steps of single parameters, and along directions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from gradsweep._costs._numerics import Indices
+from gradsweep._monitor import current
 from gradsweep._trees import Tree
 from gradsweep._types import Array
 
@@ -34,6 +35,20 @@ class Evaluator(Protocol):
 
     def explain(self, index: int, step: float) -> None:
         """Raise what the cost raises where this parameter has taken this step, if it does."""
+
+
+def gathered(pieces: Iterable[Array], count: int) -> Array:
+    """Costs at so many points, from those of pieces of them; NaN for all that are not computed, since there was an interrupt."""
+    costs = np.full(count, np.nan)
+    done = 0
+
+    def share(piece: Array) -> float:
+        return done / count
+
+    for piece in current().follow(pieces, share):
+        costs[done : done + len(piece)] = piece
+        done += len(piece)
+    return costs
 
 
 @dataclass(frozen=True, eq=False)

@@ -164,16 +164,14 @@ class NetworkProblem:
         """
         # Of units there is a quotient for each example, so chunks of them share out the examples, too, where there are many.
         widest = max(self._sizes[1:])
-        examples = max(
-            1, min(self.examples, _WORK // (widest * max(self._tail_work(layer) for layer in range(len(self.layers)))))
-        )
+        examples = max(1, min(self.examples, _WORK // (widest * max(self.work(layer) for layer in range(len(self.layers))))))
         for first in range(0, self.examples if units else 1, examples):
             chosen = (first, min(first + examples, self.examples)) if units else None
             count = chosen[1] - chosen[0] if chosen else self.examples
             stacks: list[tuple[Run, ...]] = []
             work = held = lanes = width = 0
             for stack in self._stacks(steps, layers, stacked=stacked, units=units):
-                more = count * sum(run.size * self._tail_work(run.layer) for run in stack)
+                more = count * sum(run.size * self.work(run.layer) for run in stack)
                 size, wide = sum(run.size for run in stack), self._stored_width(stack[0].layer)
                 # A chunk has one room for all of its stacks: long rows of a narrow layer do not go with those of a wide one.
                 room = max(lanes, size * steps) * max(width, wide)
@@ -219,8 +217,8 @@ class NetworkProblem:
             return behind[1]
         return max(behind, default=1)
 
-    def _tail_work(self, layer: int) -> int:
-        """Multiplications and activations that a perturbed parameter of a layer costs, for each example."""
+    def work(self, layer: int) -> int:
+        """Multiplications and activations that a perturbed parameter, or unit, of a layer costs, for each example."""
         tail = self._sizes[layer + 1 :]
         products = sum(before * after for before, after in itertools.pairwise(tail[1:]))
         # A product over lanes costs about a tenth of an activation.
@@ -261,7 +259,7 @@ class NetworkProblem:
             rows += count if units else self._sizes[layer + 1]  # pieces of a run that share a unit
             # Each of those is a piece of each row of the next layer, too, which is less than a row of its own.
             rows += 0.0 if units else _PIECE * steps * self._sizes[layer + 1] * sum(tail[1:2])
-            work += count * self._tail_work(layer)
+            work += count * self.work(layer)
         size = sum(units * columns for units, columns in self.layer_shapes)
         terms = 3 * self.examples if units else 2 * self.examples
         return Workload(

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +18,7 @@ from gradsweep._differences._lanes import Lanes, Number, Ties
 from gradsweep._differences._propagation import loss, perturbed, perturbed_entry, propagate, unperturbed
 from gradsweep._directions import Direction, Region, matrix_shape, product
 from gradsweep._errors import InputError, OracleError
+from gradsweep._monitor import current
 from gradsweep._parameters import Precision
 from gradsweep._schemes import BACKWARD, CENTRAL, FORWARD, Scheme
 from gradsweep._trees import Leaf, Tree
@@ -319,7 +321,8 @@ class NumPyFunction:
         Slopes
             In their order.
         """
-        values, crossings = self._quotients(indices, self.scheme, self.step)
+        with current().counting(len(indices)):
+            values, crossings = self._quotients(indices, self.scheme, self.step)
         evaluations = len(indices) * len(self.scheme.offsets)
         crossed = np.flatnonzero(crossings)
         slopes = Slopes(values, values.copy(), values.copy(), np.zeros(len(values)), len(crossed), evaluations)
@@ -472,7 +475,7 @@ class NumPyFunction:
         self, indices: Indices, scheme: Scheme, step: float, conditions: Conditions = _USUAL
     ) -> tuple[Array, NDArray[np.int64]]:
         """Quotients, and how many kinks the steps of each parameter crossed."""
-        values, crossings = np.empty(len(indices)), np.empty(len(indices), dtype=np.int64)
+        values, crossings = np.full(len(indices), np.nan), np.zeros(len(indices), dtype=np.int64)
         offsets, coefficients = scheme.steps(step), scheme.coefficients(step)
 
         def tasks(pieces: Iterable[slice]) -> Iterator[_Task]:
@@ -492,13 +495,18 @@ class NumPyFunction:
 
         mixed = 1 if conditions.decide else self._together(len(offsets))
         cut = _Cut(self.propagation, indices, len(offsets), mixed)
-        # The first entries of each block show how many of it go together.
-        for piece, task in zip(cut.first, tasks(cut.first), strict=True):
-            outcome = self.propagation(task)
-            take(piece, outcome)
-            cut.learn(piece, outcome.largest)
-        rest = list(cut.rest())
-        for piece, outcome in zip(rest, self.workers.run(tasks(rest), len(rest)), strict=True):
+
+        def outcomes() -> Iterator[tuple[slice, _Outcome]]:
+            # The first entries of each block show how many of it go together, and how long they take.
+            for piece, task in zip(cut.first, tasks(cut.first), strict=True):
+                begun = time.perf_counter()
+                outcome = self.propagation(task)
+                cut.learn(piece, outcome.largest, time.perf_counter() - begun)
+                yield piece, outcome
+            rest = list(cut.rest())
+            yield from zip(rest, self.workers.run(tasks(rest), len(rest)), strict=True)
+
+        for piece, outcome in current().follow(outcomes(), lambda result: cut.share(result[0])):
             take(piece, outcome)
         return values, crossings
 
@@ -546,6 +554,8 @@ class _Cut:
     def __init__(self, propagation: _Propagation, indices: Indices, steps: int, mixed: int) -> None:
         self._steps, self._mixed = steps, mixed
         self._lengths: dict[int, int] = {}
+        self._rates: dict[int, float] = {}
+        self._done = 0.0
         self._runs, large = [slice(0, len(indices))], []
         few = max(_FEWEST // steps, 1)
         if propagation.directions is None:
@@ -556,9 +566,23 @@ class _Cut:
             large = [run.start for run in self._runs if run.stop - run.start > 2 * few and mixed > 1]
         self.first = [slice(start, start + few) for start in large]
 
-    def learn(self, piece: slice, largest: int) -> None:
-        """Take in the size of the largest change that a piece met, in each of its lanes."""
+    def learn(self, piece: slice, largest: int, seconds: float) -> None:
+        """Take in the size of the largest change that a piece met, in each of its lanes, and how long it took."""
         self._lengths[piece.start] = _entries_together(largest, self._steps)
+        self._rates[piece.start] = seconds / (piece.stop - piece.start)
+
+    def share(self, piece: slice) -> float:
+        """How much of the work is done with a piece: as long as the first entries go, nothing that is known of."""
+        self._done += self._work(piece)
+        # What comes before a parameter is computed once for all entries of a chunk, so that time goes by blocks.
+        whole = sum(map(self._work, self._runs))
+        return float(self._done / whole) if len(self._rates) == len(self.first) else 0.0
+
+    def _work(self, piece: slice) -> float:
+        """About how long a piece takes, of entries of one block or of small ones that go together."""
+        starts = [run.start for run in self._runs if run.start <= piece.start]
+        usual = sum(self._rates.values()) / len(self._rates) if self._rates else 1.0
+        return float((piece.stop - piece.start) * self._rates.get(starts[-1], usual))
 
     def rest(self) -> Iterator[slice]:
         """What is left, in order."""

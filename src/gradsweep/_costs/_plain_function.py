@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradsweep._costs._evaluation import Points
+from gradsweep._costs._evaluation import Points, gathered
 from gradsweep._costs._numerics import Indices
 from gradsweep._costs._reading import OUTSIDE, read_cost
 from gradsweep._errors import InputError
@@ -194,14 +194,14 @@ class PlainEvaluator:
         self._calls.explain(Points(np.array([step]), np.array([index], dtype=np.intp)))
 
     def _evaluate(self, points: Points) -> Array:
-        costs = np.empty(len(points))
-        start = 0
-        for outcome in self._workers.run(points.parts(self._length), -(-len(points) // self._length)):
-            costs[start : start + len(outcome.costs)] = outcome.costs
-            start += len(outcome.costs)
-            self._refused += outcome.refused
-            self._error = self._error or outcome.error
-        return costs
+        outcomes = self._workers.run(points.parts(self._length), -(-len(points) // self._length))
+        return gathered(map(self._take, outcomes), len(points))
+
+    def _take(self, outcome: _Outcome) -> Array:
+        """Costs, and a note of what was raised."""
+        self._refused += outcome.refused
+        self._error = self._error or outcome.error
+        return outcome.costs
 
 
 def _alike(one: Any, other: Any) -> bool:

@@ -180,6 +180,9 @@ class Problem(Protocol):
     def workload(self, steps: int, step: float, *, stacked: bool = False, units: bool = False) -> Workload:
         """How much work these chunks are."""
 
+    def work(self, layer: int) -> float:
+        """How much work a perturbed parameter, or unit, of a layer is for each example, in any unit."""
+
     def chunk_of(self, name: str, index: tuple[int, int]) -> Chunk:
         """The chunk that holds just one entry of a block."""
 

@@ -13,6 +13,7 @@ from gradsweep._costs._lines import Lines
 from gradsweep._costs._numerics import Indices, Slopes
 from gradsweep._directions import Direction
 from gradsweep._ladder import RUNGS, Behaviour, Limit, ladder
+from gradsweep._monitor import current
 from gradsweep._neighbourhood import Neighbourhood
 from gradsweep._noise import Noise, measure_noise
 from gradsweep._parameters import Precision
@@ -147,7 +148,8 @@ class ValueNumerics:
             places = np.flatnonzero(noisy)[better]
             values[places], noise[places] = again.values[better], _DEVIATIONS * again.noise[better]
             replaced[places] = True
-        self._explain(indices[~found.finite], found.steps[~found.finite])
+        if not current().interrupted:  # else it may merely be missing
+            self._explain(indices[~found.finite], found.steps[~found.finite])
         noise[~found.finite] = 0.0
         self.note_sizes(indices, values)
         evaluations += self._newly_counted()
@@ -250,7 +252,9 @@ class ValueNumerics:
         return self._choices[scheme.name]
 
     def _quotients(self, scheme: Scheme, indices: Indices) -> Quotients:
-        return quotients(self.neighbourhood, self.measured, scheme, indices, self._steps(scheme).steps[indices])
+        noise, steps = self.measured, self._steps(scheme).steps[indices]
+        with current().counting(len(indices)):
+            return quotients(self.neighbourhood, noise, scheme, indices, steps)
 
     def _newly_counted(self) -> int:
         """Values that noise and steps took since this was last asked for."""

@@ -32,6 +32,8 @@ class Report(_text.Report, Protocol):
     """What is kept of a report, beside what is shown of it."""
 
     @property
+    def interrupted(self) -> bool: ...
+    @property
     def numeric(self) -> Mapping[str, Array]: ...
     @property
     def analytic(self) -> Mapping[str, NDArray[Any]]: ...
@@ -74,6 +76,7 @@ def describe_report(report: Report) -> dict[str, Any]:
         "crossed": report.crossed,
         "kinks": report.kinks,
         "evaluated_by": report.evaluated_by,
+        "interrupted": report.interrupted,
         "notes": list(report.notes),
         "blocks": [_describe_block(block) for block in report.blocks],
         "findings": [_plain(finding) for finding in report.findings],

@@ -1,0 +1,198 @@
+"""What is under way: how far a check is, when it will be done, and what is left to do once it has been interrupted."""
+
+import collections
+import contextlib
+import contextvars
+import enum
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+#: The phases of a check.
+SWEEP, DISPUTES, SECOND_POINT = "sweep", "disputes", "second point"
+
+# Seconds between two reports of progress.
+_INTERVAL = 0.1
+
+# What was done in this part of the time, or in these seconds if they are more, shows how fast it goes on.
+_RECENT, _WINDOW = 0.5, 1.0
+
+# Seconds that may be spent, after an interrupt, on entries that seem to be wrong.
+_CLOSING = 1.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a check is.
+
+    Attributes
+    ----------
+    phase : str
+        What is under way: ``"sweep"``, which forms the quotients, or ``"second point"``.
+    done, total : int
+        Parameters whose quotients are known, and how many there will be in this phase.
+    seconds : float
+        Since the check began.
+    remaining : float
+        Predicted seconds until it ends, entries in dispute aside, whose number nobody knows; NaN as long as there is nothing to
+        predict it from.
+    """
+
+    phase: str
+    done: int
+    total: int
+    seconds: float
+    remaining: float
+
+
+class _State(enum.Enum):
+    """Whether quotients are formed."""
+
+    RUNNING = "running"
+    ABANDONED = "abandoned"
+    CLOSING = "closing"
+
+
+class Monitor:
+    """Follows the work of a check, chunk by chunk.
+
+    Parameters
+    ----------
+    tell : callable, optional
+        Is told of the progress, every now and then.
+    catches : bool, default: False
+        Whether an interrupt ends the work, with what there is, in the place of the check.
+
+    Attributes
+    ----------
+    interrupted : bool
+        Whether that has happened: what is not there, is missing.
+    """
+
+    def __init__(self, tell: Callable[[Progress], None] | None = None, *, catches: bool = False) -> None:
+        self._tell, self._catches = tell, catches
+        self._state, self._deadline = _State.RUNNING, math.inf
+        self._begun = self._told = time.perf_counter()
+        self._stages: dict[str, int] = {}
+        self._phase = ""
+        self._counting: int | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the work was interrupted."""
+        return self._state is not _State.RUNNING
+
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing more is computed."""
+        return self._state is _State.ABANDONED or time.perf_counter() > self._deadline
+
+    def plan(self, stages: dict[str, int]) -> None:
+        """Say which phases there will be, and how many parameters each of them looks at."""
+        self._stages = dict(stages)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """What is done within belongs to a phase."""
+        before, self._phase = self._phase, name
+        try:
+            yield
+        finally:
+            self._phase = before
+
+    @contextlib.contextmanager
+    def counting(self, entries: int) -> Iterator[None]:
+        """What is followed first within are the quotients of so many parameters. Some of them are of use without the others."""
+        self._counting, before = entries, self._counting
+        try:
+            yield
+        finally:
+            self._counting = before
+
+    def close(self) -> None:
+        """Allow what decides about entries that seem to be wrong a little time, after an interrupt."""
+        if self._state is _State.ABANDONED:
+            self._state, self._deadline = _State.CLOSING, time.perf_counter() + _CLOSING
+
+    def follow(self, results: Iterable[Result], share: Callable[[Result], float] | None = None) -> Iterator[Result]:
+        """Pass results on as they come in.
+
+        Parameters
+        ----------
+        results : iterable
+            Each is computed when it is asked for.
+        share : callable, optional
+            Called with each result: how much of the work is done with it, all that came before included, from 0 to 1; 0 as long
+            as that is not known.
+
+        Yields
+        ------
+        result
+            In their order. Fewer of them if the work is interrupted: the rest is missing.
+        """
+        entries, self._counting = self._counting, None
+        pace, iterator = _Pace(), iter(results)
+        while not self._idle:
+            try:
+                result = next(iterator)
+            except StopIteration:
+                return
+            except KeyboardInterrupt:
+                if not self._catches or self.interrupted or (entries is None and self._phase != DISPUTES):
+                    raise
+                self._state = _State.ABANDONED
+                return
+            yield result
+            if entries is not None and share is not None:
+                self._note(entries, share(result), pace)
+
+    def _note(self, entries: int, share: float, pace: "_Pace") -> None:
+        """Tell that a share of the quotients of these parameters is known, and what is left."""
+        now = time.perf_counter()
+        if self._tell is None or self._phase not in self._stages or (now - self._told < _INTERVAL and share < 1.0):
+            return
+        self._told = now
+        names, count = list(self._stages), self._stages[self._phase]
+        later = sum(self._stages[name] for name in names[names.index(self._phase) + 1 :])
+        done = entries * share
+        remaining = pace.seconds_each(done, now) * (max(count - done, 0.0) + later)
+        self._tell(Progress(self._phase, min(round(done), count), count, now - self._begun, remaining))
+
+
+class _Pace:
+    """How long work takes, by what was done last: workers must start first, and caches fill."""
+
+    def __init__(self) -> None:
+        self._begun = time.perf_counter()
+        self._marks = collections.deque([(self._begun, 0.0)])
+
+    def seconds_each(self, done: float, now: float) -> float:
+        """Seconds for a unit of work, when so much has been done; NaN if that is none."""
+        window = max(_WINDOW, _RECENT * (now - self._begun))
+        self._marks.append((now, done))
+        while len(self._marks) > 2 and self._marks[0][0] < now - window:
+            self._marks.popleft()
+        since, before = self._marks[0]
+        return (now - since) / (done - before) if done > before else math.nan
+
+
+_current: contextvars.ContextVar[Monitor] = contextvars.ContextVar("gradsweep_monitor")
+
+
+def current() -> Monitor:
+    """The monitor of the check that is under way; where there is none, as in a worker process, one that nobody listens to."""
+    return _current.get(None) or Monitor()
+
+
+@contextlib.contextmanager
+def watched(monitor: Monitor) -> Iterator[Monitor]:
+    """What is done within is followed by a monitor."""
+    token = _current.set(monitor)
+    try:
+        yield monitor
+    finally:
+        _current.reset(token)

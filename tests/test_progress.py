@@ -1,0 +1,334 @@
+"""How far a check is, and what is left of one that is interrupted."""
+
+import functools
+import io
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradsweep
+from gradsweep import InputError, Interrupted, Network, Progress, Report, check, plain
+from gradsweep import _monitor as monitor
+from gradsweep import _sweep as sweeps
+from gradsweep._costs import _plain_function as plain_function
+from gradsweep._presenting import _progress as presenting
+
+WEIGHTS = np.linspace(-1.0, 1.0, 300)
+
+
+def cubes(params: dict[str, Any]) -> Any:
+    """A cost of two blocks, of 300 and of 7 parameters."""
+    return np.sum(params["w"] ** 3) + np.sum(params["w"][:7] * params["b"])
+
+
+def gradient_of_cubes(params: dict[str, Any]) -> dict[str, Any]:
+    """Its gradient."""
+    dw = 3.0 * params["w"] ** 2
+    dw[:7] += params["b"]
+    return {"w": dw, "b": params["w"][:7].copy()}
+
+
+def given() -> dict[str, Any]:
+    return {"w": WEIGHTS.copy(), "b": np.ones(7)}
+
+
+class Interrupting:
+    """A cost that is interrupted at one of its calls, as by Ctrl-C."""
+
+    def __init__(self, call: int, cost: Callable[[Any], Any] = cubes) -> None:
+        self.call, self.cost, self.calls = call, cost, 0
+
+    def __call__(self, params: Any) -> Any:
+        self.calls += 1
+        if self.calls == self.call:
+            raise KeyboardInterrupt
+        return self.cost(params)
+
+
+@pytest.fixture
+def seen() -> list[Progress]:
+    """What was told."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def _all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress after each chunk, and chunks of 16 calls."""
+    monkeypatch.setattr(monitor, "_INTERVAL", 0.0)
+    monkeypatch.setattr(plain_function, "_MOST_CALLS", 16)
+
+
+class TestProgress:
+    """What a callback is given."""
+
+    @pytest.mark.parametrize("kind", [plain, lambda cost: cost, functools.partial(gradsweep.plain)])
+    def test_function(self, kind: Callable[[Any], Any], seen: list[Progress]) -> None:
+        """Both phases, from the first chunk to the last."""
+        check(kind(cubes), given(), gradient_of_cubes, progress=seen.append)
+        phases = {progress.phase: progress.total for progress in seen}
+        assert phases == {"sweep": 307, "second point": 71}
+        for phase, total in phases.items():
+            done = [progress.done for progress in seen if progress.phase == phase]
+            assert done == sorted(done)
+            assert done[-1] == total
+        seconds = [progress.seconds for progress in seen]
+        assert seconds == sorted(seconds)
+        assert seen[-1].remaining == 0.0
+
+    @pytest.mark.parametrize("mode", ["sweep", "batched"])
+    def test_network(self, mode: str, seen: list[Progress]) -> None:
+        """Of a network all of its parameters, whatever goes together."""
+        network = Network([40, 30, 20, 1])
+        params = network.initialize(0)
+        X, Y = np.ones((40, 50)), np.ones((1, 50))
+        check(network.cost(X, Y), params, network.gradient(params, X, Y), mode=mode, progress=seen.append)
+        assert {(progress.phase, progress.total) for progress in seen} == {("sweep", 40 * 30 + 30 + 30 * 20 + 20 + 20 + 1)}
+        assert seen[-1].done == seen[-1].total
+
+    def test_gradient_as_arrays_has_no_second_point(self, seen: list[Progress]) -> None:
+        """What is not going to happen is not waited for."""
+        check(cubes, given(), gradient_of_cubes(given()), progress=seen.append)
+        assert {progress.phase for progress in seen} == {"sweep"}
+
+    def test_result_is_the_same(self) -> None:
+        """Who looks at the progress changes nothing."""
+        reports = [check(cubes, given(), gradient_of_cubes, progress=progress) for progress in (None, lambda progress: None)]
+        for name in ("w", "b"):
+            np.testing.assert_array_equal(reports[0].numeric[name], reports[1].numeric[name], strict=True)
+
+    @pytest.mark.parametrize("progress", [1, "bar", [], 0.5])
+    def test_what_is_no_callback(self, progress: Any) -> None:
+        """Neither true nor false nor a function."""
+        with pytest.raises(InputError, match=r"^progress must be True, False, None or a function"):
+            check(cubes, given(), gradient_of_cubes, progress=progress)
+
+    def test_what_a_callback_raises(self) -> None:
+        """It is the caller's, and goes through."""
+
+        def fail(progress: Progress) -> None:
+            raise ZeroDivisionError("of the callback")
+
+        with pytest.raises(ZeroDivisionError, match="of the callback"):
+            check(cubes, given(), gradient_of_cubes, progress=fail)
+
+
+class TestPrediction:
+    """When the check will end, by a clock of the test's own."""
+
+    @staticmethod
+    def _follow(monkeypatch: pytest.MonkeyPatch, ends: list[float], later: int = 0) -> list[tuple[float, Progress]]:
+        """Progress of chunks of ten parameters that end at these times; what was told, and when."""
+        now = [0.0]
+        monkeypatch.setattr("time.perf_counter", lambda: now[0])
+        told: list[tuple[float, Progress]] = []
+        own = monitor.Monitor(lambda progress: told.append((now[0], progress)))
+        total = 10 * len(ends)
+        own.plan({"sweep": total, "second point": later} if later else {"sweep": total})
+
+        def chunks() -> Iterator[int]:
+            for number, end in enumerate(ends, start=1):
+                now[0] = end
+                yield number
+
+        with own.phase("sweep"), own.counting(total):
+            assert list(own.follow(chunks(), lambda number: number / len(ends))) == list(range(1, len(ends) + 1))
+        return told
+
+    def test_even_work(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What goes on as it began is predicted from the first chunk on."""
+        for now, progress in self._follow(monkeypatch, [0.5 * n for n in range(1, 41)]):
+            assert now + progress.remaining == pytest.approx(20.0)
+
+    def test_slow_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Processes take two seconds to start; after a tenth of the run the prediction is right within 30 %."""
+        ends = [2.0 + 0.1 * n for n in range(1, 201)]
+        for now, progress in self._follow(monkeypatch, ends):
+            if progress.done >= progress.total / 10:
+                assert progress.remaining == pytest.approx(ends[-1] - now, rel=0.3, abs=0.3)
+
+    def test_later_phases_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A second point that looks at as many parameters takes as long again."""
+        told = self._follow(monkeypatch, [1.0, 2.0, 3.0, 4.0], later=40)
+        assert [progress.remaining for _, progress in told] == pytest.approx([7.0, 6.0, 5.0, 4.0])
+
+    def test_nothing_to_predict_from(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A share of 0 is no share that is known."""
+        told: list[Progress] = []
+        own = monitor.Monitor(told.append)
+        own.plan({"sweep": 10})
+        with own.phase("sweep"), own.counting(10):
+            list(own.follow([1, 2], lambda number: 0.0))
+        assert len(told) == 2
+        assert all(math.isnan(progress.remaining) for progress in told)
+
+
+class TestShown:
+    """What a person sees on stderr."""
+
+    @staticmethod
+    def _shown(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> str:
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda: terminal)
+        monkeypatch.setattr("sys.stderr", stream)
+        monkeypatch.setattr(presenting, "_PATIENCE", 0.0)
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", "80")
+        check(cubes, given(), gradient_of_cubes, progress=True)
+        return stream.getvalue()
+
+    def test_lines(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where there is no terminal, a line every ten seconds; so one here."""
+        (line,) = self._shown(monkeypatch, terminal=False).splitlines()
+        assert line.startswith("sweep: ")
+        assert "/307 parameters [" in line
+
+    def test_bar(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On a terminal a bar, which is gone in the end."""
+        text = self._shown(monkeypatch, terminal=True)
+        assert "71/71" in text
+        assert "\x1b[2K" in text.rpartition("71/71")[2]
+
+    def test_nothing_within_a_second(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        """Most checks take milliseconds."""
+        monkeypatch.setattr(presenting, "_PATIENCE", math.inf)
+        check(cubes, given(), gradient_of_cubes, progress=True)
+        assert capsys.readouterr() == ("", "")
+
+
+def partly(call: Callable[[], Report]) -> Report:
+    """The report of a check that is interrupted."""
+    with pytest.raises(Interrupted) as caught:
+        call()
+    assert isinstance(caught.value, KeyboardInterrupt)
+    assert not isinstance(caught.value, Exception)
+    report = caught.value.report
+    assert isinstance(report, Report)
+    assert str(caught.value) == str(report)
+    assert report.interrupted
+    assert report.verdict in ("fail", "inconclusive")
+    return report
+
+
+class TestInterrupt:
+    """Ctrl-C ends a check with what it has found."""
+
+    def test_right_so_far(self) -> None:
+        """What was compared agrees, and is not called a pass."""
+        report = partly(lambda: check(plain(Interrupting(400)), given(), gradient_of_cubes))
+        assert report.verdict == "inconclusive"
+        block = report.blocks[0]
+        assert 0 < block.size < 300
+        assert block.status.value == "not finished"
+        known = np.isfinite(report.numeric["w"])
+        assert np.count_nonzero(known) == block.size
+        np.testing.assert_allclose(report.numeric["w"][known], gradient_of_cubes(given())["w"][known], rtol=1e-6, atol=1e-7)
+        assert report.displaced is None
+
+    def test_wrong_so_far(self) -> None:
+        """What is wrong is wrong, whatever was not looked at."""
+        gradient = gradient_of_cubes(given())
+        gradient["w"][3] += 1.0
+        report = partly(lambda: check(plain(Interrupting(400)), given(), gradient))
+        assert report.verdict == "fail"
+        assert report.worst(1)[0].index == (3,)
+        assert report.blocks[1].status.value == "not finished"
+
+    def test_difference_arrays(self) -> None:
+        """A call carries many perturbations, and is lost as a whole."""
+        params = {"w": np.linspace(-1.0, 1.0, 5000), "b": np.ones(7)}
+        gradient = gradient_of_cubes(params)
+        gradient["w"][0] += 1.0
+        whole = Interrupting(0)
+        check(whole, params, gradient)
+        report = None
+        for call in range(1, whole.calls):
+            try:
+                check(Interrupting(call), params, gradient)
+            except Interrupted as error:
+                report = error.report
+                assert report.verdict in ("fail", "inconclusive")
+                if 0 < report.blocks[0].size < 5000:
+                    break
+            except KeyboardInterrupt:  # before anything was compared
+                assert report is None
+        assert report is not None
+        assert report.verdict == "fail"
+        assert report.evaluated_by == "difference arrays"
+        assert report.worst(1)[0].index == (0,)
+
+    def test_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a network what its chunks have given."""
+        network = Network([300, 200, 100, 1])
+        rng = np.random.default_rng(0)
+        params = network.initialize(0)
+        X, Y = rng.random((300, 40)), np.ones((1, 40))
+        gradient = network.gradient(params, X, Y)
+        gradient["dW1"][0, 5] *= 1.5
+        chunks = 0
+        evaluate = sweeps._evaluate
+
+        def interrupted(*arguments: Any) -> Any:
+            nonlocal chunks
+            chunks += 1
+            if chunks == 3:
+                raise KeyboardInterrupt
+            return evaluate(*arguments)
+
+        monkeypatch.setattr(sweeps, "_evaluate", interrupted)
+        report = partly(lambda: check(network.cost(X, Y), params, gradient, mode="sweep"))
+        assert report.verdict == "fail"
+        assert report.blocks[0].status.value == "wrong"
+        assert 0 < report.blocks[0].size < 60_000
+        assert report.worst(1)[0].index == (0, 5)
+        assert np.isnan(report.numeric["W3"]).all()
+
+    def test_at_the_second_point(self) -> None:
+        """The first point was compared whole, and that is no pass yet."""
+        whole = Interrupting(0)
+        check(plain(whole), given(), gradient_of_cubes)
+        report = partly(lambda: check(plain(Interrupting(whole.calls - 40)), given(), gradient_of_cubes))
+        assert report.verdict == "inconclusive"
+        assert [block.status.value for block in report.blocks] == ["agrees", "agrees"]
+
+    def test_at_any_call(self) -> None:
+        """Wherever it comes: nothing that was given is changed, nothing passes, and nothing right is called wrong."""
+        whole = Interrupting(0)
+        check(plain(whole), given(), gradient_of_cubes)
+        for call in range(1, whole.calls + 1, 29):
+            params = given()
+            with pytest.raises(KeyboardInterrupt) as caught:
+                check(plain(Interrupting(call)), params, gradient_of_cubes)
+            assert not isinstance(caught.value, Interrupted) or caught.value.report.verdict == "inconclusive"
+            np.testing.assert_array_equal(params["w"], WEIGHTS)
+
+    def test_twice(self) -> None:
+        """A second Ctrl-C ends what the first one left to do."""
+
+        def cost(params: Any) -> Any:
+            calls.append(1)
+            if len(calls) >= 400:
+                raise KeyboardInterrupt
+            return cubes(params)
+
+        calls: list[int] = []
+        gradient = gradient_of_cubes(given())
+        gradient["w"][3] += 1.0
+        with pytest.raises(KeyboardInterrupt) as caught:
+            check(plain(cost), given(), gradient)
+        assert not isinstance(caught.value, Interrupted)
+
+    def test_saved(self, tmp_path: Any) -> None:
+        """It is a report like any other."""
+        report = partly(lambda: check(plain(Interrupting(400)), given(), gradient_of_cubes))
+        report.save(tmp_path / "report.json")
+        report.save(tmp_path / "report.h5")
+        assert '"interrupted": true' in (tmp_path / "report.json").read_text(encoding="utf-8")
+
+    def test_screen(self) -> None:
+        """A screen has nothing to show before its end."""
+        with pytest.raises(KeyboardInterrupt) as caught:
+            check(plain(Interrupting(40)), given(), gradient_of_cubes, mode="screen")
+        assert not isinstance(caught.value, Interrupted)
