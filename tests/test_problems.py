@@ -354,4 +354,4 @@ class TestSave:
         made = Made()
         with pytest.raises(DataError) as raised:
             problems.save(tmp_path, made.network, made.X, made.Y, made.params, made.gradient)
-        assert str(raised.value).startswith(f"{tmp_path}: cannot be written: ")
+        assert str(raised.value).startswith(f"{tmp_path}: is a directory")

@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradsweep._errors import DataError, InputError
+from gradsweep._escaping import one_line
+from gradsweep._hdf5_heaps import require_sound_heaps
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped, unused-ignore]
 
-#: A file of a few kilobytes may declare any shape. 2**27 numbers are 1 GiB as float64.
-LARGEST = 2**27
-
 #: h5py has no error class of its own: damage shows as whatever its layers happen to raise.
-DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError)
+DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError, MemoryError)
+
+#: Characters of a name from a file that a message shows.
+_SHOWN = 80
+
+# Bytes of an attribute, which HDF5 itself long had as the limit.
+_MOST_OF_ATTRIBUTE = 2**16
 
 # Links that a path may take; more can only be a circle.
 _MOST_LINKS = 32
@@ -66,8 +71,20 @@ def opened(place: str) -> Iterator["h5py.File"]:
     Raises
     ------
     DataError
-        If there is no such file, or it is no HDF5 file.
+        If there is no such file, or it is no HDF5 file. This, and whatever DataError is raised in the ``with`` block, has a
+        message of one printable line: names of files and of what they hold may be any text.
     """
+    try:
+        with _opened(place) as file:
+            yield file
+    except DataError as error:
+        error.args = (one_line(str(error)),)
+        raise
+
+
+@contextmanager
+def _opened(place: str) -> Iterator["h5py.File"]:
+    """The same, with messages as they come."""
     import h5py  # type: ignore[import-untyped, unused-ignore]
 
     try:
@@ -87,6 +104,25 @@ def opened(place: str) -> Iterator["h5py.File"]:
         raise DataError(f"{place}: cannot be opened as an HDF5 file: {error}") from error
     with file:
         yield file
+
+
+@contextmanager
+def damage_named(place: str, what: str) -> Iterator[None]:
+    """Turn what h5py raises into a DataError that says what cannot be read.
+
+    Parameters
+    ----------
+    place : str
+        Path of the file.
+    what : str
+        What is read, with its verb: ``"X cannot be read"``.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except DAMAGE as error:
+        raise DataError(f"{place}: {what}: {error}") from error
 
 
 def find_data_set(file: "h5py.File", name: str, place: str) -> "h5py.Dataset":
@@ -113,25 +149,16 @@ def find_data_set(file: "h5py.File", name: str, place: str) -> "h5py.Dataset":
     """
     import h5py
 
-    try:
+    with damage_named(place, f"{name} cannot be opened"):
         found = follow(file, name, place)
         if not isinstance(found, h5py.Dataset):
             kind = "a group" if isinstance(found, h5py.Group) else "a type"
             raise DataError(f"{place}: {name} must be a data set, found {kind}")
-        # Both kinds would make HDF5 open whichever file the data set names.
-        elsewhere = found.is_virtual or bool(found.external)
-        shape, chunks = found.shape, found.chunks
-    except DataError:
-        raise
-    except DAMAGE as error:
-        raise DataError(f"{place}: {name} cannot be opened: {error}") from error
-    if elsewhere:
-        raise DataError(f"{place}: {name} keeps its numbers in other files, which is refused")
-    if shape is None:
-        raise DataError(f"{place}: {name} is empty, found no shape")
-    if chunks is not None and math.prod(chunks) > LARGEST:
-        # HDF5 allocates a whole chunk even for one row.
-        raise DataError(f"{place}: {name} has chunks of {math.prod(chunks)} numbers, more than {LARGEST}")
+        # Both kinds would make HDF5 open whichever file the data set names; the first one even if it is asked for its shape.
+        if found.is_virtual or bool(found.external):
+            raise DataError(f"{place}: {name} keeps its numbers in other files, which is refused")
+        if found.shape is None:
+            raise DataError(f"{place}: {name} is empty, found no shape")
     return found
 
 
@@ -162,7 +189,8 @@ def follow(file: "h5py.File", name: str, place: str) -> object:
     """
     import h5py
 
-    parts = name.encode().split(b"/")
+    # As h5py decodes names that are no UTF-8.
+    parts = name.encode("utf-8", "surrogateescape").split(b"/")
     current: Any = file
     links_taken = 0
     while parts:
@@ -204,7 +232,12 @@ def contents(file: "h5py.File") -> str:
     names = list(islice(file, 11))
     if not names:
         return "nothing"
-    return ", ".join(repr(name) for name in names[:10]) + (", ..." if len(names) > 10 else "")
+    return ", ".join(shown(name) for name in names[:10]) + (", ..." if len(names) > 10 else "")
+
+
+def shown(value: object) -> str:
+    """A name or a value from a file as a message shows it, a text in quotes; what is longer than a line loses its middle."""
+    return one_line(repr(value), _SHOWN)
 
 
 def read_type(data_set: "h5py.Dataset", name: str, place: str) -> np.dtype[Any]:
@@ -227,10 +260,57 @@ def read_type(data_set: "h5py.Dataset", name: str, place: str) -> np.dtype[Any]:
     Raises
     ------
     DataError
-        If NumPy has no such type.
+        If NumPy has no such type, or a file could have it made of any bytes.
     """
-    try:
+    import h5py
+
+    with damage_named(place, f"{name} holds a type that NumPy lacks"):
+        if data_set.id.get_type().get_class() == h5py.h5t.OPAQUE:
+            # h5py takes it for the type that it calls itself: if it says so for Python's objects, with addresses from the file.
+            raise DataError(f"{place}: {name} holds numbers of no type, but of type opaque")
         found: np.dtype[Any] = data_set.dtype
-    except DAMAGE as error:
-        raise DataError(f"{place}: {name} holds a type that NumPy lacks: {error}") from error
     return found
+
+
+def _class(kind: Any) -> str:
+    """What HDF5 calls the class of a type: opaque, compound, reference, …; the class of h5py's object is named by it."""
+    return type(kind).__name__.removeprefix("Type").removesuffix("ID").lower()
+
+
+def read_attribute(file: "h5py.File", name: str, place: str) -> Any:
+    """Read an attribute at the root of a file, if it holds texts or numbers.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open file.
+    name : str
+        Name of the attribute, which there is.
+    place : str
+        Path of the file, for messages.
+
+    Returns
+    -------
+    str or bytes or number or ndarray of them
+        The value.
+
+    Raises
+    ------
+    DataError
+        If it holds anything else, or more than 64 KB, or cannot be read.
+    """
+    import h5py
+
+    with damage_named(place, f"attribute {name!r} cannot be read"):
+        attribute = h5py.h5a.open(file.id, name.encode())
+        kind = attribute.get_type()
+        # Of other classes some crash the library; and what is opaque h5py takes for objects of Python's, if it says so.
+        if kind.get_class() not in (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM):
+            raise DataError(f"{place}: attribute {name!r} must hold texts or numbers, found type {_class(kind)}")
+        if attribute.shape is None:
+            raise DataError(f"{place}: attribute {name!r} is empty")
+        if math.prod(attribute.shape) * kind.get_size() > _MOST_OF_ATTRIBUTE:
+            raise DataError(f"{place}: attribute {name!r} is larger than {_MOST_OF_ATTRIBUTE} bytes")
+        if kind.get_class() == h5py.h5t.STRING and kind.is_variable_str():
+            require_sound_heaps(place, file.id.get_create_plist().get_sizes()[1])
+        return file.attrs[name]

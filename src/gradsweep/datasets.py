@@ -19,12 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._errors import DataError, InputError
-from gradsweep._hdf5 import DAMAGE, LARGEST, find_data_set, opened, place_of, read_type
+from gradsweep._hdf5 import damage_named, find_data_set, opened, place_of, read_type
+from gradsweep._hdf5_limits import require_chunks, require_layout, require_memory
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped, unused-ignore]
 
 __all__ = ["count", "images", "load"]
+
+# Numbers that one call reads: 1 GiB as float64.
+_LARGEST = 2**27
 
 Rows: TypeAlias = slice | Sequence[int] | NDArray[np.integer[Any]]
 
@@ -86,11 +90,13 @@ def load(
         stored_pixels, stored_labels, kind = _checked(file, place)
         chosen = _chosen(rows, stored_pixels.shape[0], place)
         features = math.prod(stored_pixels.shape[1:])
-        if len(chosen) * features > LARGEST:
+        if len(chosen) * features > _LARGEST:
             raise InputError(
                 f"rows: {len(chosen)} rows of {features} numbers from {place} are more than the "
-                f"{LARGEST} numbers that one call reads; choose fewer rows"
+                f"{_LARGEST} numbers that one call reads; choose fewer rows"
             )
+        # A byte, its copy and a float64 of each number; of each row its number, four times, and its label.
+        require_memory(len(chosen) * (10 * features + 64), place, f"reading {len(chosen)} rows of {features} numbers")
         wanted = np.asarray(chosen, dtype=np.int64)
         # HDF5 reads increasing rows without repeats; `positions` leads back to the order asked for.
         unique, positions = np.unique(wanted, return_inverse=True)
@@ -222,10 +228,8 @@ def _checked(file: "h5py.File", place: str) -> tuple["h5py.Dataset", "h5py.Datas
     DataError
         If a data set is missing, of the wrong type or shape, or lies in another file.
     """
-    try:
+    with damage_named(place, "the list of data sets cannot be read"):
         kinds = [kind for kind in ("train", "test") if any(file.id.links.exists(f"{kind}_set_{part}".encode()) for part in "xy")]
-    except DAMAGE as error:
-        raise DataError(f"{place}: the list of data sets cannot be read: {error}") from error
     kind = kinds[0] if kinds else "train"
     pixels = find_data_set(file, f"{kind}_set_x", place)
     labels = find_data_set(file, f"{kind}_set_y", place)
@@ -246,6 +250,9 @@ def _checked(file: "h5py.File", place: str) -> tuple["h5py.Dataset", "h5py.Datas
         )
     if 0 in pixels.shape:
         raise DataError(f"{place}: {kind}_set_x is empty, found shape {pixels.shape}")
+    for data_set, name in ((pixels, f"{kind}_set_x"), (labels, f"{kind}_set_y")):
+        with damage_named(place, f"{name} cannot be opened"):
+            require_layout(data_set, name, place)
     return pixels, labels, kind
 
 
@@ -337,10 +344,10 @@ def _read(data_set: "h5py.Dataset", rows: NDArray[np.int64], name: str, place: s
     first, last = int(rows[0]), int(rows[-1])
     # A slice spares HDF5 the list of rows.
     selection = slice(first, last + 1) if last - first + 1 == len(rows) else rows
-    try:
+    with damage_named(place, f"{name} cannot be read"):
+        chunks = np.unique(rows // data_set.chunks[0]) if data_set.chunks else rows
+        require_chunks(data_set, name, place, set(chunks.tolist()), len(chunks))
         return np.asarray(data_set[selection])
-    except DAMAGE as error:
-        raise DataError(f"{place}: {name} cannot be read: {error}") from error
 
 
 def _check_labels(labels: NDArray[Any], rows: NDArray[np.int64], name: str, place: str) -> None:

@@ -19,6 +19,7 @@ on the left there is a file with ``layout = "rows"``.
 
 import difflib
 import functools
+import io
 import math
 import os
 import re
@@ -32,7 +33,8 @@ from numpy.typing import ArrayLike, NDArray
 from gradsweep import _dense
 from gradsweep._costs._network import NetworkCost
 from gradsweep._errors import DataError, InputError
-from gradsweep._hdf5 import DAMAGE, LARGEST, find_data_set, follow, opened, place_of, read_type
+from gradsweep._hdf5 import damage_named, find_data_set, follow, opened, place_of, read_attribute, read_type, shown
+from gradsweep._hdf5_limits import require_chunks, require_layout, require_memory, require_stored
 from gradsweep._parameters import (
     format_entry,
     match_gradient,
@@ -44,6 +46,7 @@ from gradsweep._parameters import (
     without_intermediates,
 )
 from gradsweep._types import Array
+from gradsweep._writing import require_writable, write_whole
 from gradsweep.network import Network
 
 if TYPE_CHECKING:
@@ -54,10 +57,8 @@ __all__ = ["Problem", "load", "save"]
 # Numbers that are read at once: 8 MB.
 _BLOCK = 2**20
 
-# Numbers that a stored byte may stand for, where there are very many: compression of real data gains less.
-_PACKED = 8
-
-_NAME = re.compile(r"([Wb])([1-9]\d*)")
+# Layers are counted in seven digits at most: Python refuses to read numbers of thousands of them.
+_NAME = re.compile(r"([Wb])([1-9][0-9]{0,6})")
 
 _ATTRIBUTES = ("hidden", "output", "loss", "l2", "layout")
 
@@ -163,6 +164,7 @@ def load(
         network = described.network(layers, given)
         gradients = reader.gradients()
         reader.require_shapes(layers, gradients)
+        reader.require_room(layers)
         x, y = reader.matrix("X"), reader.matrix("Y")
         params = {name: reader.block(f"parameters/{name}", name) for name in reader.shapes(layers)}
         gradient = {name: reader.block(path, name, finite=False) for name, path in gradients.items()}
@@ -187,7 +189,7 @@ def save(
     Parameters
     ----------
     path : str or os.PathLike
-        Where to; a file of this name is replaced.
+        Where to; a file of this name is replaced when the new one is complete, and not before.
     network : Network
         The network, without dropout masks, which the file has no place for.
     X : array_like of shape (features, examples)
@@ -225,8 +227,6 @@ def save(
     >>> np.array_equal(problem.params["W2"], params["W2"])
     True
     """
-    import h5py
-
     place = place_of(path)
     if any(mask is not None for mask in network.dropout_masks):
         raise InputError("network has dropout masks, for which a problem file has no place")
@@ -236,15 +236,25 @@ def save(
     arrays = {"X": _storable(X, "X"), "Y": _storable(Y, "Y")}
     arrays |= {f"parameters/{name}": _storable(params[name], name) for name in cost.shapes}
     arrays |= {f"gradients/{name}": _storable(tested[name], name) for name in cost.shapes}
-    try:
-        with h5py.File(place, "w") as file:
-            for name, array in arrays.items():
-                file[name] = array
-            if network.hidden:
-                file.attrs["hidden"] = ",".join(network.hidden)
-            file.attrs.update({"output": network.output, "loss": network.loss, "l2": network.l2, "layout": _LAYOUTS[0]})
-    except DAMAGE as error:
-        raise DataError(f"{place}: cannot be written: {error}") from error
+    require_writable(place)
+    require_memory(sum(array.nbytes for array in arrays.values()), place, "the file, which is made in memory,")
+    with damage_named(place, "cannot be written"):
+        content = _format_problem(network, arrays)
+    write_whole(place, content)
+
+
+def _format_problem(network: Network, arrays: Mapping[str, NDArray[Any]]) -> memoryview:
+    """What is to stand in a problem file."""
+    import h5py
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+        if network.hidden:
+            file.attrs["hidden"] = ",".join(network.hidden)
+        file.attrs.update({"output": network.output, "loss": network.loss, "l2": network.l2, "layout": _LAYOUTS[0]})
+    return buffer.getbuffer()
 
 
 def _storable(value: Any, argument: str) -> NDArray[Any]:
@@ -266,15 +276,13 @@ class _Attributes:
 
     def __init__(self, file: "h5py.File", place: str) -> None:
         self._place = place
-        try:
-            self._found = {name: file.attrs[name] for name in file.attrs if name in _ATTRIBUTES}
-            others = [name for name in file.attrs if name not in _ATTRIBUTES]
-        except DAMAGE as error:
-            raise DataError(f"{place}: the attributes cannot be read: {error}") from error
-        for name in others:
+        with damage_named(place, "the attributes cannot be read"):
+            names = list(file.attrs)
+        self._found = {name: read_attribute(file, name, place) for name in names if name in _ATTRIBUTES}
+        for name in names:
             alike = difflib.get_close_matches(name.lower(), _ATTRIBUTES, 1, _ALIKE)
-            if alike:
-                raise DataError(f"{place}: attribute {name!r} is not known; if {alike[0]!r} is meant, it must be written so")
+            if alike and name not in _ATTRIBUTES:
+                raise DataError(f"{place}: attribute {shown(name)} is not known; if {alike[0]!r} is meant, it must be written so")
         self.layout = self._text("layout")
         if self.layout not in (*_LAYOUTS, None):
             raise DataError(f"{place}: attribute 'layout' must be 'columns' or 'rows', found {self.layout!r}")
@@ -336,7 +344,7 @@ class _Attributes:
         listed = np.asarray(value, dtype=object).reshape(-1).tolist() if isinstance(value, np.ndarray) else [value]
         texts = [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in listed]
         if not texts or not all(isinstance(text, str) for text in texts):
-            raise DataError(f"{self._place}: attribute {name!r} must be text, found {value!r}")
+            raise DataError(f"{self._place}: attribute {name!r} must be text, found {shown(value)}")
         # Fortran fills texts up with blanks, C with zeros.
         return [text.strip("\0 ") for text in texts]
 
@@ -345,7 +353,7 @@ class _Attributes:
             return None
         value = np.asarray(self._found[name])
         if value.dtype.kind not in "iuf" or value.size != 1:
-            raise DataError(f"{self._place}: attribute {name!r} must be a number, found {self._found[name]!r}")
+            raise DataError(f"{self._place}: attribute {name!r} must be a number, found {shown(self._found[name])}")
         return float(value.reshape(()))
 
 
@@ -364,6 +372,8 @@ class _Reader:
 
     def __init__(self, file: "h5py.File", place: str, layout: str | None) -> None:
         self._file, self._place, self._by_rows = file, place, layout == "rows"
+        self._size = os.stat(place).st_size
+        self._stored: dict[str, int] = {}
         # Shapes that do not fit are most often those of another language.
         self._hint = "" if layout else "; if matrices are stored transposed, set the attribute layout to 'rows'"
         self._sets = {name: self._find(name) for name in ("X", "Y")}
@@ -375,7 +385,8 @@ class _Reader:
 
     def require_no_others(self) -> None:
         """Raise DataError if the file holds anything that belongs to no problem."""
-        others = [name for name in self._file if name not in ("X", "Y", "parameters", "gradients")]
+        with damage_named(self._place, "the list of what it holds cannot be read"):
+            others = [name for name in self._file if name not in ("X", "Y", "parameters", "gradients")]
         if others:
             raise DataError(f"{self._place}: holds {quote(others)}, which belongs to no problem file")
 
@@ -434,6 +445,17 @@ class _Reader:
             for path in (f"parameters/{name}", gradients[name]):
                 self._require_shape(path, shape, others)
 
+    def require_room(self, layers: Sequence[int]) -> None:
+        """Raise DataError if all together has more numbers than the file can store, or needs more memory than there is."""
+        kinds = {name: read_type(found, name, self._place) for name, found in self._sets.items()}
+        held = sum(_held(name, found.shape, kinds[name]) for name, found in self._sets.items())
+        stored = sum(self._stored.values())
+        message = f"{self._place}: its arrays have {held} bytes by their shapes, but the file has {self._size}"
+        require_stored(held, stored, self._size, message)
+        # What each unit gives for each example.
+        activations = 8 * sum(layers) * self._matrix_shape("X")[1]
+        require_memory(held + activations, self._place, f"this network with {self._matrix_shape('X')[1]} examples")
+
     def matrix(self, name: str) -> Array:
         """X or Y as float64, by columns: of shape (features or outputs, examples)."""
         return np.atleast_2d(self._read(self._sets[name], name, np.dtype(np.float64), finite=True))
@@ -448,13 +470,13 @@ class _Reader:
     def _read(self, stored: "h5py.Dataset", name: str, kind: np.dtype[Any], *, finite: bool) -> NDArray[Any]:
         """All numbers of a data set, each once, some examples at a time; transposed where they are stored so."""
         turned = self._by_rows and stored.ndim == 2
-        values = np.empty(stored.shape[::-1] if turned else stored.shape, dtype=kind)
+        with damage_named(self._place, f"{name} cannot be read"):
+            require_chunks(stored, name, self._place)
+            values = np.empty(stored.shape[::-1] if turned else stored.shape, dtype=kind)
         target = values.T if turned else values
         for part in _parts(stored):
-            try:
+            with damage_named(self._place, f"{name} cannot be read"):
                 block = np.asarray(stored[part])
-            except DAMAGE as error:
-                raise DataError(f"{self._place}: {name} cannot be read: {error}") from error
             with np.errstate(over="ignore"):  # what float64 cannot hold is infinite
                 target[part] = block
             if finite and not np.isfinite(target[part]).all():
@@ -484,22 +506,23 @@ class _Reader:
         kind = read_type(found, name, self._place)
         if kind.kind not in "biuf":
             raise DataError(f"{self._place}: {name} must hold real numbers, found {kind}")
+        with damage_named(self._place, f"{name} cannot be opened"):
+            require_layout(found, name, self._place)
+            self._stored[name] = int(found.id.get_storage_size())
         size = math.prod(found.shape)
-        if size > max(LARGEST, _PACKED * found.id.get_storage_size()):
-            raise DataError(f"{self._place}: {name} has {size} numbers by its shape, but stores next to none of them")
+        message = f"{self._place}: {name} has {size} numbers by its shape, but stores next to none of them"
+        require_stored(_held(name, found.shape, kind), self._stored[name], self._size, message)
         return found
 
     def _list(self, group: str) -> list[str]:
         """Names in a group."""
         import h5py
 
-        found = follow(self._file, group, self._place)
-        if not isinstance(found, h5py.Group):
-            raise DataError(f"{self._place}: {group} must be a group, found a data set")
-        try:
+        with damage_named(self._place, f"{group} cannot be read"):
+            found = follow(self._file, group, self._place)
+            if not isinstance(found, h5py.Group):
+                raise DataError(f"{self._place}: {group} must be a group, found a data set")
             return list(found)
-        except DAMAGE as error:
-            raise DataError(f"{self._place}: {group} cannot be read: {error}") from error
 
     def _checked(self, look: Callable[[], Any]) -> Any:
         """What a look at names returns; its InputError with the path first."""
@@ -507,6 +530,11 @@ class _Reader:
             return look()
         except InputError as error:
             raise DataError(f"{self._place}: {error}") from error
+
+
+def _held(name: str, shape: Sequence[int], kind: np.dtype[Any]) -> int:
+    """Bytes of an array when it has been read: X and Y as float64, others as they are stored."""
+    return math.prod(shape) * (8 if name in ("X", "Y") else kind.itemsize)
 
 
 def _is_intermediate(group: str, name: str) -> bool:
