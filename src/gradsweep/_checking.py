@@ -1,9 +1,11 @@
 """The road from a cost and a gradient to a report."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any, TypedDict, Unpack
 
+from gradsweep._checkpoint import checkpointed, put_content
 from gradsweep._costs._kinds import as_function
 from gradsweep._costs._network import NetworkCost
 from gradsweep._errors import GradientError, Interrupted
@@ -11,6 +13,7 @@ from gradsweep._execution import one_blas_thread
 from gradsweep._function_checking import check_function, differentiate_function
 from gradsweep._monitor import Monitor, Progress, watched
 from gradsweep._network_checking import check_network, differentiate_network
+from gradsweep._presenting._hdf5_layout import format_hdf5
 from gradsweep._presenting._progress import shown
 from gradsweep._report import Report
 from gradsweep._settings import read_settings
@@ -31,6 +34,7 @@ def check(
     max_evaluations: int | None = None,
     max_seconds: float | None = None,
     progress: bool | Callable[[Progress], None] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Report:
     """Check a gradient against difference quotients of its cost.
 
@@ -89,6 +93,11 @@ def check(
     progress : bool or callable, optional
         True shows on stderr how far the check is and when it will end, if it takes longer than a second: a bar on a terminal,
         else a line every now and then. A callable is given a :class:`gradsweep.Progress` several times a second.
+    checkpoint : str or os.PathLike, optional
+        A file in which what is computed is kept: written anew every few seconds, and whole at any time. A check that was ended,
+        by whatever, goes on from there when it is started again, with any number of workers, and gives the same bits. With
+        another gradient, as when a mistake has been mended, quotients are taken from it, and what is in dispute is computed anew.
+        When the check is done the file is a report as well, as :meth:`Report.save` writes it.
 
     Returns
     -------
@@ -104,6 +113,8 @@ def check(
     OracleError
         The fast path disagrees with the plain cost, a product with the quotient of its parameter (``"neurons"``), or the complex
         step with real differences.
+    DataError
+        `checkpoint` is of another check, or no such file, is in use, or cannot be written.
     WorkerError
         A worker process has died.
     Interrupted
@@ -150,12 +161,14 @@ def check(
     """
     begun = time.perf_counter()
     settings = read_settings(mode, scheme, step, tolerance, jobs, seed, max_evaluations, max_seconds)
-    with shown(progress) as tell, watched(Monitor(tell, catches=True)):
+    with checkpointed(checkpoint) as journal, shown(progress) as tell, watched(Monitor(tell, catches=True, journal=journal)):
         if isinstance(cost, NetworkCost):
             report = check_network(cost, params, gradient, settings, begun)
         else:
             with one_blas_thread():
                 report = check_function(as_function(cost), params, gradient, settings, begun)
+        if journal is not None and not report.interrupted:
+            journal.finish(lambda content: format_hdf5(report, lambda file: put_content(file, content)))
     if report.interrupted:
         raise Interrupted(report)
     announce(report)
@@ -174,6 +187,7 @@ class Options(TypedDict, total=False):
     max_evaluations: int | None
     max_seconds: float | None
     progress: bool | Callable[[Progress], None] | None
+    checkpoint: str | os.PathLike[str] | None
 
 
 def assert_gradient(cost: Any, params: Any, gradient: Any, **options: Unpack[Options]) -> Report:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._checkpoint import digest, versions
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import PLAIN, Indices, Numerics
 from gradsweep._diagnosis._evidence import Finding
@@ -25,7 +26,7 @@ from gradsweep._function_points import (
 )
 from gradsweep._function_screening import Start, screen_function
 from gradsweep._monitor import SECOND_POINT, SWEEP, current
-from gradsweep._planning import LONGEST, describe_seconds
+from gradsweep._planning import LONGEST, MODES, describe_seconds
 from gradsweep._report import Displaced, Report
 from gradsweep._schemes import COMPLEX
 from gradsweep._second_point import overall_interrupted, overall_verdict
@@ -72,12 +73,20 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     tree = read_tree(params)
     base = function.settle_in(tree)
     analytic = gradient_at(function, gradient, tree)
+    monitor = current()
+    if monitor.journal is not None:
+        monitor.identify(
+            _key(tree, base, settings), lambda: digest(zip((leaf.name for leaf in tree.blocks), analytic, strict=True))
+        )
     numerics = function.numerics(tree, base, settings)
-    mode, because = _choose_mode(function, tree, numerics, settings)
+    mode, because = monitor.decide(
+        "mode",
+        lambda: _choose_mode(function, tree, numerics, settings),
+        lambda found: found[0] in MODES and isinstance(found[1], str),
+    )
     if mode == "screen":
         start = Start(tree, base, analytic, numerics, because)
         return screen_function(function, gradient, start, replace(settings, mode=mode), begun)
-    monitor = current()
     monitor.plan(_stages(tree, second=callable(gradient)))
     everything = [np.arange(leaf.start, leaf.stop, dtype=np.intp) for leaf in tree.blocks]
     with monitor.phase(SWEEP):
@@ -192,6 +201,14 @@ def _predicted(numerics: Numerics, tree: Tree) -> float:
         seconds += spent * leaf.size / max(len(some), 1)
         entries += leaf.size
     return seconds * len(tree.values) / entries
+
+
+def _key(tree: Tree, base: float, settings: Settings) -> dict[str, str]:
+    """What the numeric side of a check depends on, as far as it can be told."""
+    blocks = zip((leaf.name for leaf in tree.blocks), tree.typed_arrays(), strict=True)
+    parameters = digest((name, np.asarray(array)) for name, array in blocks)
+    # To the digits that are the same at each call, whatever threads do.
+    return {"parameters": parameters, "cost at the parameters": f"{base:.12g}", **settings.described(), **versions()}
 
 
 def _whole(examined: Examined, indices: Indices, leaf: Leaf) -> Array:

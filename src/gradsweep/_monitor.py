@@ -6,11 +6,15 @@ import contextvars
 import enum
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from gradsweep._journal import Codec, Journal
+
+Item = TypeVar("Item")
 Result = TypeVar("Result")
+Decision = TypeVar("Decision")
 
 #: The phases of a check.
 SWEEP, DISPUTES, SECOND_POINT = "sweep", "disputes", "second point"
@@ -66,6 +70,8 @@ class Monitor:
         Is told of the progress, every now and then.
     catches : bool, default: False
         Whether an interrupt ends the work, with what there is, in the place of the check.
+    journal : Journal, optional
+        Of what is computed.
 
     Attributes
     ----------
@@ -73,8 +79,10 @@ class Monitor:
         Whether that has happened: what is not there, is missing.
     """
 
-    def __init__(self, tell: Callable[[Progress], None] | None = None, *, catches: bool = False) -> None:
-        self._tell, self._catches = tell, catches
+    def __init__(
+        self, tell: Callable[[Progress], None] | None = None, *, catches: bool = False, journal: Journal | None = None
+    ) -> None:
+        self._tell, self._catches, self.journal = tell, catches, journal
         self._state, self._deadline = _State.RUNNING, math.inf
         self._begun = self._told = time.perf_counter()
         self._stages: dict[str, int] = {}
@@ -112,6 +120,62 @@ class Monitor:
             yield
         finally:
             self._counting = before
+
+    def identify(self, key: Mapping[str, str], gradient: Callable[[], str]) -> None:
+        """Say of what check the journal is, if there is one: what all depends on, and a digest of the gradient under test."""
+        if self.journal is not None:
+            self.journal.identify(key, gradient(), SWEEP)
+
+    def decide(self, name: str, value: Callable[[], Decision], fits: Callable[[Any], bool]) -> Decision:
+        """A value that depends on a clock; where there is a journal, that of the first run, if it fits, as in any sound file."""
+        if self.journal is None:
+            return value()
+        # What is computed for it is not written down: it is not computed again.
+        journal, self.journal = self.journal, None
+        try:
+            decided: Decision = journal.decide(self._phase, name, value, fits)
+        finally:
+            self.journal = journal
+        return decided
+
+    def recorded(
+        self,
+        items: Iterable[Item],
+        compute: Callable[[Iterator[Item], int], Iterable[Result]],
+        codec: Codec[Item, Result],
+    ) -> Iterator[Result]:
+        """Results for items: those that are in the journal, and then those that are computed.
+
+        Parameters
+        ----------
+        items : iterable
+            In an order, and cut, that do not depend on any clock.
+        compute : callable
+            Computes results of those items that are left, of which it is told how many came before.
+        codec : Codec
+            How they are written down.
+
+        Yields
+        ------
+        result
+            For each item, in order.
+        """
+        source = iter(items)
+        journal = self.journal
+        if journal is None or not journal.ready or self.interrupted:
+            yield from compute(source, 0)
+            return
+        record = journal.take(self._phase, codec.kind)
+        for number in range(record.known):
+            item = next(source)
+            if journal.unchecked:
+                (again,) = compute(iter([item]), 0)
+                journal.require_same(codec.encode(again), record)
+            yield codec.decode(item, record.fields(number))
+        for result in compute(source, record.known):
+            if not self.interrupted:
+                journal.append(record, codec.encode(result))
+            yield result
 
     def close(self) -> None:
         """Allow what decides about entries that seem to be wrong a little time, after an interrupt."""

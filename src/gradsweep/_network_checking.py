@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._analytic import AnalyticGradient, Seal
+from gradsweep._checkpoint import digest, versions
 from gradsweep._costs._network import NetworkCost
 from gradsweep._costs._protocol import Problem
 from gradsweep._diagnosis._evidence import Finding
@@ -17,13 +18,13 @@ from gradsweep._errors import InputError
 from gradsweep._execution import one_blas_thread
 from gradsweep._findings import Sighting
 from gradsweep._intermediates import read_intermediates
-from gradsweep._monitor import SWEEP, current
+from gradsweep._monitor import SECOND_POINT, SWEEP, current
 from gradsweep._network_findings import Tested, explain_network
 from gradsweep._network_interrupted import report_interrupted
 from gradsweep._network_screening import screen_network
 from gradsweep._numeric import NumericGradient, differentiate, quotients_of
 from gradsweep._parameters import Precision, match_gradient, precision, read_mapping
-from gradsweep._planning import Plan, make_plan
+from gradsweep._planning import MODES, Plan, make_plan
 from gradsweep._report import Displaced, Report
 from gradsweep._samples import sample_places
 from gradsweep._schemes import COMPLEX
@@ -78,12 +79,18 @@ def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, set
     # The gradient under test runs with the BLAS threads that it has elsewhere.
     given = _read_gradient(gradient, params)
     analytic = match_gradient(given, "gradient", problem.shapes)
+    monitor = current()
+    if monitor.journal is not None:
+        parameters = digest((name, problem.parameter(name)) for name in problem.shapes)
+        described = {"network": cost.describe(), "parameters": parameters, "cost at the parameters": f"{problem.loss:.12g}"}
+        monitor.identify({**described, **settings.described(), **versions()}, lambda: digest(analytic.items()))
     with one_blas_thread():
         tested = Tested(analytic, read_intermediates(given), _repeat(problem, gradient, params))
         report = replace(_check(problem, tested, settings, begun), _plain=cost.around(problem, settings.scheme))
     if not callable(gradient) or report.interrupted:
         return report
-    elsewhere, displaced, notes = _second_point(cost, params, gradient, analytic, replace(settings, mode=report.mode))
+    with monitor.phase(SECOND_POINT):
+        elsewhere, displaced, notes = _second_point(cost, params, gradient, analytic, replace(settings, mode=report.mode))
     return replace(
         report,
         findings=report.findings or (elsewhere.findings if elsewhere else ()),
@@ -175,6 +182,9 @@ def _check(problem: "NetworkProblem", tested: Tested, settings: Settings, begun:
     tolerance = settings.tolerance_for(exactness)
     steps = _steps(problem, settings)
     plan = make_plan(problem, settings.mode, steps)
+    mode = current().decide("mode", lambda: plan.mode, lambda found: found in MODES)
+    if mode != plan.mode:  # of which an earlier run of this check thought otherwise
+        plan = make_plan(problem, mode, steps)
     if plan.mode == "screen":
         return screen_network(problem, tested, settings, steps, begun, plan.reason)
     # The numeric side is complete before the gradient under test is looked at.

@@ -55,6 +55,11 @@ class Settings:
     max_evaluations: int | None = None
     max_seconds: float | None = None
 
+    def described(self) -> dict[str, str]:
+        """What a result depends on, by the names of the arguments: not the number of workers."""
+        names = ("mode", "step", "tolerance", "seed", "max_evaluations", "max_seconds")
+        return {"scheme": self.scheme.name, **{name: repr(getattr(self, name)) for name in names}}
+
     def tolerance_for(self, precision: Precision) -> float:
         """The tolerance, or what it is by default for gradients of this precision."""
         if self.tolerance is not None:

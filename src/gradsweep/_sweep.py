@@ -5,12 +5,14 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._costs._protocol import Chunk, Problem, Run
 from gradsweep._execution import run
+from gradsweep._journal import Fields, misfit
 from gradsweep._matrices import BlockMatrix, Matrix
 from gradsweep._monitor import current
 from gradsweep._schemes import BACKWARD, FORWARD, Scheme
@@ -75,6 +77,37 @@ class _Part:
     chunk: Chunk
     values: Array
     crossed: _Crossed | None
+
+
+class _Parts:
+    """Codec of parts."""
+
+    kind = "quotients"
+
+    def encode(self, result: _Part) -> Fields:
+        """Quotients, and what crossed a kink."""
+        fields: dict[str, NDArray[Any]] = {"values": result.values.reshape(-1)}
+        crossed = result.crossed
+        empty = np.empty(0)
+        fields["counts"] = np.array([] if crossed is None else [crossed.count, crossed.evaluations], dtype=np.int64)
+        for name in ("rows", "positions"):
+            fields[name] = np.asarray(empty if crossed is None else getattr(crossed, name), dtype=np.int64)
+        for name in ("rising", "falling"):
+            fields[name] = empty if crossed is None else getattr(crossed, name)
+        return fields
+
+    def decode(self, item: Chunk, fields: Fields) -> _Part:
+        """The part of a chunk."""
+        rows = 1 if item.examples is None else item.examples[1] - item.examples[0]
+        at_kinks = {len(fields[name]) for name in ("rows", "positions", "rising", "falling")}
+        if len(fields["values"]) != rows * item.size or len(fields["counts"]) not in (0, 2) or len(at_kinks) != 1:
+            raise misfit("quotients", len(fields["values"]), rows * item.size)
+        values = fields["values"].reshape(rows, item.size)
+        if not len(fields["counts"]):
+            return _Part(item, values, None)
+        count, evaluations = fields["counts"].tolist()
+        crossed = _Crossed(count, evaluations, *(fields[name] for name in ("rows", "positions", "rising", "falling")))
+        return _Part(item, values, crossed)
 
 
 @dataclass
@@ -252,7 +285,9 @@ def _gather(problem: Problem, steps: Steps, chunks: Iterable[Chunk], jobs: int |
         worked += len(part.values) * sum(problem.work(run.layer) * run.size for run in part.chunk.runs)
         return worked / total
 
-    for part in current().follow(run(functools.partial(_evaluate, problem, steps), chunks, jobs), share):
+    function = functools.partial(_evaluate, problem, steps)
+    parts = current().recorded(chunks, lambda left, before: run(function, left, jobs), _Parts())
+    for part in current().follow(parts, share):
         first = part.chunk.examples[0] if part.chunk.examples else 0
         done = 0
         for piece in part.chunk.runs:

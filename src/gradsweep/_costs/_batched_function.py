@@ -10,6 +10,8 @@ from gradsweep._costs._evaluation import Points, gathered
 from gradsweep._costs._numerics import Indices
 from gradsweep._costs._reading import OUTSIDE
 from gradsweep._errors import InputError
+from gradsweep._journal import Values
+from gradsweep._monitor import current
 from gradsweep._trees import Tree, read_tree
 from gradsweep._types import Array
 from gradsweep._workers import Workers
@@ -160,7 +162,10 @@ class BatchedEvaluator:
 
     def _evaluate(self, points: Points) -> Array:
         count = -(-len(points) // self._length)
-        return gathered(self._workers.run(points.parts(self._length), count), len(points))
+        costs = current().recorded(
+            points.parts(self._length), lambda parts, before: self._workers.run(parts, count - before), Values()
+        )
+        return gathered(costs, len(points))
 
     def _require_independence(self, tree: Tree) -> None:
         """Raise InputError unless a lane's value is the same alone and in company, as far as rounding allows."""

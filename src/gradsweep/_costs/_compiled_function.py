@@ -12,6 +12,8 @@ from gradsweep._costs._numerics import Indices
 from gradsweep._costs._reading import OUTSIDE
 from gradsweep._errors import InputError
 from gradsweep._execution import run
+from gradsweep._journal import Values
+from gradsweep._monitor import current
 from gradsweep._trees import Tree
 from gradsweep._types import Array
 
@@ -107,7 +109,8 @@ class CompiledEvaluator:
     def _evaluate(self, points: Points) -> Array:
         # One at a time gains nothing from threads.
         jobs = self._jobs if len(points) > 2 * _CHUNK else 1
-        return gathered(run(self._chunk, points.parts(_CHUNK), jobs), len(points))
+        costs = current().recorded(points.parts(_CHUNK), lambda parts, before: run(self._chunk, parts, jobs), Values())
+        return gathered(costs, len(points))
 
     def _chunk(self, points: Points) -> Array:
         """Costs at some points; NaN where the function raises an error that says that it is not defined there."""

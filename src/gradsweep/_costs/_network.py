@@ -69,6 +69,11 @@ class NetworkCost:
         """Name and shape of every block, W1 first."""
         return _dense.block_shapes(self.layers)
 
+    def describe(self) -> str:
+        """All that the cost depends on, beside parameters and data."""
+        masks = sum(mask is not None for mask in self.masks)
+        return f"{self.layers} {self.activations} {self.loss} {self.l2!r} {masks} masks, {self.y.shape[1]} examples"
+
     def read(self, params: Mapping[str, Any]) -> list[_dense.Layer]:
         """Check the parameters and sort them by layer.
 

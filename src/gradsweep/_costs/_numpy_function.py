@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,8 @@ from gradsweep._differences._departure import Departure
 from gradsweep._differences._lanes import Lanes, Number, Ties
 from gradsweep._differences._propagation import loss, perturbed, perturbed_entry, propagate, unperturbed
 from gradsweep._directions import Direction, Region, matrix_shape, product
-from gradsweep._errors import InputError, OracleError
+from gradsweep._errors import DataError, InputError, OracleError
+from gradsweep._journal import Fields, misfit
 from gradsweep._monitor import current
 from gradsweep._parameters import Precision
 from gradsweep._schemes import BACKWARD, CENTRAL, FORWARD, Scheme
@@ -134,6 +136,33 @@ class _Outcome:
     total: int
     subtracts: bool
     lost: dict[str, Number]
+
+
+class _Outcomes:
+    """Codec of outcomes. How much room they took is known when chunks are cut, and is not asked for again."""
+
+    kind = "changes"
+
+    def encode(self, result: _Outcome) -> Fields:
+        """Changes and crossings of all lanes, the base, and where plain numbers were made."""
+        lost = [(each.number, each.what, each.where) for each in result.lost.values()]
+        return {
+            "changes": result.changes,
+            "crossings": result.crossings,
+            "base": np.array([result.base]),
+            "lost": np.frombuffer(json.dumps(lost).encode(), dtype=np.uint8),
+        }
+
+    def decode(self, item: _Task, fields: Fields) -> _Outcome:
+        """The outcome of a task."""
+        if not len(fields["changes"]) == len(fields["crossings"]) == len(item.indices) or len(fields["base"]) != 1:
+            raise misfit("changes", len(fields["changes"]), len(item.indices))
+        try:
+            listed = [(float(number), str(what), str(where)) for number, what, where in json.loads(fields["lost"].tobytes())]
+        except (ValueError, TypeError) as error:
+            raise DataError(f"the checkpoint is damaged ({error}); remove it") from error
+        lost = {where: Number(number, None, what, where) for number, what, where in listed}
+        return _Outcome(float(fields["base"][0]), fields["changes"], fields["crossings"], 0, 0, False, lost)
 
 
 @dataclass(frozen=True, eq=False)
@@ -504,7 +533,10 @@ class NumPyFunction:
                 cut.learn(piece, outcome.largest, time.perf_counter() - begun)
                 yield piece, outcome
             rest = list(cut.rest())
-            yield from zip(rest, self.workers.run(tasks(rest), len(rest)), strict=True)
+            recorded = current().recorded(
+                tasks(rest), lambda left, before: self.workers.run(left, len(rest) - before), _Outcomes()
+            )
+            yield from zip(rest, recorded, strict=True)
 
         for piece, outcome in current().follow(outcomes(), lambda result: cut.share(result[0])):
             take(piece, outcome)

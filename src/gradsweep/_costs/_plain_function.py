@@ -11,6 +11,8 @@ from gradsweep._costs._evaluation import Points, gathered
 from gradsweep._costs._numerics import Indices
 from gradsweep._costs._reading import OUTSIDE, read_cost
 from gradsweep._errors import InputError
+from gradsweep._journal import Fields, misfit
+from gradsweep._monitor import current
 from gradsweep._trees import Tree
 from gradsweep._types import Array
 from gradsweep._workers import Workers
@@ -36,6 +38,23 @@ class _Outcome:
     costs: Array
     refused: int
     error: str
+
+
+class _Outcomes:
+    """Codec of outcomes."""
+
+    kind = "costs"
+
+    def encode(self, result: _Outcome) -> Fields:
+        """Costs, and what was raised."""
+        error = np.frombuffer(result.error.encode("utf-8", "backslashreplace"), dtype=np.uint8)
+        return {"costs": result.costs, "refused": np.array([result.refused]), "error": error}
+
+    def decode(self, item: Points, fields: Fields) -> _Outcome:
+        """The outcome of some points."""
+        if len(fields["costs"]) != len(item) or len(fields["refused"]) != 1:
+            raise misfit("costs", len(fields["costs"]), len(item))
+        return _Outcome(fields["costs"], int(fields["refused"][0]), fields["error"].tobytes().decode("utf-8", "replace"))
 
 
 class _Calls:
@@ -170,7 +189,12 @@ class PlainEvaluator:
         self._calls(here)  # what the function does to its containers is known then
         begun = time.perf_counter()
         self._calls.explain(here)
-        self._length = int(np.clip(_CHUNK / max(time.perf_counter() - begun, 1e-9), 1, _MOST_CALLS))
+        spent = max(time.perf_counter() - begun, 1e-9)
+        self._length = current().decide(
+            "calls of a chunk",
+            lambda: int(np.clip(_CHUNK / spent, 1, _MOST_CALLS)),
+            lambda length: isinstance(length, int) and 1 <= length <= _MOST_CALLS,
+        )
 
     @property
     def notes(self) -> list[str]:
@@ -194,7 +218,10 @@ class PlainEvaluator:
         self._calls.explain(Points(np.array([step]), np.array([index], dtype=np.intp)))
 
     def _evaluate(self, points: Points) -> Array:
-        outcomes = self._workers.run(points.parts(self._length), -(-len(points) // self._length))
+        count = -(-len(points) // self._length)
+        outcomes = current().recorded(
+            points.parts(self._length), lambda parts, before: self._workers.run(parts, count - before), _Outcomes()
+        )
         return gathered(map(self._take, outcomes), len(points))
 
     def _take(self, outcome: _Outcome) -> Array:

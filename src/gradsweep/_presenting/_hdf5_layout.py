@@ -1,7 +1,7 @@
 """A report as an HDF5 file."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 _COLUMNS = ("analytic", "numeric", "noise", "kink", "score")
 
 
-def format_hdf5(report: Report) -> memoryview:
+def format_hdf5(report: Report, also: "Callable[[h5py.File], None] | None" = None) -> memoryview:
     """A report as HDF5, in the layout that `gradsweep.Report.save` describes.
 
     Parameters
     ----------
     report : Report
         The report.
+    also : callable, optional
+        Puts something else into the file, beside the report.
 
     Returns
     -------
@@ -34,6 +36,8 @@ def format_hdf5(report: Report) -> memoryview:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         _put_report(file, report)
+        if also is not None:
+            also(file)
     return buffer.getbuffer()
 
 
