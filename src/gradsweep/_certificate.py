@@ -91,6 +91,9 @@ def certify(blocks: tuple[Block, ...], mode: str, *, second_point: bool) -> Cert
     if sampled:
         several = f"{len(sampled)} blocks" if len(sampled) > 1 else sampled[0].name
         gaps.append(f"more than the {sum(block.looked_at or 0 for block in sampled)} entries looked at of {several}, at kinks")
+    rest = sum(math.prod(block.shape) - block.size for block in agreeing)
+    if rest:
+        gaps.append(f"{rest:,} {'entry' if rest == 1 else 'entries'} of these blocks, not selected")
     if mode == "screen":
         gaps.append("errors of several entries that happen to cancel along two random directions")
     if not second_point:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, Unpack
 
 from gradsweep._checkpoint import checkpointed, put_content
@@ -29,6 +29,7 @@ def check(
     scheme: str = "central",
     step: float | None = None,
     tolerance: float | None = None,
+    select: str | Sequence[str] | int | None = None,
     jobs: int | None = None,
     seed: int = 0,
     max_evaluations: int | None = None,
@@ -77,6 +78,9 @@ def check(
     tolerance : float, optional
         Relative tolerance of every block and entry, below 1. By default 1e-7; where parameters or gradient are less precise than
         float64, 1024 times their machine epsilon if that is more, up to 0.01.
+    select : str, sequence of str or int, optional
+        Which entries are looked at: those of the blocks of these names, or so many entries of each block, the first and the last
+        among them. The report then has these blocks, and says how many entries they are. All by default.
     jobs : int, optional
         Number of workers as joblib's ``n_jobs``; by default what an active ``joblib.parallel_config`` says, else one. Kernels
         and compiled functions run in threads, all other functions in processes that have a copy of the function each, if what is
@@ -160,7 +164,7 @@ def check(
     'fail'
     """
     begun = time.perf_counter()
-    settings = read_settings(mode, scheme, step, tolerance, jobs, seed, max_evaluations, max_seconds)
+    settings = read_settings(mode, scheme, step, tolerance, jobs, seed, max_evaluations, max_seconds, select)
     with checkpointed(checkpoint) as journal, shown(progress) as tell, watched(Monitor(tell, catches=True, journal=journal)):
         if isinstance(cost, NetworkCost):
             report = check_network(cost, params, gradient, settings, begun)
@@ -182,6 +186,7 @@ class Options(TypedDict, total=False):
     scheme: str
     step: float | None
     tolerance: float | None
+    select: str | Sequence[str] | int | None
     jobs: int | None
     seed: int
     max_evaluations: int | None

@@ -14,7 +14,6 @@ from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import PLAIN, Indices, Numerics
 from gradsweep._diagnosis._evidence import Finding
 from gradsweep._differences._departure import Departure
-from gradsweep._entries import Examined
 from gradsweep._findings import Sighting, explain_function
 from gradsweep._function_points import (
     Given,
@@ -30,8 +29,9 @@ from gradsweep._planning import LONGEST, MODES, describe_seconds
 from gradsweep._report import Displaced, Report
 from gradsweep._schemes import COMPLEX
 from gradsweep._second_point import overall_interrupted, overall_verdict
+from gradsweep._selection import ScatteredGradient, chosen_entries, is_selected, sampled_entries
 from gradsweep._settings import Settings
-from gradsweep._trees import Leaf, Tree, read_tree
+from gradsweep._trees import Tree, read_tree
 from gradsweep._types import Array
 from gradsweep._verdict import Tally, interrupted
 
@@ -87,10 +87,10 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     if mode == "screen":
         start = Start(tree, base, analytic, numerics, because)
         return screen_function(function, gradient, start, replace(settings, mode=mode), begun)
-    monitor.plan(_stages(tree, second=callable(gradient)))
-    everything = [np.arange(leaf.start, leaf.stop, dtype=np.intp) for leaf in tree.blocks]
+    chosen = chosen_entries(settings.select, tree.blocks, settings.seed)
+    monitor.plan(_stages(chosen, second=callable(gradient)))
     with monitor.phase(SWEEP):
-        point = examine_or_depart(function, base, numerics, Given(tree, analytic, everything), settings)
+        point = examine_or_depart(function, base, numerics, Given(tree, analytic, chosen), settings)
     point = with_rounding(function, gradient, point, settings, measures=not monitor.interrupted)
     numerics, reason = point.numerics, function.reason  # at the second point there may be another one
     elsewhere = None
@@ -101,7 +101,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     displaced = elsewhere[1] if elsewhere else None
     function.leave(tree, base)
     total = Tally.of_all(examined.tally for examined in point.examined)
-    blocks = tuple(examined.block for examined in point.examined)
+    blocks = tuple(examined.block for examined in point.examined if is_selected(settings.select, examined.block.name))
     verdict = overall_verdict(blocks, displaced)
     if monitor.interrupted:
         blocks = interrupted(blocks)
@@ -112,7 +112,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         tolerance=point.tolerance,
         precision=point.exactness.epsilon,
         blocks=blocks,
-        numeric=_by_name(tree, [_whole(*each) for each in zip(point.examined, point.given.indices, tree.blocks, strict=True)]),
+        numeric=_numeric(point, settings),
         analytic=_by_name(tree, point.given.analytic),
         mode=mode,
         reason=reason,
@@ -161,30 +161,28 @@ def _second_point(
     other = another_point(function, gradient, first.given.tree, first.given.analytic, settings.seed)
     if other is None:
         return None
-    chosen = [_sample(leaf.start, leaf.stop, other.generator) for leaf in other.tree.blocks]
+    chosen = [
+        sampled_entries(leaf, _AT_SECOND_POINT if is_selected(settings.select, leaf.name) else 0, other.generator)
+        for leaf in other.tree.blocks
+    ]
     numerics = function.numerics(other.tree, other.base, settings, like=first.numerics)
     given = Given(other.tree, other.analytic, chosen)
     point = examine_or_depart(function, other.base, numerics, given, settings, measures=False)
     point = with_rounding(function, gradient, point, settings, measures=False)
-    return point, Displaced(tuple(examined.block for examined in point.examined), other.size, point.evaluations)
-
-
-def _sample(start: int, stop: int, generator: np.random.Generator) -> Indices:
-    """Some entries of a block, the first and the last among them."""
-    if stop - start <= _AT_SECOND_POINT:
-        return np.arange(start, stop, dtype=np.intp)
-    inner = generator.choice(np.arange(start + 1, stop - 1), _AT_SECOND_POINT - 2, replace=False)
-    return np.sort(np.concatenate([[start, stop - 1], inner])).astype(np.intp)
+    blocks = tuple(examined.block for examined in point.examined if is_selected(settings.select, examined.block.name))
+    return point, Displaced(blocks, other.size, point.evaluations)
 
 
 def _choose_mode(function: Function, tree: Tree, numerics: Numerics, settings: Settings) -> tuple[str, str]:
     """The mode, and why it is a screen, if it is that because a sweep would take too long."""
     if settings.mode != "auto":
         return settings.mode, ""
+    if settings.select is not None or settings.scheme is COMPLEX:
+        return "sweep", ""
     seconds = len(tree.values) * len(settings.scheme.offsets) * function.seconds
     if seconds >= LONGEST and numerics.kind != PLAIN:
         seconds = _predicted(numerics, tree)
-    if seconds < LONGEST or settings.scheme is COMPLEX:
+    if seconds < LONGEST:
         return "sweep", ""
     return "screen", f"a sweep would take some {describe_seconds(seconds)} (mode='sweep')"
 
@@ -211,21 +209,23 @@ def _key(tree: Tree, base: float, settings: Settings) -> dict[str, str]:
     return {"parameters": parameters, "cost at the parameters": f"{base:.12g}", **settings.described(), **versions()}
 
 
-def _whole(examined: Examined, indices: Indices, leaf: Leaf) -> Array:
-    """The numeric gradient of a block; NaN where an interrupt came first."""
-    if len(indices) == leaf.size:
-        return examined.numeric
-    values = np.full(leaf.size, np.nan)
-    values[indices - leaf.start] = examined.numeric
-    return values
-
-
-def _stages(tree: Tree, *, second: bool) -> dict[str, int]:
+def _stages(chosen: Sequence[Indices], *, second: bool) -> dict[str, int]:
     """The phases of a check, and how many parameters are looked at in each."""
-    stages = {SWEEP: len(tree.values)}
+    sizes = [len(indices) for indices in chosen]
+    stages = {SWEEP: sum(sizes)}
     if second:
-        stages[SECOND_POINT] = sum(min(leaf.size, _AT_SECOND_POINT) for leaf in tree.blocks)
+        stages[SECOND_POINT] = sum(min(size, _AT_SECOND_POINT) for size in sizes)
     return stages
+
+
+def _numeric(point: Point, settings: Settings) -> Mapping[str, Array]:
+    """The numeric gradient by the names of the blocks; NaN where it is not known."""
+    known = zip(point.given.tree.blocks, point.given.indices, point.examined, strict=True)
+    own = [each for each in known if is_selected(settings.select, each[0].name)]
+    leaves, indices = [leaf for leaf, _, _ in own], [chosen for _, chosen, _ in own]
+    if all(len(chosen) == leaf.size for leaf, chosen in zip(leaves, indices, strict=True)) and len(own) == len(point.examined):
+        return _by_name(point.given.tree, [examined.numeric for _, _, examined in own])
+    return ScatteredGradient(leaves, indices, [examined.numeric for _, _, examined in own])
 
 
 def _by_name(tree: Tree, values: Sequence[NDArray[Any]]) -> Mapping[str, NDArray[Any]]:

@@ -19,8 +19,8 @@ from gradsweep._execution import one_blas_thread
 from gradsweep._findings import Sighting
 from gradsweep._intermediates import read_intermediates
 from gradsweep._monitor import SECOND_POINT, SWEEP, current
+from gradsweep._network_entries import check_selected, report_interrupted
 from gradsweep._network_findings import Tested, explain_network
-from gradsweep._network_interrupted import report_interrupted
 from gradsweep._network_screening import screen_network
 from gradsweep._numeric import NumericGradient, differentiate, quotients_of
 from gradsweep._parameters import Precision, match_gradient, precision, read_mapping
@@ -137,7 +137,7 @@ def _second_point(
         return None, None, ()
     with one_blas_thread():
         # By units, since that is quick whatever the first point took; only a screen may be asked for of what is larger still.
-        mode = "screen" if settings.mode == "screen" else "neurons"
+        mode = settings.mode if settings.mode == "screen" or settings.select is not None else "neurons"
         tested = Tested(analytic, read_intermediates(given), _repeat(problem, gradient, other))
         found = _check(problem, tested, replace(settings, mode=mode), time.perf_counter())
     return found, Displaced(found.blocks, size, found.evaluations), ()
@@ -181,12 +181,16 @@ def _check(problem: "NetworkProblem", tested: Tested, settings: Settings, begun:
     exactness = problem.precision.or_less(precision(analytic.values()))
     tolerance = settings.tolerance_for(exactness)
     steps = _steps(problem, settings)
-    plan = make_plan(problem, settings.mode, steps)
+    # Selected entries are perturbed on their own, however long that takes.
+    asked = "sweep" if settings.select is not None and settings.mode == "auto" else settings.mode
+    plan = make_plan(problem, asked, steps)
     mode = current().decide("mode", lambda: plan.mode, lambda found: found in MODES)
     if mode != plan.mode:  # of which an earlier run of this check thought otherwise
         plan = make_plan(problem, mode, steps)
     if plan.mode == "screen":
         return screen_network(problem, tested, settings, steps, begun, plan.reason)
+    if settings.select is not None:
+        return check_selected(problem, tested, settings, steps, plan, begun)
     # The numeric side is complete before the gradient under test is looked at.
     monitor = current()
     monitor.plan({SWEEP: sum(rows * columns for rows, columns in problem.layer_shapes)})

@@ -12,6 +12,7 @@ from gradsweep._execution import read_jobs
 from gradsweep._parameters import Precision
 from gradsweep._planning import MODES
 from gradsweep._schemes import COMPLEX, LEAST_STEP, Scheme, find_scheme, known
+from gradsweep._selection import Selection, read_selection
 
 #: What the post calls fine.
 TOLERANCE = 1e-7
@@ -44,6 +45,8 @@ class Settings:
         What a screen may take, in changes or values of the cost.
     max_seconds : float, optional
         The same in seconds.
+    select : tuple of str, int or None
+        Which entries are looked at; None: all.
     """
 
     mode: str
@@ -54,10 +57,11 @@ class Settings:
     seed: int
     max_evaluations: int | None = None
     max_seconds: float | None = None
+    select: Selection | None = None
 
     def described(self) -> dict[str, str]:
         """What a result depends on, by the names of the arguments: not the number of workers."""
-        names = ("mode", "step", "tolerance", "seed", "max_evaluations", "max_seconds")
+        names = ("mode", "step", "tolerance", "seed", "max_evaluations", "max_seconds", "select")
         return {"scheme": self.scheme.name, **{name: repr(getattr(self, name)) for name in names}}
 
     def tolerance_for(self, precision: Precision) -> float:
@@ -76,6 +80,7 @@ def read_settings(
     seed: Any = 0,
     max_evaluations: Any = None,
     max_seconds: Any = None,
+    select: Any = None,
 ) -> Settings:
     """Check the keyword arguments; InputError, with the name of the argument, if one is of no use."""
     if not isinstance(mode, str) or mode not in MODES:
@@ -97,7 +102,10 @@ def read_settings(
     chosen = find_scheme(scheme)
     if mode == "screen" and chosen is COMPLEX:
         raise InputError("scheme: 'complex' is for single parameters, and so not for mode='screen'")
-    return Settings(mode, chosen, width, allowed, read_jobs(jobs), start, most, seconds)
+    selection = read_selection(select)
+    if selection is not None and mode in ("neurons", "screen"):
+        raise InputError(f"select is for single entries, and so not for mode={mode!r}, which looks at all of them at once")
+    return Settings(mode, chosen, width, allowed, read_jobs(jobs), start, most, seconds, selection)
 
 
 def _read_whole(value: Any, argument: str, least: int) -> int:
