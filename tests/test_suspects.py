@@ -44,7 +44,7 @@ def must_suspect(cost: Callable[[Any], Any], params: Any, gradient: Any, line: s
     assert finding.advice
     report = str(gradsweep.check(cost, params, gradient))
     start = report.index(finding.message[:20])
-    assert len(report[start : report.index(finding.advice[:20])].splitlines()) <= 4
+    assert len(report[start : report.index(" help: " + finding.advice[:20])].splitlines()) <= 5
     return finding
 
 

@@ -1,5 +1,6 @@
-"""Reports as text: of functions, however they are evaluated; what networks have is in test_verdict."""
+"""Reports as text: of every kind, and of functions, however they are evaluated; what networks have is in test_verdict."""
 
+import itertools
 import math
 import re
 from dataclasses import replace
@@ -8,48 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from models import attention, classical
+from reports import KINDS, LONG, REASON, block, entry, layered, report
+from rich.cells import cell_len
 
 import gradsweep
-from gradsweep._presenting._text import shorten, split_advice
+from gradsweep._presenting._text import format_report
+from gradsweep._presenting._words import split_advice
 from gradsweep._report import Displaced, Report
-from gradsweep._verdict import Block, Entry, Status, overall
-
-REASON = "float(...) makes a plain number of a value that changes (train.py, line 12, in cost: return float(w[0])); use w[0]"
-
-
-def entry(block: str, index: tuple[int, ...] = (1, 2), numeric: float = 1.0, score: float = 1e6) -> Entry:
-    return Entry(block, index, 2.0, numeric, 1e-12, kink=False, score=score)
-
-
-def block(name: str, status: Status = Status.AGREES, shape: tuple[int, ...] = (3, 4), **changes: Any) -> Block:
-    size = int(np.prod(shape, dtype=int))
-    differing = size if status is Status.WRONG else 0
-    made = Block(name, shape, size, status, 1e-15, 3.5e-11, differing, vacuous=0, kinks=0, worst=(entry(name),))
-    return replace(made, **changes)
-
-
-def report(*blocks: Block, evaluated_by: str = "plain function", displaced: Displaced | None = None, **changes: Any) -> Report:
-    further = [each for each in displaced.blocks if each.status is Status.WRONG] if displaced else []
-    made = Report(
-        verdict=overall([*blocks, *further]),
-        difference=1e-15,
-        tolerance=1e-7,
-        precision=float(np.finfo(float).eps),
-        blocks=blocks,
-        numeric={},
-        mode="sweep",
-        reason=REASON if evaluated_by == "plain function" else "",
-        predicted=math.nan,
-        scheme="central",
-        step=6.0554544523933395e-06,
-        evaluations=1234,
-        seconds=2.5,
-        crossed=0,
-        kinks=0,
-        evaluated_by=evaluated_by,
-        displaced=displaced,
-    )
-    return replace(made, **changes)
+from gradsweep._verdict import Entry, Status
 
 
 def method(text: str) -> list[str]:
@@ -63,8 +30,8 @@ class TestLayout:
     @pytest.mark.parametrize("evaluated_by", EVALUATED)
     @pytest.mark.parametrize("status", Status)
     @pytest.mark.parametrize("precision", [2.0**-52, 2.0**-23])
-    @pytest.mark.parametrize("name", ["W1", "encoder.layers[12].attention." + 10 * "projection." + "Wq"])
-    def test_at_most_100_columns(self, evaluated_by: str, status: Status, precision: float, name: str) -> None:
+    @pytest.mark.parametrize("name", ["W1", LONG])
+    def test_at_most_80_columns(self, evaluated_by: str, status: Status, precision: float, name: str) -> None:
         """Of every status, however it came about, and no blanks at the ends of lines."""
         blocks = block(name, status, kinks=2), block(name.replace("Wq", "Wk")), block("b", shape=())
         displaced = Displaced(tuple(replace(each, status=Status.WRONG) for each in blocks), 0.25, 64)
@@ -73,7 +40,7 @@ class TestLayout:
             text = str(made)
             assert text.startswith({"pass": "PASS: ", "fail": "FAIL: ", "inconclusive": "INCONCLUSIVE: "}[made.verdict])
             lines = text.split("\n")
-            assert [line for line in lines if len(line) > 100 or line != line.rstrip() or not line.isprintable()] == []
+            assert [line for line in lines if len(line) > 80 or line != line.rstrip() or not line.isprintable()] == []
             assert "\n\n\n" not in text
 
     def test_shapes_of_any_number_of_axes(self) -> None:
@@ -104,35 +71,178 @@ class TestLayout:
         assert re.search(r"^  model\.encoder\.\S+…\S+\.Wq +3 x 4", text, re.MULTILINE)
         assert re.search(r"^  model\.\S+…\S+\.Wq\[123, 4567\]  ", text, re.MULTILINE)
 
-    def test_shorten(self) -> None:
-        for room in range(1, 12):
-            assert len(shorten("abcdefghijkl", room)) == room
-        assert shorten("abcdefghijkl", 12) == "abcdefghijkl"
+
+class TestKinds:
+    """Reports of every kind that there is."""
+
+    @pytest.mark.parametrize("width", [60, 61, 72, 80, 100])
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_columns(self, kind: str, width: int) -> None:
+        """As many as there are, by what a terminal takes for each character; nothing that a terminal would obey."""
+        made = KINDS[kind]()
+        lines = format_report(made, width).split("\n")
+        assert [line for line in lines if cell_len(line) > width or line != line.rstrip() or not line.isprintable()] == []
+        assert lines[0].startswith(f"{made.verdict.upper()}: ")
+        assert lines[-1]
+        assert not any(line == following == "" for line, following in itertools.pairwise(lines))
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_80_by_itself(self, kind: str) -> None:
+        made = KINDS[kind]()
+        assert str(made) == format_report(made, 80)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_one_screen(self, kind: str) -> None:
+        """However many blocks and findings there are; most of it are notes, if there are blocks of every status."""
+        assert str(KINDS[kind]()).count("\n") < (70 if kind == "many blocks of every status" else 50)
+
+    @pytest.mark.parametrize("width", [60, 80, 100])
+    def test_wide_names_are_aligned(self, width: int) -> None:
+        """By columns, not by characters."""
+        table = format_report(KINDS["wide names"](), width).split("\n\n")[1].splitlines()
+        ends = {cell_len(line[: line.index("1.0e-15")]) for line in table[1:]}
+        assert len(ends) == 1
+        assert len({line.index("1.0e-15") for line in table[1:]}) > 1
+
+    def test_control_characters(self) -> None:
+        """As Python writes them, wherever a name stands."""
+        text = str(KINDS["control characters"]())
+        assert "\\x1b[31m\\n\\t\\r" in text.splitlines()[0]
+        assert "[factor] W\\x1b[31m\\n\\t\\r\\x07\\u202e[red]\\udcff: the" in text
+        assert "one worker: W\\x1b[31m\\n\\t\\r\\x07\\u202e[red]\\udcff cannot" in text
+
+
+class TestFolding:
+    def rows(self, text: str) -> list[str]:
+        return text.split("\n\n")[1].splitlines()[1:]
+
+    def test_some_blocks_are_all_shown(self) -> None:
+        rows = self.rows(str(report(*layered(24, {}))))
+        assert [row.split()[0] for row in rows] == [*(f"layers[{number}].W" for number in range(24)), "all"]
+
+    def test_many_that_agree(self) -> None:
+        """The first few in order, the rest in a line, with the largest difference among them."""
+        blocks = layered(200, {})
+        blocks[77] = replace(blocks[77], difference=3e-12)
+        *shown, fold, total = self.rows(str(report(*blocks)))
+        assert [row.split()[0] for row in shown] == [f"layers[{number}].W" for number in range(8)]
+        assert fold == "  and 192 more blocks that agree, with differences up to 3.0e-12"
+        assert total.split()[:2] == ["all", f"{200 * 64 * 64:,}"]
+
+    @pytest.mark.parametrize("status", [status for status in Status if status is not Status.AGREES])
+    def test_what_is_noteworthy_is_shown_in_its_place(self, status: Status) -> None:
+        *shown, fold, _ = self.rows(str(report(*layered(200, {3: status, 57: Status.WRONG, 150: status}))))
+        names = [row.split()[0] for row in shown]
+        assert names == [f"layers[{number}].W" for number in (*range(9), 57, 150)]
+        assert fold.startswith("  and 189 more blocks that agree")
+
+    def test_vacuous_entries_are_noteworthy(self) -> None:
+        blocks = layered(200, {})
+        blocks[150] = replace(blocks[150], vacuous=5)
+        blocks[151] = replace(blocks[151], kinks=5)
+        rows = self.rows(str(report(*blocks)))
+        assert [row.split()[0] for row in rows[8:10]] == ["layers[150].W", "layers[151].W"]
+
+    def test_too_many_that_are_noteworthy(self) -> None:
+        """They are counted by what is known of them, and it is said where all are; no status is left out."""
+        statuses = dict.fromkeys(range(0, 200, 2), Status.WRONG) | {199: Status.NOISY}
+        *shown, fold, _ = self.rows(str(report(*layered(200, statuses))))
+        assert sum("WRONG" in row for row in shown) == 15
+        assert shown[-1].split()[0] == "layers[199].W"
+        assert fold == "  and 176 more blocks: 91 agree, 85 wrong (report.blocks has all of them)"
+
+    def test_blocks_that_are_wrong_at_the_second_point(self) -> None:
+        there = Displaced(tuple(layered(200, dict.fromkeys(range(200), Status.WRONG))), 0.25, 300)
+        text = str(report(*layered(200, {}), displaced=there))
+        assert "and 184 more blocks: wrong (report.displaced.blocks has all of them)" in text
+
+    def test_notes_are_one_for_each_status(self) -> None:
+        text = " ".join(str(KINDS["many blocks, all noisy"]()).split())
+        assert text.count("note: layers[0].W, layers[1].W, layers[2].W and 197 more: the noise of their quotients, up to") == 1
+        assert text.count("note: layers") == 1
+
+    def test_findings(self) -> None:
+        """The most convincing, and how many there are beside."""
+        text = str(KINDS["many findings"]())
+        assert [f"[factor] W{number}: " in text for number in range(9)] == [True] * 4 + [False] * 5
+        assert "\n  and 5 more findings, less convincing\n" in text
+
+
+class TestEntries:
+    def entries(self, width: int, *worst: Entry, name: str = "W1") -> list[str]:
+        text = format_report(report(block(name, Status.WRONG, worst=worst)), width)
+        return next(section for section in text.split("\n\n") if section.startswith("  worst")).splitlines()
+
+    def numbers(self, line: str) -> list[str]:
+        return re.findall(r"-?\d\.\d+e[+-]\d+", line)[:2]
+
+    def test_17_digits_where_they_fit(self) -> None:
+        values = 0.1 + 0.2, 0.3
+        line = self.entries(80, entry("W1", (1, 2), values[1], analytic=values[0]))[1]
+        assert tuple(map(float, self.numbers(line))) == values
+        assert line.endswith("  1+2.2e-16")
+
+    @pytest.mark.parametrize("width", [60, 66, 72, 80, 100])
+    @pytest.mark.parametrize("gap", [1e-7, 1e-4, 1e-2, 0.5, -3.0])
+    @pytest.mark.parametrize("name", ["W1", "encoder.layers[12].attention.Wq"])
+    def test_fewer_show_the_difference(self, width: int, gap: float, name: str) -> None:
+        line = self.entries(width, entry(name, (123, 45), 1 / 3, analytic=(1 + gap) / 3), name=name)[1]
+        analytic, numeric = map(float, self.numbers(line))
+        assert (analytic - numeric) * 3 == pytest.approx(gap, rel=0.1)
+        assert "[123, 45]" in line
+
+    def test_columns_are_aligned(self) -> None:
+        lines = self.entries(
+            60,
+            entry("W1", (1, 2), 1e-300, analytic=-1e300),
+            entry("W1", (100, 2000), 1.0, analytic=math.nan),
+            entry("W1", (), 0.0),
+        )
+        assert len({cell_len(line) for line in lines}) == 1
+
+    def test_ratio(self) -> None:
+        pairs = {
+            (2.0, 1.0): "2",
+            (-1.0, 3.0): "-0.3333",
+            (1 + 3e-7, 1.0): "1+3.0e-07",
+            (1 - 3e-5, 1.0): "1-3.0e-05",
+            (1.0, 0.0): "-",
+        }
+        for (analytic, numeric), ratio in pairs.items():
+            assert self.entries(80, entry("W1", (1, 2), numeric, analytic=analytic))[1].split()[-1] == ratio
+        assert self.entries(80, entry("W1", (1, 2), 1.0, analytic=-0.0))[1].split()[-1] == "0"
+
+    def test_none_is_known(self) -> None:
+        assert "worst" not in str(report(block("W1", Status.WRONG, worst=())))
 
 
 class TestMethod:
     def test_networks(self) -> None:
         """A prediction where it took long, none otherwise."""
         quick = report(block("W1"), evaluated_by="kernels", seconds=0.1, predicted=0.2, step=1e-7)
-        assert method(str(quick)) == ["  sweep, central differences, step 1e-07, tolerance 1.0e-07: 1,234 evaluations in 100 ms"]
-        assert method(str(replace(quick, seconds=2.0)))[1] == "  predicted 200 ms on one core"
+        assert method(str(quick)) == [
+            "  sweep, central differences, step 1e-07",
+            "    1,234 evaluations in 100 ms, tolerance 1.0e-07",
+        ]
+        assert method(str(replace(quick, seconds=2.0)))[2:] == ["  predicted 200 ms on one core"]
 
     def test_difference_arrays(self) -> None:
         made = report(block("W1"), evaluated_by="difference arrays", step=1e-7)
         assert method(str(made)) == [
-            "  sweep on difference arrays, central differences, step 1e-07, tolerance 1.0e-07",
-            "    1,234 evaluations in 2.5 s",
+            "  sweep on difference arrays, central differences, step 1e-07",
+            "    1,234 evaluations in 2.5 s, tolerance 1.0e-07",
         ]
 
     def test_plain_function(self) -> None:
         """That it is a plain check, how noisy, which line is the reason, and on a line of its own what to do."""
         made = report(block("W1"), block("b1", noise=2e-9))
         assert method(str(made)) == [
-            "  plain two-sided check, central differences, steps up to 6.06e-06, tolerance 1.0e-07",
-            "    1,234 evaluations in 2.5 s; noise of the quotients up to 2.0e-09 of a block",
-            "  not on difference arrays: float(...) makes a plain number of a value that changes (train.py, line",
-            "    12, in cost: return float(w[0]))",
-            "  to change that: use w[0]",
+            "  plain two-sided check, central differences, steps up to 6.06e-06",
+            "    1,234 evaluations in 2.5 s, tolerance 1.0e-07",
+            "    noise of the quotients up to 2.0e-09 of a block",
+            "  note: not on difference arrays: float(...) makes a plain number of a value",
+            "    that changes (train.py, line 12, in cost: return float(w[0]))",
+            "    help: use w[0]",
         ]
 
     @pytest.mark.parametrize(
@@ -151,8 +261,8 @@ class TestMethod:
         """Nothing is subtracted, and so nothing is said of noise."""
         made = report(block("W1"), scheme="complex", step=2.0**-66, reason="")
         assert method(str(made)) == [
-            "  complex step, plain function, step 1.36e-20 of a parameter's size, tolerance 1.0e-07",
-            "    1,234 evaluations in 2.5 s",
+            "  complex step, plain function, step 1.36e-20 of a parameter's size",
+            "    1,234 evaluations in 2.5 s, tolerance 1.0e-07",
         ]
 
     @pytest.mark.parametrize(
@@ -174,7 +284,7 @@ class TestMethod:
 
     def test_notes(self) -> None:
         text = str(report(block("W1"), notes=("one worker: the cost cannot be pickled", "another " * 20)))
-        assert "\n  one worker: the cost cannot be pickled\n  another another" in text
+        assert "\n  note: one worker: the cost cannot be pickled\n  note: another another" in text
 
     def test_no_prediction_for_functions(self) -> None:
         for evaluated_by in TestLayout.EVALUATED[1:]:
@@ -191,7 +301,7 @@ class TestNotes:
 
     def test_noise_of_a_plain_function(self) -> None:
         note = self.note(Status.NOISY)
-        assert note.startswith("W1: the noise of its quotients, 3.5e-11, is too large for the tolerance.")
+        assert note.startswith("note: W1: the noise of its quotients, 3.5e-11, is too large for the tolerance.")
         assert note.endswith('use scheme="five-point", or write the cost so that difference arrays can follow it.')
 
     def test_noise_at_five_points(self) -> None:
@@ -209,7 +319,7 @@ class TestNotes:
     )
     def test_rounding(self, evaluated_by: str, words: str) -> None:
         note = self.note(Status.NOISY, evaluated_by=evaluated_by, predicted=1.0)
-        assert note.startswith("W1: the rounding that its gradient may carry, 3.5e-11, is too large for the tolerance.")
+        assert note.startswith("note: W1: the rounding that its gradient may carry, 3.5e-11, is too large for the tolerance.")
         assert words in note
 
     def test_less_precise_types(self) -> None:
@@ -242,29 +352,28 @@ class TestSecondPoint:
         displaced = Displaced((block("W1"), there), 0.25, 300)
         text = str(report(block("W1"), block("b1", shape=(64, 1)), displaced=displaced))
         headline, first, second, entries, *_ = text.split("\n\n")
-        assert headline == (
-            "FAIL: the gradient of b1 is wrong at a second point, displaced at random;\n      at the given parameters it agrees"
-        )
+        assert headline == ("FAIL: the gradient of b1 is wrong at a second point; at the given one it agrees")
         assert "WRONG" not in first
-        assert second.splitlines()[0] == (
-            "  second point: all parameters displaced by up to 0.25 of their block's size; 24 entries looked at"
-        )
-        assert second.splitlines()[2].split()[0] == "b1"
-        assert second.splitlines()[2].endswith("WRONG: 12 of 12 entries")
-        assert len(second.splitlines()) == 3
+        assert second.splitlines()[:2] == [
+            "  second point: all parameters displaced by up to 0.25 of their block's size; 24",
+            "    entries looked at",
+        ]
+        assert second.splitlines()[3].split()[0] == "b1"
+        assert second.splitlines()[3].endswith("WRONG: 12 of 12 entries")
+        assert len(second.splitlines()) == 4
         assert entries.splitlines()[1].startswith("  b1[7, 0] ")
 
     @pytest.mark.parametrize(
         ("statuses", "words"),
         [
-            ((Status.AGREES, Status.AGREES), "at the given parameters they agree"),
-            ((Status.AGREES, Status.VACUOUS), "at the given parameters nothing shows it"),
+            ((Status.AGREES, Status.AGREES), "at the given one they agree"),
+            ((Status.AGREES, Status.VACUOUS), "at the given one nothing shows it"),
         ],
     )
     def test_two_blocks(self, statuses: tuple[Status, Status], words: str) -> None:
         here = [block(name, status) for name, status in zip("ab", statuses, strict=True)]
         displaced = Displaced((block("a", Status.WRONG), block("b", Status.WRONG)), 0.25, 300)
-        headline = str(report(*here, displaced=displaced)).partition("\n\n")[0]
+        headline = " ".join(str(report(*here, displaced=displaced)).partition("\n\n")[0].split())
         assert headline.startswith("FAIL: the gradient of a and b is wrong at a second point")
         assert headline.endswith(words)
 
@@ -280,23 +389,41 @@ class TestSecondPoint:
         displaced = Displaced((block("W1", Status.WRONG), block("b1", Status.WRONG)), 0.03, 300)
         text = str(report(block("W1"), block("b1", Status.WRONG), displaced=displaced))
         assert text.startswith("FAIL: the gradient of b1 is wrong; W1 agrees\n")
-        assert re.search(r"second point: .* up to 0\.03 .*\n.*\n  W1 .* WRONG: 12 of 12 entries\n\n", text)
+        assert re.search(r"second point: .* up to 0\.03 .*\n.*\n.*\n  W1 .* WRONG: 12 of 12 entries\n\n", text)
 
     def test_agrees_there(self) -> None:
         """What was looked at is said, and what is merely unclear there is not."""
         displaced = Displaced((block("W1", Status.NOISY),), 0.25, 300)
         text = str(report(block("W1"), displaced=displaced))
-        assert method(text)[2] == "    12 entries at a second point, displaced at random: none is wrong"
+        assert method(text)[3] == "    12 entries at a second point, displaced at random: none is wrong"
 
     def test_screened_there(self) -> None:
         """Of a screen the blocks are counted: no entry was looked at on its own."""
         displaced = Displaced((block("W1", interval=(1e-16, 1e-15)), block("b1", interval=(1e-16, 1e-15))), 0.25, 8)
         text = str(report(block("W1"), evaluated_by="difference arrays", mode="screen", displaced=displaced))
-        assert "2 blocks, along random directions, at a second point, displaced at random: none is wrong" in text
+        assert "2 blocks, along random directions, at a second point, displaced at random: none is wrong" in " ".join(
+            text.split()
+        )
         assert "too large" not in text
 
 
 class TestHeadline:
+    def test_what_could_not_be_verified(self) -> None:
+        blocks = block("W1", Status.NOISY), block("b1", Status.AT_KINKS), block("W2"), block("b2", Status.VACUOUS)
+        assert str(report(*blocks)).splitlines()[0] == "INCONCLUSIVE: W1 and b1 could not be verified; W2 agrees"
+        many = [block(f"encoder.layers[{number}].W", Status.NOISY) for number in range(9)]
+        headline = str(report(*many, block("W2"))).splitlines()[0]
+        assert headline == "INCONCLUSIVE: encoder.layers[0].W and 8 more could not be verified; W2 agrees"
+        assert str(report(block("W1", Status.VACUOUS))).startswith("INCONCLUSIVE: the gradient could not be verified")
+
+    def test_a_screen(self) -> None:
+        blocks = [block(name, interval=(1e-16, 1e-15)) for name in ("W1", "b1")]
+        headlines = [str(report(*some, mode="screen")).splitlines()[0] for some in (blocks, blocks[:1])]
+        assert headlines == [
+            "PASS: 2 blocks of 24 entries agree along random directions",
+            "PASS: 1 block of 12 entries agrees along random directions",
+        ]
+
     def test_others_that_do_not_fit_are_counted(self) -> None:
         names = [f"encoder.layers[{number}].attention.projection" for number in range(9)]
         text = str(report(block("W", Status.WRONG), *map(block, names)))
@@ -345,7 +472,7 @@ class TestModels:
         assert found.verdict == "fail"
         headline, first, second, *_ = str(found).split("\n\n")
         assert headline.startswith("FAIL: the gradient of b is wrong at a second point")
-        assert headline.endswith("at the given parameters it agrees")
+        assert headline.endswith("at the given one it agrees")
         assert "WRONG" not in first
         assert re.search(r"^  b +number .*WRONG: 1 of 1 entry$", second, re.MULTILINE)
         assert "penalty of zero biases" in " ".join(str(found).split())

@@ -965,9 +965,7 @@ class TestVacuous:
             assert block.vacuous == block.size
         text = str(report)
         assert "61,445 of them vacuous" in text.splitlines()[0]
-        assert re.search(r"^ *W1 is vacuous", text, re.MULTILINE)
-        assert re.search(r"^ *b1 is vacuous", text, re.MULTILINE)
-        assert not re.search(r"^ *W2 is vacuous", text, re.MULTILINE)
+        assert re.search(r"^ *note: W1 and b1 are vacuous", text, re.MULTILINE)
 
     @pytest.mark.parametrize("name", ["W2", "b2", "W3", "b3"])
     @pytest.mark.parametrize("factor", [-1.0, 2.0, 1.001])
@@ -1583,7 +1581,7 @@ class TestText:
     """``str(report)``."""
 
     def test_layout(self, reports: list[Report]) -> None:
-        """At most 100 columns, no blanks or tabs at the ends, no empty ends, verdict first."""
+        """At most 80 columns, no blanks or tabs at the ends, no empty ends, verdict first."""
         words = {"pass": "PASS", "fail": "FAIL", "inconclusive": "INCONCLUSIVE"}
         seen = Counter(report.verdict for report in reports)
         assert set(seen) == set(words)
@@ -1593,7 +1591,7 @@ class TestText:
             assert text == text.strip()
             lines = text.split("\n")
             assert [line for line in lines if line != line.rstrip() or "\t" in line or not line.isprintable()] == []
-            assert [line for line in lines if len(line) > 100] == []
+            assert [line for line in lines if len(line) > 80] == []
 
     def test_every_block_has_a_line(self, reports: list[Report]) -> None:
         """With its shape, and what is known of it."""
@@ -1632,7 +1630,7 @@ class TestText:
 
     def test_method_is_named(self, plain: Case) -> None:
         """Mode, scheme, step, tolerance and evaluations."""
-        last = str(plain.check(plain.backward(), scheme="forward", step=2e-9, tolerance=1e-5)).split("\n")[-1]
+        last = str(plain.check(plain.backward(), scheme="forward", step=2e-9, tolerance=1e-5)).rpartition("\n\n")[2]
         for words in ("sweep", "forward", "2e-09", "1.0e-05", "107 evaluations"):
             assert words in last
 

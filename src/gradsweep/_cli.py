@@ -1,8 +1,10 @@
 """The command line. Exit status: 0 pass, 1 fail, 3 inconclusive, 2 wrong usage or bad input, 70 an error of its own."""
 
 import enum
+import io
 import os
 import pathlib
+import re
 import sys
 import traceback
 from typing import IO, Annotated, Any, BinaryIO, NoReturn
@@ -10,16 +12,18 @@ from typing import IO, Annotated, Any, BinaryIO, NoReturn
 import numpy as np
 import typer
 from rich.console import Console as RichConsole
-from rich.text import Text
 from typer.exceptions import TyperException
 
 from gradsweep import _demo, datasets, problems
 from gradsweep._checking import check
 from gradsweep._costs._network import NetworkCost
 from gradsweep._errors import GradsweepError, InputError
+from gradsweep._presenting._cells import escape
 from gradsweep._presenting._document import format_json
 from gradsweep._presenting._files import require_place
-from gradsweep._presenting._text import format_seconds, format_size
+from gradsweep._presenting._layout import Piece, wrap
+from gradsweep._presenting._terminal import render, width_of
+from gradsweep._presenting._text import format_seconds, format_size, lay_out
 from gradsweep._report import Report
 from gradsweep._settings import read_settings
 from gradsweep._user_code import Target
@@ -31,7 +35,8 @@ _EXIT = {"pass": 0, "fail": 1, "inconclusive": 3}
 _BROKEN_PIPE = 141
 _INTERNAL_ERROR = 70
 
-_STYLE = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
+# What a line of several begins with: the name of what it tells, and blanks.
+_FIELD = re.compile(r" *\S+ {2,}|")
 
 app = typer.Typer(
     add_completion=False,
@@ -327,20 +332,22 @@ class _Console:
                 raise InputError(f"{report_file}: the report would replace the file that is checked")
         self._as_json, self._report_file = as_json, report_file
         self._stdout: BinaryIO = sys.stdout.buffer  # bytes: JSON is UTF-8, whatever the terminal takes
-        # Soft wrap: a line longer than the terminal is the terminal's to break, and one in a file stays a line.
+        # Soft wrap: lines have been laid out already, and what is longer is a path, which is the terminal's to break.
         self._text = _Text(quiet=quiet or as_json, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._width = width_of(self._text)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # What the terminal has no sign for is written as Python does, rather than not at all.
+            sys.stdout.reconfigure(errors="backslashreplace")
 
     def print(self, line: str = "") -> None:
-        """Print a line of text."""
-        self._text.print(line)
+        """Print a line of text, or several if it is long."""
+        field = _FIELD.match(line)[0]  # type: ignore[index]  # it matches nothing, too
+        text = Piece(line[len(field) :])
+        self._text.print(render(wrap([text], self._width, field, " " * (len(field) or 2), whole=True)))
 
     def print_report(self, report: Report) -> None:
-        """Print a report as text, its headline in colour."""
-        # A headline may have two lines.
-        headline, _, rest = str(report).partition("\n\n")
-        self._text.print(Text(headline, style=_STYLE[report.verdict]))
-        self._text.print()
-        self._text.print(rest)
+        """Print a report."""
+        self._text.print(render(lay_out(report, self._width, "--report FILE")))
 
     def finish(self, report: Report) -> NoReturn:
         """Write what is left to write, and end the command with the status that tells the verdict."""
@@ -368,7 +375,7 @@ def _send_nowhere(file: IO[Any]) -> None:
 
 
 def _complain(message: str) -> None:
-    RichConsole(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(f"gradsweep: {message}")
+    RichConsole(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(f"gradsweep: {escape(message)}")
 
 
 def _load_kernels() -> None:

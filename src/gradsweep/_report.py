@@ -266,5 +266,5 @@ class Report:
         save_report(self, path)
 
     def __str__(self) -> str:
-        """The report as plain text, at most 100 columns wide."""
+        """The report as plain text, at most 80 columns wide."""
         return format_report(self)

@@ -4,7 +4,6 @@ A backward pass may have the right gradient and yet spoil a training run: it cha
 gradients that should be replaced, hands out a buffer that the next call overwrites, divides by the number of examples once more.
 """
 
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
@@ -14,10 +13,13 @@ from gradsweep._contract._clauses import Clause as Clause
 from gradsweep._contract._clauses import Trial
 from gradsweep._contract._layers import Held, Layer
 from gradsweep._errors import GradientError
+from gradsweep._presenting._layout import Piece, join, wrap
+from gradsweep._presenting._text import WIDTH, format_report
 from gradsweep._report import Report
 from gradsweep._settings import read_settings
 
-_WIDTH = 100
+# What stands before the lines of a report within that of a contract.
+_INDENT = "  "
 
 _SIGNS = {"holds": "holds", "broken": "BROKEN", "inconclusive": "INCONCLUSIVE", "not applicable": "not applicable"}
 
@@ -75,13 +77,20 @@ class Contract:
         return found[name]
 
     def __str__(self) -> str:
-        """The contract as plain text: what is broken first, a line or more for each clause, then the report if it is needed."""
+        """The contract as plain text: what is broken first, a line or more for each clause, then the report if it is needed.
+
+        It is at most 80 columns wide.
+        """
         width = max(len(clause.name) for clause in self.clauses)
-        lines = [_headline(self.clauses), "", *(f"  {call}" for call in self.calls), ""]
+        lines = [*_wrapped(_headline(self.clauses), "", "      "), ""]
+        for call in self.calls:
+            lines += _wrapped(call, "  ", "    ")
+        lines.append("")
         for clause in self.clauses:
             lines += _clause_lines(clause, width)
         if self.report is not None and not self.report.ok:
-            lines += ["", *(f"  {line}".rstrip() for line in str(self.report).splitlines())]
+            report = format_report(self.report, WIDTH - len(_INDENT))
+            lines += ["", *(f"{_INDENT}{line}".rstrip() for line in report.splitlines())]
         passes = f"{self.forward_passes} forward and {self.backward_passes} backward passes"
         return "\n".join([*lines, "", f"  seed {self.seed}; {passes}, without those of the derivative"])
 
@@ -299,5 +308,10 @@ def _clause_lines(clause: Clause, width: int) -> list[str]:
     """Name, outcome and evidence of a clause, and advice below it."""
     indent = " " * (width + 4)
     text = f"{_SIGNS[clause.outcome]}: {clause.evidence}"
-    lines = textwrap.wrap(text, _WIDTH, initial_indent=f"  {clause.name:<{width}}  ", subsequent_indent=indent)
-    return lines + textwrap.wrap(clause.advice, _WIDTH, initial_indent=indent, subsequent_indent=indent)
+    lines = _wrapped(text, f"  {clause.name:<{width}}  ", indent)
+    return lines + _wrapped(f"help: {clause.advice}", indent, f"{indent}  ") if clause.advice else lines
+
+
+def _wrapped(text: str, first: str, rest: str) -> list[str]:
+    """A sentence as lines of plain text."""
+    return [join(line) for line in wrap([Piece(text)], WIDTH, first, rest)]
