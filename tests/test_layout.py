@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from gradsweep._presenting._cells import cell_width, escape, pad, shorten, split
+from gradsweep._escaping import escape
+from gradsweep._presenting._cells import cell_width, pad, shorten, split
 from gradsweep._presenting._layout import Column, Piece, Role, join, line_width, sentence, tabulate, wrap
 from gradsweep._presenting._words import list_names
 

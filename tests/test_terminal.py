@@ -202,9 +202,10 @@ class TestCommandLine:
         assert r"\u91cd\u307f" in done.stdout
 
     def test_of_errors(self, folder: pathlib.Path) -> None:
-        done = subprocess.run(self.command("\x1b[2J"), cwd=folder, env=self.environment(), capture_output=True, encoding="utf-8")
+        command = [sys.executable, "-m", "gradsweep", "check", "\x1b[2J.py:wrong"]
+        done = subprocess.run(command, cwd=folder, env=self.environment(), capture_output=True, encoding="utf-8")
         assert done.returncode == 2
-        assert "\x1b" not in done.stderr
+        assert done.stderr.startswith(r"gradsweep: \x1b[2J.py: no such file")
 
 
 def _read(terminal: int) -> bytes:

@@ -416,6 +416,13 @@ class TestHeadline:
         assert headline == "INCONCLUSIVE: encoder.layers[0].W and 8 more could not be verified; W2 agrees"
         assert str(report(block("W1", Status.VACUOUS))).startswith("INCONCLUSIVE: the gradient could not be verified")
 
+    def test_an_interrupt(self) -> None:
+        """What was compared until then is told apart from what agrees."""
+        text = str(KINDS["interrupted"]())
+        assert text.splitlines()[0] == "INCONCLUSIVE: interrupted; b1 and W2 are not finished; W1 agrees"
+        assert re.search(r"^  b1 .* not finished: 12 of 64 entries$", text, re.MULTILINE)
+        assert "b1 and W2: the check was interrupted with 12 of 307,264 entries compared;" in " ".join(text.split())
+
     def test_a_screen(self) -> None:
         blocks = [block(name, interval=(1e-16, 1e-15)) for name in ("W1", "b1")]
         headlines = [str(report(*some, mode="screen")).splitlines()[0] for some in (blocks, blocks[:1])]

@@ -18,7 +18,7 @@ from gradsweep import _demo, datasets, problems
 from gradsweep._checking import check
 from gradsweep._costs._network import NetworkCost
 from gradsweep._errors import GradsweepError, InputError
-from gradsweep._presenting._cells import escape
+from gradsweep._escaping import escape
 from gradsweep._presenting._document import format_json
 from gradsweep._presenting._files import require_place
 from gradsweep._presenting._layout import Piece, wrap

@@ -4,6 +4,17 @@
 _LONGEST = 1000
 
 
+def escape(text: str) -> str:
+    r"""The text with all that cannot be printed as Python writes it: a name must not move the cursor, or turn the line around.
+
+    Examples
+    --------
+    >>> print(escape("W\x1b[31m1"))
+    W\x1b[31m1
+    """
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
 def one_line(text: str, longest: int = _LONGEST) -> str:
     r"""A text as one line of printable characters.
 
@@ -28,7 +39,7 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
     W\x1b[2J\nb
     """
     # A megabyte of names need not be turned before it is cut.
-    escaped = "".join(map(_printable, text if len(text) <= 2 * longest else text[:longest] + text[-longest:]))
+    escaped = escape(text if len(text) <= 2 * longest else text[:longest] + text[-longest:])
     if len(escaped) <= longest:
         return escaped
     front = longest // 2

@@ -1,4 +1,4 @@
-"""Cells of a terminal: how wide a text is there, and texts made harmless, cut and padded by that."""
+"""Cells of a terminal: how wide a text is there, and and texts cut and padded by that."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -8,19 +8,6 @@ _JOINING = ("\u1160", "\u11ff"), ("\ud7b0", "\ud7ff")
 
 # What makes a picture of the symbol before it, and what gives the picture before it a colour of skin.
 _PICTURE, _SKIN = "\ufe0f", ("\U0001f3fb", "\U0001f3ff")
-
-
-def escape(text: str) -> str:
-    r"""The text with all that cannot be printed as Python writes it: a name must not move the cursor, or turn the line around.
-
-    Examples
-    --------
-    >>> escape("W\x1b[31m1")
-    'W\\x1b[31m1'
-    """
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def cell_width(text: str) -> int:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
-from gradsweep._presenting._cells import cell_width, escape, pad, split
+from gradsweep._escaping import escape
+from gradsweep._presenting._cells import cell_width, pad, split
 
 # A line of code as sentences name it: train.py, line 12, in cost.
 _PLACE = re.compile(r"[^\s()]+, line \d+(?:, in [\w.<>]+)?")

@@ -147,6 +147,12 @@ def _unresolved(blocks: Sequence[Block], report: Report) -> Note:
     )
 
 
+def _unfinished(blocks: Sequence[Block], report: Report) -> Note:
+    compared = sum(block.size for block in blocks)
+    whole = format_size(sum(math.prod(block.shape) for block in blocks), "entry")
+    return f": the check was interrupted with {compared:,} of {whole} compared; nothing is known to be wrong so far.", ""
+
+
 #: What is said of blocks by their status: what it means as the end of a sentence that begins with the names, and the advice.
 _NOTES: dict[Status, Callable[[Sequence[Block], Report], Note]] = {
     Status.VACUOUS: _vacuous,
@@ -155,4 +161,5 @@ _NOTES: dict[Status, Callable[[Sequence[Block], Report], Note]] = {
     Status.STEP_TOO_LARGE: _step_too_large,
     Status.NOT_FINITE: _not_finite,
     Status.UNRESOLVED: _unresolved,
+    Status.UNFINISHED: _unfinished,
 }

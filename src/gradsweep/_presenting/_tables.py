@@ -4,8 +4,9 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from gradsweep._escaping import escape
 from gradsweep._parameters import format_entry
-from gradsweep._presenting._cells import cell_width, escape, shorten
+from gradsweep._presenting._cells import cell_width, shorten
 from gradsweep._presenting._layout import Column, Line, Piece, Role, tabulate, wrap
 from gradsweep._presenting._words import format_size, shown
 from gradsweep._verdict import Block, Entry, Status
@@ -175,6 +176,8 @@ def _format_interval(block: Block) -> str:
 def _describe(block: Block) -> str:
     if block.status is Status.WRONG and block.looked_at is None:
         return f"WRONG: {block.differing:,} of {format_size(block.size, 'entry')}"
+    if block.status is Status.UNFINISHED:
+        return f"{_describe_briefly(block)} entries"
     if block.status is Status.VACUOUS:
         return "vacuous: all entries are below the noise"
     if block.status is Status.AGREES and block.vacuous:
@@ -186,6 +189,8 @@ def _describe_briefly(block: Block) -> str:
     if block.status is Status.WRONG:
         seen = f"{block.size:,}" if block.looked_at is None else f"{block.looked_at:,} looked at"
         return f"WRONG: {block.differing:,} of {seen}"
+    if block.status is Status.UNFINISHED:
+        return f"{block.status.value}: {block.size:,} of {math.prod(block.shape):,}"
     if block.status is Status.AGREES and block.vacuous:
         return f"agrees; {block.vacuous:,} vacuous"
     return str(block.status.value)

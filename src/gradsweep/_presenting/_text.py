@@ -121,6 +121,8 @@ def _inconclusive(report: Report, room: int) -> str:
     unclear = [block.name for block in report.blocks if block.status not in (Status.AGREES, Status.VACUOUS)]
     if not unclear:
         return "the gradient could not be verified to the tolerance"
+    if report.interrupted:
+        return _accused("interrupted; ", unclear, report, f" {'is' if len(unclear) == 1 else 'are'} not finished", room)
     return _accused("", unclear, report, " could not be verified", room)
 
 

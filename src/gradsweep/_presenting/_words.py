@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from gradsweep._presenting._cells import cell_width, escape, shorten
+from gradsweep._escaping import escape
+from gradsweep._presenting._cells import cell_width, shorten
 
 # Columns below which a name that has lost its middle says nothing.
 _LEAST = len("blocks[…].W")
