@@ -150,6 +150,8 @@ KINDS: dict[str, Callable[[], gradsweep.Report]] = {
         predicted=2.0,
         interrupted=True,
     ),
+    "sample": lambda: report(block("W1", size=5), block("b1", shape=(64, 1), size=5), evaluated_by="kernels", predicted=1.0),
+    "sample that fails": lambda: report(block("W1", size=5), block("b1", Status.WRONG, shape=(64, 1), size=5, differing=3)),
     "all vacuous": lambda: report(block("W1", Status.VACUOUS), block("b1", Status.VACUOUS)),
     "some vacuous": lambda: report(block("W1", vacuous=3), block("b1", Status.VACUOUS), evaluated_by="kernels", predicted=1.0),
     "kinks": lambda: report(block("W1", kinks=2), evaluated_by="difference arrays", kinks=2, crossed=3),

@@ -359,7 +359,7 @@ class TestSecondPoint:
             "    entries looked at",
         ]
         assert second.splitlines()[3].split()[0] == "b1"
-        assert second.splitlines()[3].endswith("WRONG: 12 of 12 entries")
+        assert second.splitlines()[3].endswith("WRONG: 12 of 12 looked at")
         assert len(second.splitlines()) == 4
         assert entries.splitlines()[1].startswith("  b1[7, 0] ")
 
@@ -415,6 +415,15 @@ class TestHeadline:
         headline = str(report(*many, block("W2"))).splitlines()[0]
         assert headline == "INCONCLUSIVE: encoder.layers[0].W and 8 more could not be verified; W2 agrees"
         assert str(report(block("W1", Status.VACUOUS))).startswith("INCONCLUSIVE: the gradient could not be verified")
+
+    def test_a_sample(self) -> None:
+        """Of how many entries these are all that were looked at."""
+        text = str(KINDS["sample"]())
+        assert text.splitlines()[0] == "PASS: 10 of 76 entries looked at, and all agree"
+        assert re.search(r"^  b1 .* agrees; 5 of 64 entries looked at$", text, re.MULTILINE)
+        assert re.search(r"^  b1 .* WRONG: 3 of 5 looked at$", str(KINDS["sample that fails"]()), re.MULTILINE)
+        vacuous = str(report(block("W1", size=5, vacuous=2)))
+        assert vacuous.startswith("PASS: 5 of 12 entries checked, 2 of them vacuous, the others agree\n")
 
     def test_an_interrupt(self) -> None:
         """What was compared until then is told apart from what agrees."""

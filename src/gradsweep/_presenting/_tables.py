@@ -174,26 +174,35 @@ def _format_interval(block: Block) -> str:
 
 
 def _describe(block: Block) -> str:
-    if block.status is Status.WRONG and block.looked_at is None:
-        return f"WRONG: {block.differing:,} of {format_size(block.size, 'entry')}"
+    entries = format_size(block.size, "entry")
+    if block.status is Status.WRONG and _looked_at(block) is None:
+        return f"WRONG: {block.differing:,} of {entries}"
     if block.status is Status.UNFINISHED:
         return f"{_describe_briefly(block)} entries"
     if block.status is Status.VACUOUS:
         return "vacuous: all entries are below the noise"
     if block.status is Status.AGREES and block.vacuous:
-        return f"agrees; {block.vacuous:,} of {format_size(block.size, 'entry')} vacuous"
+        return f"agrees; {block.vacuous:,} of {entries} vacuous"
+    if block.status is Status.AGREES and block.size < math.prod(block.shape):
+        return f"agrees; {block.size:,} of {format_size(math.prod(block.shape), 'entry')} looked at"
     return _describe_briefly(block)
 
 
 def _describe_briefly(block: Block) -> str:
     if block.status is Status.WRONG:
-        seen = f"{block.size:,}" if block.looked_at is None else f"{block.looked_at:,} looked at"
+        looked_at = _looked_at(block)
+        seen = f"{block.size:,}" if looked_at is None else f"{looked_at:,} looked at"
         return f"WRONG: {block.differing:,} of {seen}"
     if block.status is Status.UNFINISHED:
         return f"{block.status.value}: {block.size:,} of {math.prod(block.shape):,}"
     if block.status is Status.AGREES and block.vacuous:
         return f"agrees; {block.vacuous:,} vacuous"
     return str(block.status.value)
+
+
+def _looked_at(block: Block) -> int | None:
+    """Entries that were looked at, if these are not all: those of a screen, or of a sample."""
+    return block.size if block.looked_at is None and block.size < math.prod(block.shape) else block.looked_at
 
 
 def _label(entry: Entry, room: int) -> str:

@@ -95,10 +95,13 @@ def _success(report: Report, room: int) -> str:
     if report.mode == "screen":
         verb = "agrees" if len(report.blocks) == 1 else "agree"
         return f"{format_size(len(report.blocks), 'block')} of {size} {verb} along random directions"
+    compared = sum(block.size for block in report.blocks)
+    whole = sum(math.prod(block.shape) for block in report.blocks)
+    seen = f"{compared:,} of {format_size(whole, 'entry')}" if compared < whole else size
     vacuous = sum(block.vacuous for block in report.blocks)
-    if not vacuous:
-        return f"all {size} agree with the numeric gradient"
-    return f"{size} checked, {vacuous:,} of them vacuous, the others agree"
+    if vacuous:
+        return f"{seen} checked, {vacuous:,} of them vacuous, the others agree"
+    return f"{seen} looked at, and all agree" if compared < whole else f"all {size} agree with the numeric gradient"
 
 
 def _failure(report: Report, room: int) -> str:
