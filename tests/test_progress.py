@@ -12,6 +12,7 @@ import pytest
 import gradsweep
 from gradsweep import InputError, Interrupted, Network, Progress, Report, check, plain
 from gradsweep import _monitor as monitor
+from gradsweep import _quotients as quotients
 from gradsweep import _sweep as sweeps
 from gradsweep._costs import _plain_function as plain_function
 from gradsweep._presenting import _progress as presenting
@@ -332,3 +333,16 @@ class TestInterrupt:
         with pytest.raises(KeyboardInterrupt) as caught:
             check(plain(Interrupting(40)), given(), gradient_of_cubes, mode="screen")
         assert not isinstance(caught.value, Interrupted)
+
+
+def test_many_parameters_go_in_parts(seen: list[Progress], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quotients are formed of so many parameters at a time; the progress is that of all of them, and the bits are the same."""
+    whole = check(plain(cubes), given(), gradient_of_cubes)
+    monkeypatch.setattr(quotients, "_TOGETHER", 50)
+    report = check(plain(cubes), given(), gradient_of_cubes, progress=seen.append)
+    np.testing.assert_array_equal(report.numeric["w"], whole.numeric["w"])
+    assert report.evaluations == whole.evaluations
+    done = [progress.done for progress in seen if progress.phase == "sweep"]
+    assert done == sorted(done)
+    assert done[-1] == 307
+    assert len(set(done)) > 6

@@ -87,6 +87,9 @@ class Monitor:
         self._begun = self._told = time.perf_counter()
         self._stages: dict[str, int] = {}
         self._phase = ""
+        # Parameters of this phase whose quotients are known, but for those that are under way; and how fast it goes.
+        self._counted = 0
+        self._pace: _Pace | None = None
         self._counting: int | None = None
 
     @property
@@ -106,11 +109,12 @@ class Monitor:
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """What is done within belongs to a phase."""
-        before, self._phase = self._phase, name
+        before = self._phase, self._counted, self._pace
+        self._phase, self._counted, self._pace = name, 0, None
         try:
             yield
         finally:
-            self._phase = before
+            self._phase, self._counted, self._pace = before
 
     @contextlib.contextmanager
     def counting(self, entries: int) -> Iterator[None]:
@@ -118,6 +122,7 @@ class Monitor:
         self._counting, before = entries, self._counting
         try:
             yield
+            self._counted += entries
         finally:
             self._counting = before
 
@@ -199,7 +204,9 @@ class Monitor:
             In their order. Fewer of them if the work is interrupted: the rest is missing.
         """
         entries, self._counting = self._counting, None
-        pace, iterator = _Pace(), iter(results)
+        iterator = iter(results)
+        if entries is not None and self._pace is None:
+            self._pace = _Pace()
         while not self._idle:
             try:
                 result = next(iterator)
@@ -212,18 +219,20 @@ class Monitor:
                 return
             yield result
             if entries is not None and share is not None:
-                self._note(entries, share(result), pace)
+                self._note(entries, share(result))
 
-    def _note(self, entries: int, share: float, pace: "_Pace") -> None:
+    def _note(self, entries: int, share: float) -> None:
         """Tell that a share of the quotients of these parameters is known, and what is left."""
         now = time.perf_counter()
-        if self._tell is None or self._phase not in self._stages or (now - self._told < _INTERVAL and share < 1.0):
+        if self._tell is None or self._pace is None or self._phase not in self._stages:
+            return
+        if now - self._told < _INTERVAL and share < 1.0:
             return
         self._told = now
         names, count = list(self._stages), self._stages[self._phase]
         later = sum(self._stages[name] for name in names[names.index(self._phase) + 1 :])
-        done = entries * share
-        remaining = pace.seconds_each(done, now) * (max(count - done, 0.0) + later)
+        done = self._counted + entries * share
+        remaining = self._pace.seconds_each(done, now) * (max(count - done, 0.0) + later)
         self._tell(Progress(self._phase, min(round(done), count), count, now - self._begun, remaining))
 
 

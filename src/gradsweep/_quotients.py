@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._monitor import current
 from gradsweep._neighbourhood import Indices, Neighbourhood
 from gradsweep._noise import ROUNDING, Noise
 from gradsweep._schemes import Scheme
@@ -43,6 +45,9 @@ _REGULAR = 2.0**-5
 # The largest step that is looked at, relative to the parameter, or to 1 where that is more; and the least, relative to the
 # parameter's size, also where the parameter is 0 and the spacing of numbers sets no limit.
 _LARGEST, _LEAST = 0.125, 2.0**-60
+
+# Parameters whose quotients are formed together: there are some twenty numbers for each on the way, 20 MB.
+_TOGETHER = 2**17
 
 # By how much a step shrinks, and how often, where the cost is not finite.
 _SHRINK, _RETRIES = 2.0**-7, 3
@@ -318,19 +323,36 @@ def quotients(neighbourhood: Neighbourhood, noise: Noise, scheme: Scheme, indice
     Quotients
         In the order of `indices`.
     """
+    parts = [
+        _some_quotients(neighbourhood, noise, scheme, indices[start : start + _TOGETHER], steps[start : start + _TOGETHER])
+        for start in range(0, max(len(indices), 1), _TOGETHER)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+
+    def whole(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    evaluations = sum(part.evaluations for part in parts)
+    return Quotients(whole("values"), whole("noise"), whole("steps"), whole("sides"), whole("finite"), evaluations)
+
+
+def _some_quotients(neighbourhood: Neighbourhood, noise: Noise, scheme: Scheme, indices: Indices, steps: Array) -> Quotients:
+    """The same of so many that what is needed for each of them on the way takes little room."""
     count = len(indices)
     values, errors, sides = np.full(count, np.nan), np.full(count, np.inf), np.zeros(count, dtype=np.int8)
     final = neighbourhood.distinct(indices, steps)
     left, evaluations = np.arange(count), 0
-    for offsets, factor, side in _attempts(scheme):
-        if not left.size:
-            break
-        tried = neighbourhood.distinct(indices[left], factor * steps[left])
-        attempt, spread, finite = _attempt(neighbourhood, noise, indices[left], offsets * tried[:, np.newaxis])
-        evaluations += offsets.size * len(left)
-        done = left[finite]
-        values[done], errors[done], final[done], sides[done] = attempt[finite], spread[finite], tried[finite], side
-        left = left[~finite]
+    with current().counting(count):
+        for offsets, factor, side in _attempts(scheme):
+            if not left.size:
+                break
+            tried = neighbourhood.distinct(indices[left], factor * steps[left])
+            attempt, spread, finite = _attempt(neighbourhood, noise, indices[left], offsets * tried[:, np.newaxis])
+            evaluations += offsets.size * len(left)
+            done = left[finite]
+            values[done], errors[done], final[done], sides[done] = attempt[finite], spread[finite], tried[finite], side
+            left = left[~finite]
     return Quotients(values, errors, final, sides, np.isfinite(values), evaluations)
 
 

@@ -1,6 +1,7 @@
 """A function that the user compiled with Numba: called in a loop without the interpreter, in threads."""
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,12 @@ from gradsweep._monitor import current
 from gradsweep._trees import Tree
 from gradsweep._types import Array
 
-# Values of a chunk: so many that handing it to a thread is nothing beside it, so few that there are several of them.
-_CHUNK = 256
+# Seconds that a chunk takes, roughly, and values in it: so many that handing it to a thread, and a look at whether the parameters
+# are what they were, are nothing beside it.
+_SECONDS, _FEWEST, _MOST = 0.02, 256, 2**18
+
+# How many times longer than to copy the parameters it takes, at least: each chunk has some copies of its own.
+_COPIES = 30.0
 
 _SUPPORTED = (
     "a compiled cost is a Numba function of one vector of float64 that returns a number; gradsweep.plain(lambda params: f(...)) "
@@ -87,6 +92,20 @@ class CompiledEvaluator:
         self._function, self._tree, self._jobs = cost.function, tree, jobs
         # Compiled here, before there are threads.
         self._chunk(Points(np.zeros(1), np.zeros(1, dtype=np.intp)))
+        self._length = current().decide(
+            "values of a chunk", self._choose_length, lambda length: isinstance(length, int) and _FEWEST <= length <= _MOST
+        )
+
+    def _choose_length(self) -> int:
+        begun = time.perf_counter()
+        theta = self._tree.values.copy()
+        copied = time.perf_counter() - begun
+        seconds = []
+        for _ in range(2):  # what is done once only is done at the first call
+            begun = time.perf_counter()
+            self._function(theta)
+            seconds.append(time.perf_counter() - begun)
+        return int(np.clip(max(_SECONDS, _COPIES * copied) / max(seconds[-1], 1e-9), _FEWEST, _MOST))
 
     def values(self, indices: Indices, steps: Array) -> Array:
         """J(θ + steps[k]·e_indices[k]) for each k: array of shape (n,)."""
@@ -108,8 +127,8 @@ class CompiledEvaluator:
 
     def _evaluate(self, points: Points) -> Array:
         # One at a time gains nothing from threads.
-        jobs = self._jobs if len(points) > 2 * _CHUNK else 1
-        costs = current().recorded(points.parts(_CHUNK), lambda parts, before: run(self._chunk, parts, jobs), Values())
+        jobs = self._jobs if len(points) > 2 * self._length else 1
+        costs = current().recorded(points.parts(self._length), lambda parts, before: run(self._chunk, parts, jobs), Values())
         return gathered(costs, len(points))
 
     def _chunk(self, points: Points) -> Array:

@@ -252,9 +252,7 @@ class ValueNumerics:
         return self._choices[scheme.name]
 
     def _quotients(self, scheme: Scheme, indices: Indices) -> Quotients:
-        noise, steps = self.measured, self._steps(scheme).steps[indices]
-        with current().counting(len(indices)):
-            return quotients(self.neighbourhood, noise, scheme, indices, steps)
+        return quotients(self.neighbourhood, self.measured, scheme, indices, self._steps(scheme).steps[indices])
 
     def _newly_counted(self) -> int:
         """Values that noise and steps took since this was last asked for."""
