@@ -597,8 +597,9 @@ class TestFiles:
         ("options", "message"),
         [
             (["--quiet", "--json"], "--quiet and --json: one prints nothing, the other a report; give one of them"),
-            (["--report", "report.txt"], "path must end in .json, .h5 or .hdf5, not 'report.txt'"),
-            (["--report", "report.html"], "path must end in .json, .h5 or .hdf5, not 'report.html'"),
+            (["--report", "report.txt"], "path must end in .html, .json, .h5 or .hdf5, not 'report.txt'"),
+            (["--report", "report.htm"], "path must end in .html, .json, .h5 or .hdf5, not 'report.htm'"),
+            (["--report", "nowhere/report.html"], "nowhere/report.html: no file can be written in its folder"),
             (["--report", "nowhere/report.json"], "nowhere/report.json: no file can be written in its folder"),
             (["--report", "loud.py/report.h5"], "loud.py/report.h5: no file can be written in its folder"),
         ],

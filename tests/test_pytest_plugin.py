@@ -68,7 +68,8 @@ def _loaded(tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in dir(gradsweep):
         getattr(gradsweep, name)
     report = gradsweep.check(lambda w: np.sum(w**2), np.ones(2), np.ones(2))
-    report.save(tmp_path_factory.mktemp("reports") / "report.json")
+    for suffix in (".html", ".json"):
+        report.save(tmp_path_factory.mktemp("reports") / f"report{suffix}")
     testing.check_backward(np.negative, lambda dout, x: -dout, (np.ones(2),), cache="arguments")
 
 
@@ -173,7 +174,7 @@ class TestSummary:
         total = sum(evaluations(*each) for each in CHECKS)
         result.stdout.fnmatch_lines([f"gradsweep: 5 gradients checked, 2 wrong, 1 inconclusive, {total} evaluations in * s"])
         result.stdout.fnmatch_lines([f"gradsweep: 3 reports in {pytester.path}/reports"])
-        assert len(os.listdir(pytester.path / "reports")) == 3
+        assert len(os.listdir(pytester.path / "reports")) == 6
 
     @pytest.mark.skipif(not XDIST, reason="pytest-xdist is not installed")
     def test_without_a_worker_that_crashed(self, run: Run) -> None:
@@ -187,8 +188,9 @@ class TestReports:
     def test_a_file_for_each_failure(self, suite: Run, pytester: pytest.Pytester) -> None:
         result = suite("--gradsweep-report", "deep/reports")
         folder = pytester.path / "deep" / "reports"
-        files = sorted(os.listdir(folder))
         result.stdout.fnmatch_lines([f"gradsweep: 3 reports in {folder}"])
+        pages, files = (sorted(path.name for path in folder.glob(f"*{suffix}")) for suffix in (".html", ".json"))
+        assert [pathlib.Path(page).stem for page in pages] == [pathlib.Path(name).stem for name in files]
         assert [name.rpartition("-")[0] for name in files] == [
             "test_suite.py-test_inconclusive-0.5",
             "test_suite.py-test_wrong",
@@ -196,8 +198,9 @@ class TestReports:
         ]
         verdicts = [json.loads((folder / name).read_text(encoding="utf-8"))["verdict"] for name in files]
         assert verdicts == ["inconclusive", "fail", "fail"]
-        for name in files:
-            result.stdout.fnmatch_lines([str(folder / name)])
+        for page, name, verdict in zip(pages, files, ("INCONCLUSIVE", "FAIL", "FAIL"), strict=True):
+            result.stdout.fnmatch_lines([str(folder / page), str(folder / name)])
+            assert f"<title>{verdict}: " in (folder / page).read_text(encoding="utf-8")
 
     def test_of_a_backward_pass_that_of_its_derivative(self, run: Run, pytester: pytest.Pytester) -> None:
         code = (
@@ -208,8 +211,9 @@ class TestReports:
             + "    gradsweep.assert_backward(lambda x: 1.0 * x, lambda dout, x: dout, (w,), cache='arguments')\n"
         )
         run(code, "-k", "derivative or memory", "--gradsweep-report", "reports").assert_outcomes(failed=2)
-        (name,) = os.listdir(pytester.path / "reports")
-        assert name.startswith("test_suite.py-test_derivative-")
+        names = os.listdir(pytester.path / "reports")
+        assert len(names) == 2
+        assert all(name.startswith("test_suite.py-test_derivative-") for name in names)
 
     def test_phases_and_repetitions_of_a_test(self, run: Run, pytester: pytest.Pytester) -> None:
         """Another file for each of them."""
@@ -220,7 +224,7 @@ class TestReports:
         )
         result = run(code, "-k", "both", "--gradsweep-report", "reports")
         result.assert_outcomes(failed=1, errors=1)
-        names = sorted(os.listdir(pytester.path / "reports"), key=len)
+        names = sorted((path.name for path in (pytester.path / "reports").glob("*.json")), key=len)
         assert names[1] == names[0].replace(".json", "-2.json")
 
     def test_expected_failures_leave_none(self, run: Run, pytester: pytest.Pytester) -> None:
@@ -330,7 +334,7 @@ class TestFixture:
         assert takes_seed | {"assert_gradient"} <= set(vars(Gradsweep))
 
 
-HEAVY = {"numpy", "numba", "joblib", "h5py", "rich", "typer"}
+HEAVY = {"numpy", "numba", "joblib", "h5py", "jinja2", "matplotlib", "rich", "typer"}
 
 
 class TestImports:

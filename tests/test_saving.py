@@ -297,9 +297,9 @@ def require_blocks(group: h5py.Group, blocks: list[dict[str, Any]]) -> None:
 
 
 class TestPlaces:
-    @pytest.mark.parametrize("name", ["report", "report.html", "report.txt", "report.h5.gz", ".json", "json"])
+    @pytest.mark.parametrize("name", ["report", "report.htm", "report.txt", "report.h5.gz", ".json", "json"])
     def test_other_suffixes(self, tmp_path: pathlib.Path, name: str) -> None:
-        with pytest.raises(InputError, match=r"^path must end in \.json, \.h5 or \.hdf5, not '.*'$"):
+        with pytest.raises(InputError, match=r"^path must end in \.html, \.json, \.h5 or \.hdf5, not '.*'$"):
             kink_report().save(tmp_path / name)
         assert os.listdir(tmp_path) == []
 
@@ -308,7 +308,7 @@ class TestPlaces:
         with pytest.raises(InputError, match=r"^path must be a str or os\.PathLike"):
             kink_report().save(path)
 
-    @pytest.mark.parametrize("suffix", [".json", ".h5"])
+    @pytest.mark.parametrize("suffix", [".html", ".json", ".h5"])
     def test_where_nothing_can_be_written(self, tmp_path: pathlib.Path, suffix: str) -> None:
         (tmp_path / f"folder{suffix}").mkdir()
         (tmp_path / "file").write_text("")
@@ -322,13 +322,13 @@ class TestPlaces:
             assert str(error_info.value).strip("'").startswith(path.replace("\0", "\\x00"))
         assert sorted(os.listdir(tmp_path)) == sorted(["file", f"folder{suffix}", f"pipe{suffix}"])
 
-    @pytest.mark.parametrize("suffix", [".json", ".h5"])
+    @pytest.mark.parametrize("suffix", [".html", ".json", ".h5"])
     def test_relative_path(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
         monkeypatch.chdir(tmp_path)
         kink_report().save(f"report{suffix}")
         assert os.listdir(tmp_path) == [f"report{suffix}"]
 
-    @pytest.mark.parametrize("suffix", [".json", ".h5"])
+    @pytest.mark.parametrize("suffix", [".html", ".json", ".h5"])
     def test_replaces_a_file(self, tmp_path: pathlib.Path, suffix: str) -> None:
         """Behind a link the file that it leads to. A new file has the permissions that other new files have."""
         target, link = tmp_path / f"target{suffix}", tmp_path / f"link{suffix}"
@@ -341,7 +341,7 @@ class TestPlaces:
         assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
         assert len(os.listdir(tmp_path)) == 3
 
-    @pytest.mark.parametrize("suffix", [".json", ".h5"])
+    @pytest.mark.parametrize("suffix", [".html", ".json", ".h5"])
     @pytest.mark.parametrize(
         ("error", "raised"), [(OSError("no space left"), DataError), (KeyboardInterrupt(), KeyboardInterrupt)]
     )
@@ -361,7 +361,7 @@ class TestPlaces:
         assert path.read_text() == "of before"
         assert os.listdir(tmp_path) == [path.name]
 
-    @pytest.mark.parametrize("suffix", [".json", ".h5"])
+    @pytest.mark.parametrize("suffix", [".html", ".json", ".h5"])
     def test_a_disk_that_is_full(self, tmp_path: pathlib.Path, suffix: str) -> None:
         """Of a process that may write no more than some bytes to a file, the same is seen."""
         program = (

@@ -1,7 +1,7 @@
 """The numeric gradient, by whichever mode was chosen; and the guard of the mode that does not perturb parameters."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,15 +41,26 @@ class NumericGradient(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         """The block's numeric gradient; InputError if it takes weights that were changed after the check."""
         if name not in self._formed:
-            block = self._blocks[name]
-            if block.weights is not None and not np.isclose(_digest(block.weights), self._digests[name], rtol=1e-9, atol=0.0):
-                raise InputError(f"{name} has been changed since the check: its penalty's part of the numeric gradient is lost")
+            block = self._unchanged(name)
             dense = block.matrix.dense
             columns = slice(block.first_column, block.first_column + block.columns)
             values = dense[:, columns] if dense is not None and block.weights is None else block.rows(slice(None))
             values.flags.writeable = False
             self._formed[name] = values
         return self._formed[name]
+
+    def by_rows(self, name: str) -> Callable[[slice], Array]:
+        """A block of which some rows can be had without the others being formed; InputError as above."""
+        if name in self._formed:
+            return self._formed[name].__getitem__
+        return self._unchanged(name).rows
+
+    def _unchanged(self, name: str) -> BlockMatrix:
+        """The block, unless it takes weights that were changed after the check."""
+        block = self._blocks[name]
+        if block.weights is not None and not np.isclose(_digest(block.weights), self._digests[name], rtol=1e-9, atol=0.0):
+            raise InputError(f"{name} has been changed since the check: its penalty's part of the numeric gradient is lost")
+        return block
 
     def __iter__(self) -> Iterator[str]:
         """Names, in the order of the parameters."""

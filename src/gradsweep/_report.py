@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
 
@@ -13,10 +13,15 @@ from gradsweep._certificate import Certificate, certify
 from gradsweep._diagnosis._evidence import Finding
 from gradsweep._errors import InputError
 from gradsweep._presenting._files import save_report
+from gradsweep._presenting._page_fragment import format_fragment
+from gradsweep._presenting._plots import plot_report
 from gradsweep._presenting._text import format_report
 from gradsweep._step_curves import PlainValues, StepCurve
 from gradsweep._types import Array
 from gradsweep._verdict import Block, Entry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -215,22 +220,28 @@ class Report:
         Parameters
         ----------
         path : str or os.PathLike
-            Where to: ``.json`` for programs, or ``.h5`` or ``.hdf5``, which has both gradients, too. A file of this name is
-            replaced, once the new one is complete.
+            Where to: ``.html`` for a browser, ``.json`` for programs, or ``.h5`` or ``.hdf5``, which has both gradients, too. A
+            file of this name is replaced, once the new one is complete.
 
         Raises
         ------
         InputError
-            If the path ends in another suffix. Or if a block of a gradient can no longer be had, as `numeric` and `analytic` say.
+            If the path ends in another suffix. Or, for HDF5, if a block of a gradient can no longer be had, as `numeric` and
+            `analytic` say; a page has that sentence in the place of the block's map.
         DataError
             If the file cannot be written. The message starts with the path.
 
         Notes
         -----
-        Names are those of the attributes of reports, blocks, entries, findings and certificates. JSON is an object with
-        ``"schema": "gradsweep-report"`` and ``"version": 1``; ``report.schema.json`` in the folder ``_presenting`` of the package
-        is its JSON Schema. It has no arrays. A number that is not finite is one of the texts ``"NaN"``, ``"Infinity"`` and
-        ``"-Infinity"``, and what there is not is null.
+        HTML is one page with all that it needs, 1.5 MB, and up to 3.5 MB with its maps: verdict, findings with links to what they
+        are about, blocks, maps of their entries, error against step, certificate, settings. It asks nothing of a network. A map
+        has at most 64 cells down and across, each of which shows the worst of its entries; at most 24 blocks have one, those
+        first that are wrong. For the error against the step the cost is called some two hundred times, as `step_curves` says.
+
+        In JSON and HDF5 names are those of the attributes of reports, blocks, entries, findings and certificates. JSON is an
+        object with ``"schema": "gradsweep-report"`` and ``"version": 1``; ``report.schema.json`` in the folder ``_presenting`` of
+        the package is its JSON Schema. It has no arrays. A number that is not finite is one of the texts ``"NaN"``,
+        ``"Infinity"`` and ``"-Infinity"``, and what there is not is null.
 
         In HDF5 the same is laid out as follows. Numbers and texts are attributes, lists are data sets, what there is not is left
         out. In names of groups ``/`` is written ``%2F``, and ``%`` is written ``%25``; each block has its name as an attribute.
@@ -260,10 +271,50 @@ class Report:
         ...     path = pathlib.Path(folder, "report.json")
         ...     report.save(path)
         ...     document = json.loads(path.read_text(encoding="utf-8"))
+        ...     report.save(path.with_suffix(".html"))
+        ...     page = path.with_suffix(".html").read_text(encoding="utf-8")
         >>> document["schema"], document["verdict"], document["blocks"][0]["shape"]
         ('gradsweep-report', 'pass', [2])
+        >>> "PASS: all 2 entries agree" in page
+        True
         """
         save_report(self, path)
+
+    def plot(self) -> "Figure":
+        """Draw the report with Matplotlib.
+
+        Analytic against numeric values, with the worst entries marked; the error of the worst entries against the step, beside
+        the slopes of rounding and truncation; and a map of each block, by the relative differences of its entries.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Not shown, and not known to pyplot: ``figure.savefig(path)`` writes it, and a notebook displays it.
+
+        Raises
+        ------
+        ImportError
+            Matplotlib is not installed: ``pip install "gradsweep[plot]"``.
+
+        Notes
+        -----
+        Of a large block each cell shows the worst of its entries. Twelve maps are drawn at most, those of wrong blocks first.
+
+        Examples
+        --------
+        >>> import pytest
+        >>> matplotlib = pytest.importorskip("matplotlib")
+        >>> import numpy as np, gradsweep
+        >>> w = np.array([1.0, 2.0])
+        >>> figure = gradsweep.check(lambda w: np.sum(w**3), w, 2 * w**2).plot()
+        >>> figure.subfigs[0].axes[0].get_title()
+        'Both gradients: 2 of 2 entries'
+        """
+        return plot_report(self)
+
+    def _repr_html_(self) -> str:
+        """The report as a notebook displays it."""
+        return format_fragment(self)
 
     def __str__(self) -> str:
         """The report as plain text, at most 80 columns wide."""

@@ -2,7 +2,7 @@
 
 ======================== ===========================================================================
 ``--gradsweep-seed N``   seed of the fixture's functions, 0 by default; the head of the run shows it
-``--gradsweep-report D`` a file ``D/NAME-OF-THE-TEST.json`` for each gradient that fails a test
+``--gradsweep-report D`` a page ``D/NAME-OF-THE-TEST.html`` for each gradient that fails a test, and ``.json`` beside it
 ======================== ===========================================================================
 
 It is loaded in every run of pytest wherever gradsweep is installed. So nothing of gradsweep that needs NumPy is imported before
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 # Characters of the name of a test that stand in the name of its file, and digits of what tells like names apart.
 _READABLE, _DIGITS = 120, 8
+
+# What is written of a gradient that fails a test: for people, and for programs.
+_SUFFIXES = ".html", ".json"
 
 # Under which name workers of pytest-xdist send what they have counted.
 _KEY = "gradsweep"
@@ -106,7 +109,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--gradsweep-seed", type=_read_seed, default=0, metavar="N", help="Seed of the fixture gradsweep; 0 by default."
     )
     group.addoption(
-        "--gradsweep-report", metavar="DIR", help="Write a JSON file to this folder for each gradient that fails a test."
+        "--gradsweep-report",
+        metavar="DIR",
+        help="Write a page to this folder for each gradient that fails a test, and the same as JSON.",
     )
 
 
@@ -141,8 +146,8 @@ class Tally:
         Of all checks.
     seconds : float
         Of all checks.
-    files : int
-        Reports that were written.
+    reports : int
+        Those that were written.
     """
 
     checked: int = 0
@@ -150,7 +155,7 @@ class Tally:
     inconclusive: int = 0
     evaluations: int = 0
     seconds: float = 0.0
-    files: int = 0
+    reports: int = 0
 
     def count(self, report: "Report") -> None:
         """Count a check."""
@@ -201,15 +206,17 @@ class _Recorder:
         return outcome
 
     def _write(self, report: "Report", test: str, folder: pathlib.Path) -> str:
-        """Write a report; its path, or why there is none, for a test has failed and is to be told of in any case."""
+        """Write a report; its paths, or why there are none, for a test has failed and is to be told of in any case."""
         self._written[test] += 1
-        path = folder / f"{file_name(test, self._written[test])}.json"
+        stem = file_name(test, self._written[test])
+        paths = [folder / f"{stem}{suffix}" for suffix in _SUFFIXES]
         try:
-            report.save(path)
+            for path in paths:
+                report.save(path)
         except DataError as error:
             return str(error)
-        self._tally.files += 1
-        return str(path)
+        self._tally.reports += 1
+        return "\n".join(map(str, paths))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Send what was counted, if this is a worker of pytest-xdist."""
@@ -229,8 +236,8 @@ class _Recorder:
         if tally.checked:
             colour = "red" if tally.wrong else "yellow" if tally.inconclusive else "green"
             terminalreporter.write_line(str(tally), **{colour: True})
-        if tally.files:
-            terminalreporter.write_line(f"gradsweep: {_counted(tally.files, 'report')} in {self._folder}")
+        if tally.reports:
+            terminalreporter.write_line(f"gradsweep: {_counted(tally.reports, 'report')} in {self._folder}")
 
 
 def file_name(test: str, number: int = 1) -> str:

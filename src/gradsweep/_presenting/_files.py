@@ -5,12 +5,18 @@ from collections.abc import Callable
 
 from gradsweep._errors import InputError
 from gradsweep._hdf5 import place_of
-from gradsweep._presenting._document import Report, format_json
+from gradsweep._presenting._document import format_json
 from gradsweep._presenting._hdf5_layout import format_hdf5
+from gradsweep._presenting._page import Report, format_page
 from gradsweep._writing import require_writable, write_whole
 
 #: What makes the bytes of a file, by its suffix.
-_FORMATS: dict[str, Callable[[Report], bytes | memoryview]] = {".json": format_json, ".h5": format_hdf5, ".hdf5": format_hdf5}
+_FORMATS: dict[str, Callable[[Report], bytes | memoryview]] = {
+    ".html": format_page,
+    ".json": format_json,
+    ".h5": format_hdf5,
+    ".hdf5": format_hdf5,
+}
 
 
 def require_place(path: object) -> str:
