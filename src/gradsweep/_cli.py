@@ -78,7 +78,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit st
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON, and nothing else.")]
 ReportFile = Annotated[
     pathlib.Path | None,
-    typer.Option("--report", metavar="FILE.html|json|h5", help="Write the report to a file, too: a page, or data.", show_default=False),
+    typer.Option(
+        "--report", metavar="FILE.html|json|h5", help="Write the report to a file, too: a page, or data.", show_default=False
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Draws the examples and, where there are none, the parameters.", min=0)]
 Perturbations = Annotated[int, typer.Option("--seed", help="Chooses the perturbations that guard the check.", min=0)]

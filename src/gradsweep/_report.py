@@ -289,7 +289,8 @@ class Report:
         Returns
         -------
         matplotlib.figure.Figure
-            Not shown, and not known to pyplot: ``figure.savefig(path)`` writes it, and a notebook displays it.
+            Not shown, and not known to pyplot: ``figure.savefig(path)`` writes it, and a notebook displays it, behind
+            ``%matplotlib inline``.
 
         Raises
         ------

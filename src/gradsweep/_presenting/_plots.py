@@ -102,7 +102,8 @@ def _name(entry: Entry | StepCurve) -> str:
 
 def _plot_values(axes: "Axes", report: Report, maps: Sequence[Map]) -> None:
     """Analytic against numeric values: of each cell of the maps the worst entry, and the worst of all."""
-    worst = [each for each in report.worst(_MARKED) if math.isfinite(each.analytic) and math.isfinite(each.numeric)]
+    ranked = [each for each in report.worst(_MARKED) if math.isfinite(each.analytic) and math.isfinite(each.numeric)]
+    worst = [each for each in ranked if each.score > 1.0] or ranked[:1]
     shown = np.concatenate([each.shown.ravel() for each in maps]) if maps else np.empty(0)
     analytic, numeric = (
         np.concatenate([getattr(each, side).ravel() for each in maps]) if maps else np.empty(0)
@@ -115,14 +116,7 @@ def _plot_values(axes: "Axes", report: Report, maps: Sequence[Map]) -> None:
             axes.plot(numeric[chosen], analytic[chosen], ".", color=colour, markersize=5, label=f"{label} ({chosen.sum():,})")
     if worst:
         points = [entry.numeric for entry in worst], [entry.analytic for entry in worst]
-        axes.plot(
-            *points,
-            "o",
-            color="black",
-            fillstyle="none",
-            markersize=9,
-            label=f"the worst {len(worst)}" if len(worst) > 1 else "the worst",
-        )
+        axes.plot(*points, "o", color="black", fillstyle="none", markersize=9, label=f"the worst ({len(worst)})")
     sizes = np.abs(np.concatenate([analytic[finite], numeric[finite], [v for e in worst for v in (e.analytic, e.numeric)]]))
     largest = float(sizes.max(initial=0.0)) or 1.0
     least = float(sizes[sizes > 0.0].min(initial=largest))
@@ -138,7 +132,8 @@ def _plot_values(axes: "Axes", report: Report, maps: Sequence[Map]) -> None:
     title = f"Both gradients: {len(shown):,} of {total:,} entries" if len(shown) else "Both gradients: entries looked at"
     lost = f", {np.count_nonzero(~finite):,} not finite" if not finite.all() else ""
     axes.set_title(title + lost, fontsize="medium")
-    axes.legend(fontsize="small", loc="upper left")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize="small", loc="upper left")
 
 
 def _ticks(threshold: float, largest: float) -> list[float]:
@@ -199,7 +194,7 @@ def _plot_map(axes: "Axes", drawn: Map, scale: Scale) -> None:
     """One map."""
     colours, norm = _colours(scale)
     heights = np.maximum(drawn.shown, 10.0**scale.low)
-    heights[drawn.below_noise] = 0.0  # under the scale
+    heights[drawn.below_noise] = 10.0 ** (scale.low - 1.0)  # under the scale, which has no 0
     heights[np.isnan(heights)] = 10.0  # over it
     x, y = drawn.columns - 0.5, drawn.rows - 0.5
     axes.pcolormesh(x, y, np.ma.masked_where(~drawn.compared, heights), cmap=colours, norm=norm)
