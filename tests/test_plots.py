@@ -66,7 +66,7 @@ class TestMaps:
         """Blue for what agrees, orange to red for what does not, violet for NaN, grey for what is below the noise."""
         params = np.array([1.0, 1.0, 1.0, 0.0])
         gradient = np.array([2.0, 2.2, np.nan, 0.0])
-        figure = gradsweep.check(lambda w: np.sum(w**2), params, gradient).plot()
+        figure: Any = gradsweep.check(lambda w: np.sum(w**2), params, gradient).plot()
         (mesh,) = figure.subfigs[1].axes[0].collections
         colours = mesh.to_rgba(mesh.get_array()[0])
         red, _, blue = (colours[:2, channel] for channel in range(3))
@@ -119,7 +119,7 @@ class TestFigure:
         report = gradsweep.check(lambda w: np.sum(w**2), np.ones(3), 2 * np.ones(3))
         block = replace(report.blocks[0], size=1, status=Status.UNFINISHED)
         numeric = {"params": np.array([2.0, np.nan, np.nan])}
-        figure = replace(report, blocks=(block,), numeric=numeric, interrupted=True, verdict="inconclusive").plot()
+        figure: Any = replace(report, blocks=(block,), numeric=numeric, interrupted=True, verdict="inconclusive").plot()
         assert figure.subfigs[1].axes[0].collections[0].get_array().mask.tolist() == [[False, True, True]]
         assert drawn(figure)
 

@@ -64,9 +64,12 @@ async function mark(link) {
   const element = figure.querySelector(".plot");
   const [x0, x1, y0, y1] = JSON.parse(link.dataset.mark);
   await draw(element);
+  // An arrow from where there is more room; in a map of few rows there is none.
+  const rows = data.maps[element.dataset.map].y.at(-1) + 0.5;
+  const above = y0 + y1 > rows;
   await Plotly.relayout(element, {
     shapes: [{ type: "rect", x0, x1, y0, y1, line: { width: 3 } }],
-    annotations: [{ x: (x0 + x1) / 2, y: y0, text: "here", ax: 0, ay: y0 < 0 ? 0 : -28, showarrow: y0 >= 0 }],
+    annotations: rows < 4 ? [] : [{ x: (x0 + x1) / 2, y: above ? y0 : y1, text: "here", ax: 0, ay: above ? -28 : 28 }],
   });
   figure.querySelector(".marked").textContent = `Marked: ${link.textContent}`;
 }
