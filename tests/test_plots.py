@@ -82,7 +82,7 @@ class TestMaps:
         shown = [axes.get_title() for axes in maps.axes if axes.collections and axes.get_title()]
         assert len(shown) == 12
         assert "w20" in shown[0]
-        assert "wrong: 2 of 2 entries" in shown[0]
+        assert "WRONG: 2 of 2 entries" in shown[0]
         assert "12 of 30 blocks" in maps.get_suptitle()
 
     def test_a_screen_has_none(self) -> None:

@@ -32,8 +32,8 @@ MOST = 24
 # Entries whose differences are formed at once: 1 MB an array.
 _ENTRIES = 2**17
 
-# How bad a cell is of which no entry was compared, as in a check that was interrupted; one whose entries are all below the noise;
-# and one that has an entry that is not finite.
+# How bad a cell is of which no entry was compared, as in a sample or a check that was interrupted; one whose entries are all
+# below the noise; and one that has an entry that is not finite.
 _NOT_COMPARED, _BELOW_NOISE, _NOT_FINITE = -2.0, -1.0, math.inf
 
 #: What is shown first: the reading of a block's status, the worst before the best.
@@ -69,8 +69,6 @@ class Report(Protocol):
     def analytic(self) -> Mapping[str, Array]: ...
     @property
     def numeric(self) -> Mapping[str, Array]: ...
-    @property
-    def interrupted(self) -> bool: ...
 
 
 # eq=False: arrays do not compare to a single truth value.
@@ -206,9 +204,10 @@ def draw_map(report: Report, block: Block, cells: int = CELLS) -> Map:
     """
     sides = _Sides(_reader(report.analytic, block), _reader(report.numeric, block), *folded(block.shape))
     total = sum(sides.norms())
+    sampled = block.size < math.prod(block.shape)
     noise = block.noise * total if math.isfinite(block.noise * total) else 0.0
     rows, columns = _edges(sides.rows, cells), _edges(sides.columns, cells)
-    grid = _Grid((len(rows) - 1, len(columns) - 1), noise, report.tolerance, report.interrupted)
+    grid = _Grid((len(rows) - 1, len(columns) - 1), noise, report.tolerance, sampled)
     for line in range(len(rows) - 1):
         for part in sides.parts(slice(int(rows[line]), int(rows[line + 1])), columns):
             grid.take(line, part)
@@ -291,12 +290,12 @@ class _Grid:
         Of the block, absolute.
     tolerance : float
         Relative.
-    interrupted : bool
+    sampled : bool
         Whether a numeric value that is NaN is one that was not computed.
     """
 
-    def __init__(self, shape: tuple[int, int], noise: float, tolerance: float, interrupted: bool) -> None:
-        self._noise, self._tolerance, self._interrupted = noise, tolerance, interrupted
+    def __init__(self, shape: tuple[int, int], noise: float, tolerance: float, sampled: bool) -> None:
+        self._noise, self._tolerance, self._sampled = noise, tolerance, sampled
         self.bad = np.full(shape, -math.inf)
         self.place = np.zeros(shape, dtype=np.intp)
         self.analytic, self.numeric = np.zeros(shape), np.zeros(shape)
@@ -304,7 +303,7 @@ class _Grid:
     def take(self, line: int, part: _Part) -> None:
         """Take into a line of cells what is worse than what it has."""
         found = _badness(part.analytic, part.numeric, self._noise, self._tolerance)
-        if self._interrupted:
+        if self._sampled:
             found[np.isnan(part.numeric)] = _NOT_COMPARED
         most = np.maximum.reduceat(found, part.starts, axis=1)
         rows = most.argmax(axis=0)
@@ -337,14 +336,15 @@ class _Sides:
     columns: int
 
     def norms(self) -> tuple[float, float]:
-        """Norms of both sides; what is not finite is left out."""
+        """Norms of both sides; an entry that is not finite on either is left out."""
         analytic = numeric = 0.0
         for rows in self._some(slice(0, self.rows)):
             left, right = self.analytic(rows), self.numeric(rows)
             for first in range(0, self.columns, _ENTRIES):
                 some = slice(first, first + _ENTRIES)
-                analytic = math.hypot(analytic, _finite_norm(left[:, some]))
-                numeric = math.hypot(numeric, _finite_norm(right[:, some]))
+                finite = np.isfinite(left[:, some]) & np.isfinite(right[:, some])
+                analytic = math.hypot(analytic, _norm_of(left[:, some], finite))
+                numeric = math.hypot(numeric, _norm_of(right[:, some], finite))
         return analytic, numeric
 
     def parts(self, rows: slice, edges: Places) -> Iterator[_Part]:
@@ -375,9 +375,8 @@ def _grouped(edges: Places, width: int) -> Iterator[slice]:
         first = last
 
 
-def _finite_norm(values: Array) -> float:
-    finite = np.isfinite(values)
-    return norm(np.asarray(values if finite.all() else values[finite], dtype=np.float64))
+def _norm_of(values: Array, chosen: NDArray[np.bool_]) -> float:
+    return norm(np.asarray(values if chosen.all() else values[chosen], dtype=np.float64))
 
 
 #: Colours of a relative difference: of none at all and just within the tolerance; just above it, halfway to 1, and of 1.

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
+from gradsweep._escaping import escape
 from gradsweep._presenting import _document, _text
 from gradsweep._presenting import _page_words as words
 from gradsweep._presenting._maps import SEVERITY, Scale, map_blocks
+from gradsweep._presenting._notes import notes_of
 from gradsweep._presenting._page_curves import CurveView, view_curves
 from gradsweep._presenting._page_maps import Link, MapView, links_of, view_map
 from gradsweep._step_curves import StepCurve
@@ -85,7 +87,8 @@ def format_page(report: Report) -> bytes:
         blocks=_block_views(report.blocks, maps),
         elsewhere=_block_views(report.displaced.blocks, []) if report.displaced else [],
         intervals=any(block.interval is not None for block in report.blocks),
-        worst=[(entry, _link_to(maps, entry)) for entry in report.worst(_WORST)],
+        worst=[(entry, _link_to(maps, entry)) for entry in _worst(report)],
+        notes=notes_of(report, bool(_text.wrong_elsewhere(report))),
         findings=[(finding, links_of(finding, maps, report.blocks)) for finding in report.findings],
         maps=maps,
         lost=drawn.lost,
@@ -104,9 +107,15 @@ def format_page(report: Report) -> bytes:
     )
 
 
+def _worst(report: Report) -> list[Entry]:
+    """Entries that differ, or those that are nearest to it."""
+    ranked = report.worst(_WORST)
+    return [entry for entry in ranked if not entry.score <= 1.0] or ranked
+
+
 def headline(report: _text.Report) -> tuple[str, str]:
     """Verdict in capitals, and what is said of it in one line."""
-    first, _, _ = _text.format_report(report).partition("\n\n")
+    first, _, _ = _text.format_report(report, _text.WIDEST).partition("\n\n")
     verdict, _, rest = " ".join(first.split()).partition(": ")
     return verdict, rest
 
@@ -124,10 +133,9 @@ def render(template: str, **values: Any) -> bytes:
     Returns
     -------
     bytes
-        UTF-8. Half a surrogate pair, as in the name of a file that is no UTF-8, is written as Python writes it, and so is a zero.
+        UTF-8. What cannot be printed, as half a surrogate pair, or what turns a line around, is written as Python writes it.
     """
-    text = _environment().get_template(template).render(words=words, **values)
-    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace")
+    return _environment().get_template(template).render(words=words, **values).encode("utf-8")
 
 
 @functools.cache
@@ -138,9 +146,15 @@ def _environment() -> "jinja2.Environment":
         loader=jinja2.FunctionLoader(_resource),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _printable(value: Any) -> Any:
+    """What a template puts in, with that escaped in its lines which cannot be printed; what is HTML already stays."""
+    return "\n".join(map(escape, value.split("\n"))) if type(value) is str else value
 
 
 @functools.cache

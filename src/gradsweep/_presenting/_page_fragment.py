@@ -4,7 +4,9 @@ from typing import Protocol
 
 from gradsweep._presenting import _document
 from gradsweep._presenting._maps import most_telling
+from gradsweep._presenting._notes import notes_of
 from gradsweep._presenting._page import headline, render
+from gradsweep._presenting._text import wrong_elsewhere
 from gradsweep._verdict import Entry
 
 # Blocks and entries that are listed, at most.
@@ -39,5 +41,6 @@ def format_fragment(report: Report) -> str:
         blocks=chosen,
         left_out=len(report.blocks) - len(chosen),
         worst=worst,
+        notes=notes_of(report, bool(wrong_elsewhere(report))),
     )
     return content.decode("utf-8")

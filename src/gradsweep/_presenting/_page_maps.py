@@ -106,6 +106,11 @@ class MapView:
         return 56 + min(max((len(self.map.rows) - 1) * 16, 36), most)
 
     @property
+    def listed_whole(self) -> bool:
+        """Whether the table beside it has all of its cells."""
+        return len(self.cells) == self.map.difference.size
+
+    @property
     def cell_words(self) -> str:
         """What a cell stands for."""
         if self.map.whole:

@@ -6,32 +6,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gradsweep._parameters import format_entry
-from gradsweep._presenting._text import format_seconds, format_size
+from gradsweep._presenting._tables import describe as describe
+from gradsweep._presenting._tables import format_interval as format_interval
+from gradsweep._presenting._tables import format_ratio as format_ratio
+from gradsweep._presenting._words import format_seconds, format_size
 from gradsweep._verdict import Block, Entry, Status
 
-#: How a status is called, and by which of the three colours of a verdict it is shown.
-STATUS = {
-    Status.WRONG: ("wrong", "fail"),
-    Status.NOT_FINITE: ("cost not finite", "inconclusive"),
-    Status.UNRESOLVED: ("differs along directions", "inconclusive"),
-    Status.AT_KINKS: ("differs at kinks", "inconclusive"),
-    Status.STEP_TOO_LARGE: ("step too large", "inconclusive"),
-    Status.NOISY: ("noise above tolerance", "inconclusive"),
-    Status.UNFINISHED: ("not finished", "inconclusive"),
-    Status.VACUOUS: ("vacuous", "vacuous"),
-    Status.AGREES: ("agrees", "pass"),
-}
+#: By which colour a status is shown.
+COLOUR = {Status.WRONG: "fail", Status.AGREES: "pass", Status.VACUOUS: "vacuous"}
 
-#: What a status means, where that is not plain.
-MEANING = {
-    Status.NOT_FINITE: "beside the given parameters the cost is not a finite number, so that there is no quotient",
-    Status.UNRESOLVED: "along random directions the gradient differs by more than rounding; no entry that was looked at is wrong",
-    Status.AT_KINKS: "at kinks the gradient is not what is accepted there, and yet may be what some backward pass gives",
-    Status.STEP_TOO_LARGE: "the quotient is off by its own truncation, and agrees at a smaller step",
-    Status.NOISY: "rounding is too large for the tolerance",
-    Status.UNFINISHED: "the check was interrupted before all entries were compared",
-    Status.VACUOUS: "the whole gradient is smaller than rounding at this point, so that nothing was verified",
-}
+#: By which all others are.
+UNCLEAR = "inconclusive"
 
 
 class Report(Protocol):
@@ -60,10 +45,6 @@ class Report(Protocol):
     @property
     def seconds(self) -> float: ...
     @property
-    def crossed(self) -> int: ...
-    @property
-    def kinks(self) -> int: ...
-    @property
     def evaluated_by(self) -> str: ...
 
 
@@ -87,18 +68,6 @@ def shape_words(shape: Sequence[int]) -> str:
     return " × ".join(f"{size:,}" for size in shape) if shape else "number"
 
 
-def interval_words(block: Block) -> str:
-    """The interval of a difference that is an estimate."""
-    if block.interval is None:
-        return ""
-    return "exact" if block.size == 1 else "{:.0e} to {:.0e}".format(*block.interval)
-
-
-def ratio_words(entry: Entry) -> str:
-    """How many times the numeric value the analytic one is; a quotient of -0 is one of 0."""
-    return f"{entry.analytic / entry.numeric + 0.0:.4g}" if entry.numeric else "–"
-
-
 def relative_difference(analytic: float, numeric: float) -> float:
     """|g − ĝ| / (|g| + |ĝ|); 0 where both are zero, NaN where one is not finite."""
     total = 0.5 * abs(analytic) + 0.5 * abs(numeric)
@@ -107,18 +76,14 @@ def relative_difference(analytic: float, numeric: float) -> float:
     return abs(0.5 * analytic - 0.5 * numeric) / total if total else 0.0
 
 
-def status_words(block: Block) -> str:
-    """What is known of a block, and how many of its entries are meant."""
-    words, _ = STATUS[block.status]
-    if block.status is Status.WRONG:
-        looked = "" if block.looked_at is None else " looked at"
-        of = block.size if block.looked_at is None else block.looked_at
-        return f"{words}: {block.differing:,} of {format_size(of, 'entry')}{looked}"
-    if block.status is Status.UNFINISHED:
-        return f"{words}: {block.size:,} of {format_size(math.prod(block.shape), 'entry')} compared"
-    if block.status is Status.VACUOUS or not block.vacuous:
-        return words
-    return f"{words}; {block.vacuous:,} of {format_size(block.size, 'entry')} vacuous"
+def colour(block: Block) -> str:
+    """By which colour a block is shown."""
+    return COLOUR.get(block.status, UNCLEAR)
+
+
+def sampled(blocks: Sequence[Block]) -> bool:
+    """Whether there are entries that were not compared."""
+    return any(block.size < math.prod(block.shape) for block in blocks)
 
 
 def entry_words(entry: Entry) -> str:
@@ -163,9 +128,4 @@ def settings(report: Report) -> list[Fact]:
         facts.append(Fact("Why so", report.reason))
     if math.isfinite(report.predicted):
         facts.append(Fact("Predicted", f"{format_seconds(report.predicted)} on one core"))
-    if report.crossed:
-        facts.append(Fact("Perturbed again, by less", f"{report.crossed:,}, whose step crossed a kink"))
-    if report.kinks:
-        entries = format_size(report.kinks, "entry")
-        facts.append(Fact("At a kink", f"{entries}: any value between the one-sided slopes is accepted"))
     return facts

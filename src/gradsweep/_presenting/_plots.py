@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._escaping import escape
 from gradsweep._presenting import _page_curves, _text
 from gradsweep._presenting import _page_words as words
 from gradsweep._presenting._maps import NOT_FINITE_COLOUR, SILENT_COLOUR, Map, Scale, map_blocks
+from gradsweep._presenting._words import shown
 from gradsweep._step_curves import StepCurve
 from gradsweep._types import Array
 from gradsweep._verdict import Entry
@@ -43,8 +45,6 @@ class Report(_text.Report, Protocol):
     def analytic(self) -> Mapping[str, NDArray[Any]]: ...
     @property
     def numeric(self) -> Mapping[str, Array]: ...
-    @property
-    def interrupted(self) -> bool: ...
     def worst(self, k: int = 10) -> list[Entry]: ...
     def step_curves(self, k: int = 3, max_seconds: float = 5.0) -> tuple[StepCurve, ...]: ...
 
@@ -76,7 +76,7 @@ def plot_report(report: Report) -> "Figure":
     figure = Figure(figsize=(12.0, 5.2 + 2.6 * lines), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[4.6, 0.6 + 2.6 * lines])[:, 0]
     headline = " ".join(_text.format_report(report).partition("\n\n")[0].split())
-    above.suptitle(_plain(_text.shorten(headline, 110)), parse_math=False, fontweight="bold")
+    above.suptitle(escape(_text.shorten(headline, 110)), parse_math=False, fontweight="bold")
     left, right = above.subplots(1, 2)
     _plot_values(left, report, drawn.maps)
     _plot_curves(right, report)
@@ -84,33 +84,28 @@ def plot_report(report: Report) -> "Figure":
         _plot_maps(below, drawn.maps[:_MOST], len(drawn.maps) + drawn.left_out, Scale.of(report.tolerance))
     else:
         nothing = drawn.lost[0] if drawn.lost else "No maps: a screen has no numeric gradient of each entry."
-        below.text(0.5, 0.5, _plain(nothing), ha="center", wrap=True, parse_math=False)
+        below.text(0.5, 0.5, escape(nothing), ha="center", wrap=True, parse_math=False)
     return figure
-
-
-def _plain(text: str) -> str:
-    """A text that can be drawn: without halves of surrogate pairs, and without control characters."""
-    whole = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in whole)
 
 
 def _name(entry: Entry | StepCurve) -> str:
     """Name of an entry, short enough for a legend."""
     index = f"[{', '.join(map(str, entry.index))}]" if entry.index else ""
-    return _plain(_text.shorten(entry.block, max(_NAME - len(index), 1)) + index)
+    return shown(entry.block, max(_NAME - len(index), 1)) + index
 
 
 def _plot_values(axes: "Axes", report: Report, maps: Sequence[Map]) -> None:
     """Analytic against numeric values: of each cell of the maps the worst entry, and the worst of all."""
     ranked = [each for each in report.worst(_MARKED) if math.isfinite(each.analytic) and math.isfinite(each.numeric)]
     worst = [each for each in ranked if each.score > 1.0] or ranked[:1]
-    shown = np.concatenate([each.shown.ravel() for each in maps]) if maps else np.empty(0)
+    heights = np.concatenate([each.shown.ravel() for each in maps]) if maps else np.empty(0)
     analytic, numeric = (
         np.concatenate([getattr(each, side).ravel() for each in maps]) if maps else np.empty(0)
         for side in ("analytic", "numeric")
     )
+    compared = np.concatenate([each.compared.ravel() for each in maps]) if maps else np.empty(0, dtype=bool)
     finite = np.isfinite(analytic) & np.isfinite(numeric)
-    for chosen, colour in ((finite & (shown <= report.tolerance), _WITHIN), (finite & (shown > report.tolerance), _ABOVE)):
+    for chosen, colour in ((finite & (heights <= report.tolerance), _WITHIN), (finite & (heights > report.tolerance), _ABOVE)):
         label = "within tolerance and noise" if colour == _WITHIN else "differing by more"
         if chosen.any():
             axes.plot(numeric[chosen], analytic[chosen], ".", color=colour, markersize=5, label=f"{label} ({chosen.sum():,})")
@@ -128,9 +123,9 @@ def _plot_values(axes: "Axes", report: Report, maps: Sequence[Map]) -> None:
     ticks = _ticks(threshold, largest)
     axes.set(xlabel="numeric ĝ", ylabel="analytic g", xticks=ticks, yticks=ticks, xlim=ends, ylim=ends)
     axes.minorticks_off()
-    total = sum(block.size for block in report.blocks)
-    title = f"Both gradients: {len(shown):,} of {total:,} entries" if len(shown) else "Both gradients: entries looked at"
-    lost = f", {np.count_nonzero(~finite):,} not finite" if not finite.all() else ""
+    total = sum(math.prod(block.shape) for block in report.blocks)
+    title = f"Both gradients: {compared.sum():,} of {total:,} entries" if maps else "Both gradients: entries looked at"
+    lost = f", {(compared & ~finite).sum():,} not finite" if (compared & ~finite).any() else ""
     axes.set_title(title + lost, fontsize="medium")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize="small", loc="upper left")
@@ -149,7 +144,7 @@ def _plot_curves(axes: "Axes", report: Report) -> None:
     axes.set_title("Error against step", fontsize="medium")
     if not view.curves:
         axes.set_axis_off()
-        axes.text(0.5, 0.5, _plain(view.why_not), ha="center", va="center", wrap=True, transform=axes.transAxes, parse_math=False)
+        axes.text(0.5, 0.5, escape(view.why_not), ha="center", va="center", wrap=True, transform=axes.transAxes, parse_math=False)
         return
     for number, (each, (colour, marker)) in enumerate(zip(view.curves, _CURVES, strict=False), start=1):
         seen = each.error > 0.0
@@ -202,8 +197,8 @@ def _plot_map(axes: "Axes", drawn: Map, scale: Scale) -> None:
     for axis, size in ((axes.xaxis, drawn.columns[-1]), (axes.yaxis, drawn.rows[-1])):
         axis.set_ticks([0, int(size) - 1] if size > 1 else [])
     axes.tick_params(labelsize="small")
-    status = _text.shorten(words.status_words(drawn.block), 34)
-    name = _plain(_text.shorten(drawn.block.name, _NAME))
+    status = _text.shorten(words.describe(drawn.block), 34)
+    name = shown(drawn.block.name, _NAME)
     axes.set_title(f"{name}  {words.shape_words(drawn.block.shape)}\n{status}", fontsize="small", parse_math=False)
 
 

@@ -67,7 +67,7 @@ def entry_table(blocks: Iterable[Block], width: int) -> list[Line]:
     entries = sorted(differing, key=lambda entry: entry.score, reverse=True)[:_MOST_ENTRIES]
     if not entries:
         return []
-    ratios = [_ratio(entry) for entry in entries]
+    ratios = [format_ratio(entry) for entry in entries]
     fewest = max(_digits(entry) for entry in entries)
     wanted = max(_LABEL, *(min(cell_width(_label(entry, width)), _LONG_LABEL) for entry in entries))
     for digits in range(_ALL, fewest - 1, -1):
@@ -131,13 +131,13 @@ def _layouts(blocks: Sequence[Block], everything: Sequence[Block], difference: f
     differences: list[Line] = [(Piece(f"{block.difference:.1e}", _stress(block)),) for block in blocks]
     differences += [] if difference is None else [(Piece(f"{difference:.1e}"),)]
     empty = [""] * len(last)
-    interval = [_column("95 % interval", [_format_interval(block) for block in blocks] + empty)]
+    interval = [_column("95 % interval", [format_interval(block) for block in blocks] + empty)]
     if all(block.interval is None for block in blocks):  # the differences are known, not estimated
         interval = []
     noise = _column("noise", [f"{block.noise:.1e}" for block in blocks] + empty)
     full, brief = (
         Column("verdict", [*((Piece(say(block), role_of(block.status)),) for block in blocks), *[()] * len(last)])
-        for say in (_describe, _describe_briefly)
+        for say in (describe, _describe_briefly)
     )
     formula = Column("difference", differences, right=True)
     return [
@@ -167,13 +167,15 @@ def _format_shape(shape: tuple[int, ...]) -> str:
     return shorten(" x ".join(str(size) for size in shape), 24) if shape else "number"
 
 
-def _format_interval(block: Block) -> str:
+def format_interval(block: Block) -> str:
+    """The interval of a difference that is an estimate; nothing if it is none."""
     if block.interval is None:
         return ""
     return "exact" if block.size == 1 else "{:.0e} to {:.0e}".format(*block.interval)
 
 
-def _describe(block: Block) -> str:
+def describe(block: Block) -> str:
+    """What is known of a block, and of how many entries."""
     entries = format_size(block.size, "entry")
     if block.status is Status.WRONG and _looked_at(block) is None:
         return f"WRONG: {block.differing:,} of {entries}"
@@ -211,7 +213,8 @@ def _label(entry: Entry, room: int) -> str:
     return shorten(shown(entry.block, max(room - len(index), len("W…1"))) + index, room)
 
 
-def _ratio(entry: Entry) -> str:
+def format_ratio(entry: Entry) -> str:
+    """How many times the numeric value the analytic one is."""
     if not entry.numeric:
         return "-"
     # A quotient of -0 is one of 0.

@@ -70,7 +70,7 @@ def lay_out(report: Report, width: int = WIDTH, whole: str = "report.blocks") ->
         Those of a section, then one without pieces, then those of the next.
     """
     wrong = [block for block in report.blocks if block.status is Status.WRONG]
-    elsewhere = _wrong_elsewhere(report)
+    elsewhere = wrong_elsewhere(report)
     sections = [_headline(report, width), block_table(report.blocks, width, whole, report.difference), entry_table(wrong, width)]
     if report.displaced is not None and elsewhere:
         sections += [_second_point(report.displaced, elsewhere, width, whole), entry_table(elsewhere, width)]
@@ -109,7 +109,7 @@ def _failure(report: Report, room: int) -> str:
     wrong = [block.name for block in report.blocks if block.status is Status.WRONG]
     if wrong:
         return _accused("the gradient of ", wrong, report, " is wrong", room)
-    elsewhere = _wrong_elsewhere(report)
+    elsewhere = wrong_elsewhere(report)
     names = {block.name for block in elsewhere}
     agrees = all(block.status is Status.AGREES for block in report.blocks if block.name in names)
     pronoun = "it agrees" if len(names) == 1 else "they agree"
@@ -138,7 +138,7 @@ def _accused(lead: str, names: Sequence[str], report: Report, what: str, room: i
     return f"{text}; {list_names(right, room - cell_width(text) - len(f';  {verb}'), 'other')} {verb}" if right else text
 
 
-def _wrong_elsewhere(report: Report) -> list[Block]:
+def wrong_elsewhere(report: Report) -> list[Block]:
     """Blocks, as they are at the second point, that are wrong there alone."""
     if report.displaced is None:
         return []
