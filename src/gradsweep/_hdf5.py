@@ -3,7 +3,7 @@
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from gradsweep._errors import DataError, InputError
 from gradsweep._escaping import one_line
-from gradsweep._hdf5_heaps import require_sound_heaps
+from gradsweep._hdf5_texts import LONGEST, require_sound_texts
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped, unused-ignore]
@@ -22,9 +22,6 @@ DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowErr
 
 #: Characters of a name from a file that a message shows.
 _SHOWN = 80
-
-# Bytes of an attribute, which HDF5 itself long had as the limit.
-_MOST_OF_ATTRIBUTE = 2**16
 
 # Links that a path may take; more can only be a circle.
 _MOST_LINKS = 32
@@ -277,40 +274,55 @@ def _class(kind: Any) -> str:
     return type(kind).__name__.removeprefix("Type").removesuffix("ID").lower()
 
 
-def read_attribute(file: "h5py.File", name: str, place: str) -> Any:
-    """Read an attribute at the root of a file, if it holds texts or numbers.
+def read_attributes(file: "h5py.File", names: Sequence[str], place: str) -> dict[str, Any]:
+    """Read attributes at the root of a file, if they hold texts or numbers.
 
     Parameters
     ----------
     file : h5py.File
         Open file.
-    name : str
-        Name of the attribute, which there is.
+    names : sequence of str
+        Names of attributes that there are.
     place : str
         Path of the file, for messages.
 
     Returns
     -------
-    str or bytes or number or ndarray of them
-        The value.
+    dict of str to object
+        The value of each: str, bytes, a number, or an array of them.
 
     Raises
     ------
     DataError
-        If it holds anything else, or more than 64 KB, or cannot be read.
+        If one holds anything else, or more than 64 KB, or cannot be read.
     """
+    texts: dict[str, int] = {}
+    for name in names:
+        with damage_named(place, f"attribute {name!r} cannot be read"):
+            count = _count_texts(file, name, place)
+            texts |= {} if count is None else {name: count}
+    if texts:
+        with damage_named(place, "the attributes cannot be read"):
+            require_sound_texts(place, texts, file.id.get_create_plist().get_sizes())
+    values = {}
+    for name in names:
+        with damage_named(place, f"attribute {name!r} cannot be read"):
+            values[name] = file.attrs[name]
+    return values
+
+
+def _count_texts(file: "h5py.File", name: str, place: str) -> int | None:
+    """How many texts of any length an attribute has; None if it has others, or numbers. DataError if it has what is not read."""
     import h5py
 
-    with damage_named(place, f"attribute {name!r} cannot be read"):
-        attribute = h5py.h5a.open(file.id, name.encode())
-        kind = attribute.get_type()
-        # Of other classes some crash the library; and what is opaque h5py takes for objects of Python's, if it says so.
-        if kind.get_class() not in (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM):
-            raise DataError(f"{place}: attribute {name!r} must hold texts or numbers, found type {_class(kind)}")
-        if attribute.shape is None:
-            raise DataError(f"{place}: attribute {name!r} is empty")
-        if math.prod(attribute.shape) * kind.get_size() > _MOST_OF_ATTRIBUTE:
-            raise DataError(f"{place}: attribute {name!r} is larger than {_MOST_OF_ATTRIBUTE} bytes")
-        if kind.get_class() == h5py.h5t.STRING and kind.is_variable_str():
-            require_sound_heaps(place, file.id.get_create_plist().get_sizes()[1])
-        return file.attrs[name]
+    attribute = h5py.h5a.open(file.id, name.encode())
+    kind = attribute.get_type()
+    # Of other classes some crash the library; and what is opaque h5py takes for objects of Python's, if it says so.
+    if kind.get_class() not in (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM):
+        raise DataError(f"{place}: attribute {name!r} must hold texts or numbers, found type {_class(kind)}")
+    if attribute.shape is None:
+        raise DataError(f"{place}: attribute {name!r} is empty")
+    count = math.prod(attribute.shape)
+    if count * kind.get_size() > LONGEST:
+        raise DataError(f"{place}: attribute {name!r} is larger than {LONGEST} bytes")
+    return count if kind.get_class() == h5py.h5t.STRING and kind.is_variable_str() else None

@@ -33,7 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 from gradsweep import _dense
 from gradsweep._costs._network import NetworkCost
 from gradsweep._errors import DataError, InputError
-from gradsweep._hdf5 import damage_named, find_data_set, follow, opened, place_of, read_attribute, read_type, shown
+from gradsweep._hdf5 import damage_named, find_data_set, follow, opened, place_of, read_attributes, read_type, shown
 from gradsweep._hdf5_limits import require_chunks, require_layout, require_memory, require_stored
 from gradsweep._parameters import (
     format_entry,
@@ -278,7 +278,7 @@ class _Attributes:
         self._place = place
         with damage_named(place, "the attributes cannot be read"):
             names = list(file.attrs)
-        self._found = {name: read_attribute(file, name, place) for name in names if name in _ATTRIBUTES}
+        self._found = read_attributes(file, [name for name in names if name in _ATTRIBUTES], place)
         for name in names:
             alike = difflib.get_close_matches(name.lower(), _ATTRIBUTES, 1, _ALIKE)
             if alike and name not in _ATTRIBUTES:
