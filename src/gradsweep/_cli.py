@@ -18,7 +18,7 @@ from gradsweep import _demo, datasets, problems
 from gradsweep._checking import check
 from gradsweep._costs._network import NetworkCost
 from gradsweep._errors import GradsweepError, InputError
-from gradsweep._escaping import escape
+from gradsweep._escaping import one_line
 from gradsweep._presenting._document import format_json
 from gradsweep._presenting._files import require_place
 from gradsweep._presenting._layout import Piece, wrap
@@ -37,6 +37,9 @@ _INTERNAL_ERROR = 70
 
 # What a line of several begins with: the name of what it tells, and blanks.
 _FIELD = re.compile(r" *\S+ {2,}|")
+
+# Characters of a complaint: a path may have 4096.
+_LONGEST_LINE = 8192
 
 app = typer.Typer(
     add_completion=False,
@@ -377,7 +380,9 @@ def _send_nowhere(file: IO[Any]) -> None:
 
 
 def _complain(message: str) -> None:
-    RichConsole(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(f"gradsweep: {escape(message)}")
+    """One line on stderr, without what names from elsewhere may have in them to steer a terminal."""
+    console = RichConsole(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console.print(f"gradsweep: {one_line(message, _LONGEST_LINE)}")
 
 
 def _load_kernels() -> None:
