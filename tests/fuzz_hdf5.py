@@ -1,8 +1,8 @@
 """Fuzzing of what reads HDF5 files: ``python tests/fuzz_hdf5.py --seconds 60``.
 
-Sound files are changed, read by all readers, and each must be read or refused by one line. That is done in a process of its own, for
-the HDF5 library may crash, or never end: that process is then replaced, and the file kept. Which files are worth a second change is
-found by atheris, where it is installed, from the lines of Python that they reach; else all changes are drawn from the sound files.
+Sound files are changed, read by all readers, and each must be read or refused by one line. That is done in a process of its own,
+for the HDF5 library may crash, or never end: that process is then replaced, and the file kept. Which files are worth a second
+change is found by atheris, where it is installed, from the lines of Python that they reach; else all are made from sound ones.
 
 Exit status: 0 if nothing was found, 1 if anything was; what was found lies in the folder that is printed.
 """
@@ -65,7 +65,7 @@ def keep(folder: pathlib.Path, content: bytes, reason: str) -> None:
 
 def fuzz(folder: pathlib.Path, seconds: int, seed: int) -> None:
     """Read changed files with atheris; ends the process."""
-    import atheris
+    import atheris  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     with atheris.instrument_imports(include=[f"gradsweep.{name}" for name in _READERS]):
         import hostile
@@ -111,7 +111,16 @@ def supervise(arguments: argparse.Namespace, folder: pathlib.Path) -> int:
         left = arguments.seconds - int(time.monotonic() - begun)
         if left <= 0 or (arguments.runs is not None and count >= arguments.runs):
             return ends
-        command = [sys.executable, __file__, "--folder", str(folder), "--seconds", str(left), "--seed", str(arguments.seed + ends)]
+        command = [
+            sys.executable,
+            __file__,
+            "--folder",
+            str(folder),
+            "--seconds",
+            str(left),
+            "--seed",
+            str(arguments.seed + ends),
+        ]
         command += ["--without-atheris"] if arguments.without_atheris else []
         command += [] if arguments.runs is None else ["--runs", str(arguments.runs - count)]
         done = subprocess.run([*command, "--read"], check=False, stderr=subprocess.PIPE, text=True)

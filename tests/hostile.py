@@ -77,7 +77,7 @@ def seeds() -> list[bytes]:
 
 
 def mutated(content: bytes, generator: random.Random) -> bytes:
-    """The file with some bytes changed, and with the checksums of its headers as they have to be: else that is all that is tested."""
+    """The file with some bytes changed, and mostly with right checksums of its headers: else these are all that is tested."""
     changed = bytearray(content)
     places = [place for place, byte in enumerate(content) if byte]  # most of a small file is empty
     for _ in range(generator.choice((1, 1, 1, 2, 3, 5, 8))):
@@ -108,7 +108,7 @@ def _change(changed: bytearray, place: int, generator: random.Random) -> None:
 
 
 def repaired(content: bytes | bytearray) -> bytes:
-    """The file with right checksums of its superblock and of the first part of each object header, as newer formats have them."""
+    """The file with right checksums of its superblock and of its objects' headers, as newer formats have them."""
     changed = bytearray(content)
     if len(changed) >= 48 and changed[8] in (2, 3):
         changed[44:48] = struct.pack("<I", lookup3(bytes(changed[:44])))
@@ -121,6 +121,13 @@ def repaired(content: bytes | bytearray) -> bytes:
         if end + 4 <= len(changed):
             changed[end : end + 4] = struct.pack("<I", lookup3(bytes(changed[place:end])))
         place = changed.find(b"OHDR", place + 1)
+    place = changed.find(b"OCHK")  # where a header goes on, of a length that stands beside its address
+    while place >= 0:
+        address = changed.find(place.to_bytes(8, "little"))
+        end = place + int.from_bytes(changed[address + 8 : address + 16], "little") - 4
+        if address >= 0 and place < end <= len(changed) - 4:
+            changed[end : end + 4] = struct.pack("<I", lookup3(bytes(changed[place:end])))
+        place = changed.find(b"OCHK", place + 1)
     return bytes(changed)
 
 

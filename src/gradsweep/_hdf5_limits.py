@@ -41,6 +41,9 @@ _CHECKSUM = 4
 # Filters by their numbers, which are registered.
 _DEFLATE, _SHUFFLE, _FLETCHER32, _SZIP, _NBIT, _SCALEOFFSET, _LZF = 1, 2, 3, 4, 5, 6, 32000
 
+# Of the parameters of szip: numbers in a block, and in a scanline, at most.
+_SZIP_BLOCK, _SZIP_SCANLINE = 32, 4096
+
 # Of the parameters of nbit: a type that has no parts.
 _ATOMIC = 1
 
@@ -187,7 +190,7 @@ class _Chunk:
             filters.append((int(code), tuple(map(int, values))))
         chunk = cls(data_set, name, place, size, tuple(filters))
         for code, values in filters:
-            if (code in (_NBIT, _SCALEOFFSET) and not _fits(code, values, size)) or (code == _LZF and values[2:3] != (size,)):
+            if not _fits(code, values, size, data_set.id.get_type().get_size()):
                 raise chunk._error("has a filter whose parameters are not those of its chunks")
         return chunk
 
@@ -251,9 +254,20 @@ class _Chunk:
         return DataError(f"{self.place}: {self.name} {message}")
 
 
-def _fits(code: int, values: tuple[int, ...], size: int) -> bool:
-    """Whether the parameters of nbit or scaleoffset ask for as many bytes as a chunk has."""
-    return len(values) > 4 and values[2] * values[4] == size and (code == _SCALEOFFSET or values[3] == _ATOMIC)
+def _fits(code: int, values: tuple[int, ...], size: int, width: int) -> bool:
+    """Whether the parameters of a filter are those for chunks of so many bytes, with numbers of so many; true of filters without.
+
+    By these nbit, scaleoffset and lzf allocate what they fill. Szip writes behind the end of its memory where blocks have an odd
+    number of numbers.
+    """
+    if code in (_NBIT, _SCALEOFFSET):
+        return len(values) > 4 and values[2] * values[4] == size and (code == _SCALEOFFSET or values[3] == _ATOMIC)
+    if code == _LZF:
+        return values[2:3] == (size,)
+    if code == _SZIP and len(values) == 4:
+        _, block, bits, scanline = values
+        return block % 2 == 0 and 0 < block <= min(scanline, _SZIP_BLOCK) and scanline <= _SZIP_SCANLINE and bits == 8 * width
+    return code != _SZIP
 
 
 def _unshuffled(packed: bytes, values: tuple[int, ...]) -> bytes:

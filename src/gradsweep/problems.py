@@ -522,7 +522,11 @@ class _Reader:
             found = follow(self._file, group, self._place)
             if not isinstance(found, h5py.Group):
                 raise DataError(f"{self._place}: {group} must be a group, found a data set")
-            return list(found)
+            # What is no UTF-8 h5py leaves as it is.
+            names = [name if isinstance(name, str) else name.decode("utf-8", "surrogateescape") for name in found]
+        if len(names) > len(set(names)):
+            raise DataError(f"{self._place}: {group} has two things of the same name")
+        return names
 
     def _checked(self, look: Callable[[], Any]) -> Any:
         """What a look at names returns; its InputError with the path first."""
