@@ -474,6 +474,16 @@ def test_chunks_that_are_sound(path: pathlib.Path, change: Change) -> None:
     assert np.array_equal(problems.load(write(path, change)).X, NUMBERS)
 
 
+def test_a_chunk_of_nothing(path: pathlib.Path) -> None:
+    """Of which lzf would make something for ever: where a chunk lies, and how long it is, stands in the file."""
+    write(path, replace("X", data=NUMBERS, chunks=(4, 6), compression="lzf"))
+    with h5py.File(path) as file:
+        size = file["X"].id.get_chunk_info(0).size
+    # Its size, the filters that are left out, and where it begins in the array.
+    patch(path, struct.pack("<IIQQ", size, 0, 0, 0), struct.pack("<IIQQ", 0, 0, 0, 0))
+    assert refusal(path) == "X has a chunk of 0 bytes, but 192 are needed"
+
+
 @pytest.mark.parametrize(
     ("options", "place", "value"),
     [
@@ -808,15 +818,17 @@ def test_what_fuzzing_finds(tmp_path: pathlib.Path) -> None:
     spoilt = tmp_path / "hostile.py"
     shutil.copy(HERE / "fuzz_hdf5.py", tmp_path)
     text = (HERE / "hostile.py").read_text(encoding="utf-8")
-    dies = "import os\n    s = sum(path.read_bytes())\n    os.kill(os.getpid(), 11) if s % 9 == 5 else 1 // (s % 4)"
+    number = "int.from_bytes(path.with_name('count').read_bytes(), 'little')"
+    dies = f"import os\n    os.kill(os.getpid(), 11) if {number} == 3 else 1 // ({number} - 6)"
     spoilt.write_text(text.replace("    complaints = []\n", f"    complaints = []\n    {dies}\n"), encoding="utf-8")
-    command = [sys.executable, str(tmp_path / "fuzz_hdf5.py"), "--runs", "20", "--folder", str(tmp_path / "found")]
+    command = [sys.executable, str(tmp_path / "fuzz_hdf5.py"), "--runs", "10", "--folder", str(tmp_path / "found")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "ZeroDivisionError" in done.stdout
     assert "the process ended with status -11" in done.stdout
-    assert list((tmp_path / "found").glob("found_*.h5"))
+    assert "10 files, drawn: 2 findings, 1 of them ended the process" in done.stdout
+    assert len(list((tmp_path / "found").glob("found_*.h5"))) == 2
 
 
 # ---- one line ------------------------------------------------------------------------------------------------------------
