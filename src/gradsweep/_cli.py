@@ -1,12 +1,15 @@
-"""The command line. Exit status: 0 pass, 1 fail, 3 inconclusive, 2 wrong usage or bad input, 70 an error of its own."""
+"""The command line. Exit status: 0 pass, 1 fail, 3 inconclusive, 2 wrong usage or bad input, 130 interrupted, 70 a bug of ours."""
 
+import contextlib
 import enum
 import io
+import math
 import os
 import pathlib
 import re
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import IO, Annotated, Any, BinaryIO, NoReturn
 
 import numpy as np
@@ -17,7 +20,7 @@ from typer.exceptions import TyperException
 from gradsweep import _demo, datasets, problems
 from gradsweep._checking import check
 from gradsweep._costs._network import NetworkCost
-from gradsweep._errors import GradsweepError, InputError
+from gradsweep._errors import GradsweepError, InputError, Interrupted
 from gradsweep._escaping import one_line
 from gradsweep._presenting._document import format_json
 from gradsweep._presenting._files import require_place
@@ -33,6 +36,7 @@ _EXIT = {"pass": 0, "fail": 1, "inconclusive": 3}
 
 # As the shell and sysexits.h have them: never 1, which says that the gradient is wrong.
 _BROKEN_PIPE = 141
+_INTERRUPTED = 130
 _INTERNAL_ERROR = 70
 
 # What a line of several begins with: the name of what it tells, and blanks.
@@ -45,7 +49,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Check hand-written gradients against differences that are propagated, not subtracted.",
-    epilog="Exit status: 0 pass, 1 fail, 3 inconclusive, 2 wrong usage or bad input, 70 an error of its own.",
+    epilog="Exit status: 0 pass, 1 fail, 3 inconclusive, 2 wrong usage or bad input, 130 interrupted, 70 an error of its own.",
 )
 
 BugName = enum.StrEnum("BugName", {name: name for name in _demo.BUGS})  # type: ignore[misc]
@@ -77,6 +81,16 @@ Scheme = Annotated[SchemeName, typer.Option(help="Which difference quotient; com
 Step = Annotated[float | None, typer.Option(help="ε, absolute.", show_default="by the scheme, and by the noise of the cost")]
 Tolerance = Annotated[float | None, typer.Option(help="Relative tolerance.", show_default="1e-07")]
 Jobs = Annotated[int | None, typer.Option(help="Workers, as joblib's n_jobs.", show_default="1")]
+Select = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A block to look at, by its name, several times if need be; or so many entries of each block.", show_default="all"
+    ),
+]
+Checkpoint = Annotated[
+    pathlib.Path | None,
+    typer.Option(metavar="FILE", help="Keep what is computed in this file, and go on from there.", show_default=False),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit status tells.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON, and nothing else.")]
 ReportFile = Annotated[
@@ -142,6 +156,8 @@ def network(
     step: Step = None,
     tolerance: Tolerance = None,
     jobs: Jobs = None,
+    select: Select = None,
+    checkpoint: Checkpoint = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
     report_file: ReportFile = None,
@@ -158,18 +174,22 @@ def network(
     _load_kernels()
     params = net.initialize(seed)
     gradient = net.gradient(params, X, Y)
-    report = check(
-        cost,
-        params,
-        gradient,
-        mode=mode.value,
-        scheme=scheme.value,
-        step=step,
-        tolerance=tolerance,
-        jobs=jobs,
-        seed=seed,
-    )
-    size = sum(block.size for block in report.blocks)
+    with console.interrupts():
+        report = check(
+            cost,
+            params,
+            gradient,
+            mode=mode.value,
+            scheme=scheme.value,
+            step=step,
+            tolerance=tolerance,
+            select=_read_select(select),
+            jobs=jobs,
+            seed=seed,
+            progress=console.shows_progress,
+            checkpoint=checkpoint,
+        )
+    size = sum(math.prod(shape) for shape in cost.shapes.values())
     console.print(f"Network   {'-'.join(map(str, net.layers))}, {hidden}, {size:,} parameters, drawn with seed {seed}")
     console.print(f"Data      {format_size(examples, 'example')} of the {available:,} in {data}")
     console.print("Gradient  gradsweep.Network.gradient")
@@ -194,31 +214,37 @@ def problem(
     tolerance: Tolerance = None,
     jobs: Jobs = None,
     seed: Perturbations = 0,
+    select: Select = None,
+    checkpoint: Checkpoint = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
     report_file: ReportFile = None,
 ) -> None:
     """Check the gradient in a problem file, as any language may write it."""
     console = _Console(quiet, as_json, report_file, file)
-    read_settings(mode.value, scheme.value, step, tolerance, jobs, seed)
+    read_settings(mode.value, scheme.value, step, tolerance, jobs, seed, select=_read_select(select))
     given = problems.load(file, hidden=hidden and _read_hidden(hidden), output=output, loss=loss, l2=l2)
     _load_kernels()
     try:
-        report = check(
-            given.cost,
-            given.params,
-            given.gradient,
-            mode=mode.value,
-            scheme=scheme.value,
-            step=step,
-            tolerance=tolerance,
-            jobs=jobs,
-            seed=seed,
-        )
+        with console.interrupts():
+            report = check(
+                given.cost,
+                given.params,
+                given.gradient,
+                mode=mode.value,
+                scheme=scheme.value,
+                step=step,
+                tolerance=tolerance,
+                select=_read_select(select),
+                jobs=jobs,
+                seed=seed,
+                progress=console.shows_progress,
+                checkpoint=checkpoint,
+            )
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
     net = given.network
-    size = sum(block.size for block in report.blocks)
+    size = sum(math.prod(shape) for shape in given.cost.shapes.values())
     activations = ",".join(net.hidden[:1] if len(set(net.hidden)) == 1 else net.hidden)
     described = ", ".join(filter(None, [activations, net.loss, f"l2 {net.l2:g}" if net.l2 else ""]))
     console.print(f"Network   {'-'.join(map(str, net.layers))}, {described}, {size:,} parameters")
@@ -245,6 +271,8 @@ def check_function(
     tolerance: Tolerance = None,
     jobs: Jobs = None,
     seed: Perturbations = 0,
+    select: Select = None,
+    checkpoint: Checkpoint = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
     report_file: ReportFile = None,
@@ -252,13 +280,13 @@ def check_function(
     """Check the gradient that a function of your own returns."""
     console = _Console(quiet, as_json, report_file)
     # What is wrong with the options is said before any code runs.
-    read_settings(mode.value, scheme.value, step, tolerance, jobs, seed)
+    read_settings(mode.value, scheme.value, step, tolerance, jobs, seed, select=_read_select(select))
     console.claim_stdout()
     target = Target(function)
     cost, params, gradient = target()
     if isinstance(cost, NetworkCost):
         _load_kernels()
-    with target.errors():
+    with target.errors(), console.interrupts():
         report = check(
             cost,
             params,
@@ -267,10 +295,13 @@ def check_function(
             scheme=scheme.value,
             step=step,
             tolerance=tolerance,
+            select=_read_select(select),
             jobs=jobs,
             seed=seed,
+            progress=console.shows_progress,
+            checkpoint=checkpoint,
         )
-    size = format_size(sum(block.size for block in report.blocks), "parameter")
+    size = format_size(sum(math.prod(block.shape) for block in report.blocks), "parameter")
     console.print(f"Function  {function}, {size} in {format_size(len(report.blocks), 'block')}")
     console.print()
     console.print_report(report)
@@ -335,7 +366,7 @@ class _Console:
             require_place(report_file)
             if data is not None and report_file.exists() and data.exists() and report_file.samefile(data):
                 raise InputError(f"{report_file}: the report would replace the file that is checked")
-        self._as_json, self._report_file = as_json, report_file
+        self._quiet, self._as_json, self._report_file = quiet, as_json, report_file
         self._stdout: BinaryIO = sys.stdout.buffer  # bytes: JSON is UTF-8, whatever the terminal takes
         # Soft wrap: lines have been laid out already, and what is longer is a path, which is the terminal's to break.
         self._text = _Text(quiet=quiet or as_json, highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -354,8 +385,22 @@ class _Console:
         """Print a report."""
         self._text.print(render(lay_out(report, self._width, "--report FILE")))
 
-    def finish(self, report: Report) -> NoReturn:
-        """Write what is left to write, and end the command with the status that tells the verdict."""
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a bar is shown while somebody waits: on a terminal, whatever stdout is."""
+        return not self._quiet and sys.stderr.isatty()
+
+    @contextlib.contextmanager
+    def interrupts(self) -> Iterator[None]:
+        """Have Ctrl-C end the command with what was found until then, and the status that shells have for it."""
+        try:
+            yield
+        except Interrupted as interrupted:
+            self.print_report(interrupted.report)
+            self.finish(interrupted.report, _INTERRUPTED)
+
+    def finish(self, report: Report, status: int | None = None) -> NoReturn:
+        """Write what is left to write, and end the command with the status that tells the verdict, if it is not another one."""
         if self._report_file is not None:
             report.save(self._report_file)
         if self._as_json:
@@ -365,7 +410,7 @@ class _Console:
             except BrokenPipeError as error:
                 _send_nowhere(self._stdout)
                 raise _ReaderGone from error
-        raise typer.Exit(_EXIT[report.verdict])
+        raise typer.Exit(_EXIT[report.verdict] if status is None else status)
 
     def claim_stdout(self) -> None:
         """Have all that other code prints from now on go to stderr, from C and from worker processes, too, if JSON is to come."""
@@ -405,6 +450,13 @@ def _describe_images(done: _demo.Demo) -> str:
 def _read_hidden(hidden: str) -> str | list[str]:
     names = [name.strip() for name in hidden.split(",")]
     return names[0] if len(names) == 1 else names
+
+
+def _read_select(select: list[str] | None) -> list[str] | int | None:
+    """A number of entries, if that is all there is; else names of blocks."""
+    if select is not None and len(select) == 1 and select[0].isdecimal():
+        return int(select[0])
+    return select or None
 
 
 def _read_layers(layers: str) -> list[int]:
