@@ -39,7 +39,8 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 def start(file: pathlib.Path, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
     """The command in a process of its own, which takes interrupts, however the tests were started."""
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from gradsweep._cli import main; main()"
-    command = [sys.executable, "-c", code, "check", f"{file}:problem", *arguments]
+    # However long a call seems to take on a machine that is busy: no screen.
+    command = [sys.executable, "-c", code, "check", f"{file}:problem", "--mode", "sweep", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env={**os.environ, "TERM": "xterm"})
 
 
