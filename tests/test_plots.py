@@ -110,7 +110,7 @@ class TestCurves:
 class TestFigure:
     def test_names_are_no_formulas(self) -> None:
         """Half a formula would be an error when the figure is drawn, and so would half a surrogate pair."""
-        names = ["$x", "_hidden", "a\nb\0", "caf\udce9", "\\frac{1", "x" * 200]
+        names = ["$\\frac{$", "_hidden", "a\nb\0", "caf\udce9", "\\frac{1", "x" * 200]
         params = {name: np.ones(2) for name in names}
         gradient = {name: 3.0 * value for name, value in params.items()}
         assert drawn(gradsweep.check(lambda p: sum(np.sum(value**2) for value in p.values()), params, gradient).plot())
