@@ -173,7 +173,8 @@ def map_blocks(report: Report) -> Drawn:
     Drawn
         At most `MOST` maps. Of what has been changed since the check, so that a side can no longer be had, there is none.
     """
-    known = [block for block in most_telling(report.blocks) if block.name in report.numeric and 0 not in block.shape]
+    names = set(report.numeric)  # whether a name is in it is answered by forming the block
+    known = [block for block in most_telling(report.blocks) if block.name in names and 0 not in block.shape]
     chosen = known[:MOST]
     cells = CELLS if len(chosen) <= MANY else FEWER_CELLS
     maps, lost = [], []
