@@ -260,6 +260,14 @@ class TestContent:
         assert pairs
         assert all(error == pytest.approx(line, rel=0.1) for error, line in pairs)
 
+    def test_truncation_of_a_check_whose_step_is_too_large(self) -> None:
+        """Its numeric value is off itself; the reference still passes through the errors of a right gradient."""
+        first = Page.of(cubes(3.0, step=0.5)).data["curves"][0]
+        lines = zip(first["step"], first["error"], first["truncation"], strict=True)
+        pairs = [(error, line) for step, error, line in lines if step > 1e-3]
+        assert len(pairs) > 3
+        assert all(error == pytest.approx(line, rel=0.1) for error, line in pairs)
+
     @pytest.mark.parametrize("made", ["pickled", "changed"])
     def test_why_there_are_no_curves(self, made: str) -> None:
         w = np.array([1.0, 2.0])

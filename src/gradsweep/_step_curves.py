@@ -125,7 +125,7 @@ class PlainValues:
             numeric=entry.numeric,
             steps=steps,
             quotients=quotients,
-            noise=_noise(steps, quotients, entry.numeric),
+            noise=_noise(steps, quotients, (entry.numeric, entry.analytic)),
             order=self.scheme.order,
         )
 
@@ -142,10 +142,14 @@ class PlainValues:
             return self.scheme.quotient(change, step)
 
 
-def _noise(steps: Array, quotients: Array, numeric: float) -> float:
-    """Rounding of one value, by the errors of quotients with steps below the best: these are some such rounding over ε."""
-    errors = np.abs(quotients - numeric)
-    errors[np.isnan(errors)] = np.inf
+def _noise(steps: Array, quotients: Array, sides: tuple[float, float]) -> float:
+    """Rounding of one value, by the errors of quotients with steps below the best: these are some such rounding over ε.
+
+    They are errors of whichever side comes closest: a numeric value at too large a step is off by more than they are.
+    """
+    every = np.abs(quotients - np.array(sides)[:, np.newaxis])
+    every[np.isnan(every)] = np.inf
+    errors = every[np.argmin(every.min(axis=1, initial=np.inf))]
     below = np.arange(len(steps)) > (np.argmin(errors) if len(steps) else 0)
     # The smallest steps change no value at all, and so show nothing of its rounding.
     shown = below & (quotients != 0.0) & np.isfinite(errors)

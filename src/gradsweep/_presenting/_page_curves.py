@@ -128,14 +128,21 @@ def draw_curve(curve: StepCurve) -> Curve:
 
 
 def _truncation(curve: StepCurve, rounding: Array) -> Array:
-    """A line of the scheme's order through the errors that are clearly not rounding, of the smaller steps among them."""
+    """What grows with the step, by the scheme's order and the steps from which on it is clearly not rounding.
+
+    It is what quotients at neighbouring steps differ by, for a numeric value at too large a step has truncation of its own.
+    """
     powers = curve.steps**curve.order
-    errors = np.abs(curve.quotients - curve.numeric)
-    clear = np.isfinite(errors) & (errors > _CLEARLY * np.nan_to_num(rounding))
+    if len(powers) < 2:
+        return np.full(len(powers), math.nan)
+    differences = np.abs(curve.quotients[:-1] - curve.quotients[1:])
+    clear = np.isfinite(differences) & (differences > _CLEARLY * np.nan_to_num(rounding[1:]))
+    if not clear.all():  # up to the first that may be rounding
+        clear[np.argmin(clear) :] = False
     if not clear.any():
-        return np.full(len(curve.steps), math.nan)
+        return np.full(len(powers), math.nan)
     # The largest steps leave the range in which a single power is what counts.
-    coefficient = float(np.median((errors / powers)[clear][-3:]))
+    coefficient = float(np.median((differences / (powers[:-1] - powers[1:]))[clear][-3:]))
     return coefficient * powers
 
 

@@ -128,13 +128,13 @@ def _plot_values(axes: "Axes", report: Report, maps: Sequence[Map]) -> None:
     lost = f", {(compared & ~finite).sum():,} not finite" if (compared & ~finite).any() else ""
     axes.set_title(title + lost, fontsize="medium")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize="small", loc="upper left")
+        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False)
 
 
 def _ticks(threshold: float, largest: float) -> list[float]:
-    """Powers of ten on both sides of 0, three decades from each other if there are many."""
+    """Powers of ten on both sides of 0, three at most."""
     low, high = (round(math.log10(threshold)), math.floor(math.log10(largest)))
-    powers = [10.0**power for power in range(high, low - 1, -max(1, math.ceil((high - low) / 3)))]
+    powers = [10.0**power for power in range(high, low - 1, -max(1, math.ceil((high - low) / 2)))]
     return [*(-power for power in powers), 0.0, *reversed(powers)]
 
 
