@@ -125,6 +125,14 @@ def _numba_cache(folder: pathlib.Path) -> Iterator[None]:
         numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
 
 
+def _forget(folder: pathlib.Path, function: Callable[..., Any]) -> None:
+    """Delete the machine code of a function, which a full disk or a crash may have cut off."""
+    module = function.__module__.rpartition(".")[2]
+    for kept in folder.rglob(f"{module}.{function.__qualname__}-*.nb[ci]"):
+        with contextlib.suppress(OSError):
+            kept.unlink()
+
+
 def kernel(signature: str, *, reorder_sums: bool = False) -> Callable[[Function], Function]:
     """Compile a function for one signature, without the interpreter lock, and keep the machine code on disk.
 
@@ -148,11 +156,15 @@ def kernel(signature: str, *, reorder_sums: bool = False) -> Callable[[Function]
         folder = cache_folder()
         if folder is None:
             return cast(Function, numba.njit(arguments, **options)(function))
-        try:
-            with _numba_cache(folder):
-                return cast(Function, numba.njit(arguments, cache=True, **options)(function))
-        except OSError:  # a full disk: this process goes without
-            return cast(Function, numba.njit(arguments, **options)(function))
+        for _ in range(2):
+            try:
+                with _numba_cache(folder):
+                    return cast(Function, numba.njit(arguments, cache=True, **options)(function))
+            except OSError:  # a full disk: this process goes without
+                break
+            except Exception:  # what is kept is damaged, and of that anything may be raised; what is wrong itself is raised below
+                _forget(folder, function)
+        return cast(Function, numba.njit(arguments, **options)(function))
 
     return decorate
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -151,7 +152,11 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A folder with a copy of the kernels in a package of its own."""
-    folder = tmp_path_factory.mktemp("copy")
+    return copied(tmp_path_factory.mktemp("copy"))
+
+
+def copied(folder: pathlib.Path) -> pathlib.Path:
+    """The folder, with a copy of the kernels in a package of its own."""
     shutil.copytree(KERNELS, folder / "package" / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "package" / "__init__.py").touch()
     return folder
@@ -193,6 +198,86 @@ def test_compiled_code_is_kept_and_never_stale(package: pathlib.Path) -> None:
     assert {name: compiled(cache)[name] for name in kept} == kept  # the old version's code is still there for the old version
 
     assert first["users_folder"] == again["users_folder"] == changed["users_folder"] == "elsewhere"
+
+
+def start(cache: pathlib.Path, folder: pathlib.Path, **environment: str) -> subprocess.Popen[str]:
+    """A fresh interpreter that enters the kernels of a folder, and is not waited for."""
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
+    variables |= {"NUMBA_CACHE_DIR": str(cache), "PYTHONDONTWRITEBYTECODE": "1", **environment}
+    command = [sys.executable, "-W", "error", "-c", ENTER]
+    return subprocess.Popen(command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> Any:
+    """What it has found, when it has said nothing else."""
+    printed, complaints = process.communicate(timeout=300)
+    assert (process.returncode, complaints) == (0, "")
+    found = json.loads(printed)
+    for size, step in (("small", 1e-5), ("large", 2.0)):
+        change = math.tanh(step)
+        assert found[size] == pytest.approx(change + change**2 / 2, rel=1e-15)
+    return found
+
+
+#: What may become of a file of the cache, by a full disk, a crash, or a hand.
+DAMAGES: list[Callable[[bytes], bytes]] = [
+    lambda content: b"",
+    lambda content: content[:1],
+    lambda content: content[: len(content) // 2],
+    lambda content: content[:-1],
+    lambda content: b"no machine code",
+    lambda content: bytes(len(content)),
+    lambda content: b"\x80\x04" + content[5:],
+]
+
+
+def test_two_processes_with_a_cold_cache_and_one_that_is_damaged(tmp_path: pathlib.Path) -> None:
+    """Both compile, whoever is first, and what they keep is whole; files that are not are as good as none, and are replaced."""
+    package, cache = copied(tmp_path), tmp_path / "cache"
+    both = [start(cache, package) for _ in range(2)]
+    for process in both:
+        assert finish(process)["folder"].startswith(str(cache))
+    again = finish(start(cache, package))
+    assert again["misses"] == 0
+    assert again["hits"] >= 5
+
+    files = sorted(cache.rglob("*.nb[ci]"))
+    assert len(files) > len(DAMAGES)
+    for number, file in enumerate(files):
+        file.write_bytes(DAMAGES[number % len(DAMAGES)](file.read_bytes()))
+    assert finish(start(cache, package))["misses"] >= 5
+    assert finish(start(cache, package))["misses"] == 0
+
+
+@pytest.fixture
+def read_only(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder into which nothing can be written, not even by root."""
+    folder = tmp_path / "read only"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        folder.chmod(0o555)
+        yield folder
+        folder.chmod(0o755)
+        return
+    command = ["mount", "-t", "tmpfs", "-o", "ro,size=64k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("root can write everywhere, and no file system can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_folder_that_cannot_be_written(read_only: pathlib.Path) -> None:
+    """Kernels are compiled for this process alone, and the command line says so in one line."""
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
+    command = [sys.executable, "-W", "error", "-m", "gradsweep", "demo", "--quiet"]
+    variables |= {"NUMBA_CACHE_DIR": str(read_only), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == (
+        "gradsweep: compiling the kernels; this takes some seconds, each time, since no folder can be written to keep them in\n"
+    )
 
 
 # ---- imports -------------------------------------------------------------------------------------------------------------
