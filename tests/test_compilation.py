@@ -241,11 +241,14 @@ def test_two_processes_with_a_cold_cache_and_one_that_is_damaged(tmp_path: pathl
     assert again["misses"] == 0
     assert again["hits"] >= 5
 
-    files = sorted(cache.rglob("*.nb[ci]"))
-    assert len(files) > len(DAMAGES)
-    for number, file in enumerate(files):
-        file.write_bytes(DAMAGES[number % len(DAMAGES)](file.read_bytes()))
-    assert finish(start(cache, package))["misses"] >= 5
+    # The kernel of dense networks takes longest to be compiled.
+    files = sorted(file for file in cache.rglob("*.nb[ci]") if not file.name.startswith("dense."))
+    assert len(files) >= len(DAMAGES)
+    damaged = {file: DAMAGES[number % len(DAMAGES)](file.read_bytes()) for number, file in enumerate(files)}
+    for file, content in damaged.items():
+        file.write_bytes(content)
+    finish(start(cache, package))
+    assert all(file.read_bytes() != content for file, content in damaged.items())
     assert finish(start(cache, package))["misses"] == 0
 
 

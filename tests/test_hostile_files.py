@@ -543,6 +543,18 @@ def test_texts_of_gigabytes(path: pathlib.Path, version: str, length: int) -> No
     assert refusal(path) == f"attribute 'layout' has a text of {length} bytes, more than 65536"
 
 
+@pytest.mark.parametrize("version", ["earliest", "latest"])
+def test_letters_of_gigabytes(path: pathlib.Path, version: str) -> None:
+    """Of a text of four letters HDF5 makes four times as much."""
+    content = hostile.made(hostile.write_problem, version)
+    # The type of the text, and its size; that of its letters, and theirs.
+    start = content.index(b"\x10\0\0\0", content.index(b"layout\0")) + 8
+    assert content[start : start + 4] == b"\1\0\0\0"
+    path.write_bytes(hostile.repaired(content[:start] + (2**30).to_bytes(4, "little") + content[start + 4 :]))
+    # Of some files the library sees it by itself.
+    assert refusal(path).startswith(("attribute 'layout' has letters of 1073741824 bytes", "the attributes cannot be read: "))
+
+
 @pytest.mark.parametrize(
     ("number", "size"), [(0, 0), (0, 8), (1, 2**64 - 16), (1, 2**64 - 1), (2, 5000), (0, 4097)], ids=lambda value: f"{value:x}"
 )

@@ -325,4 +325,8 @@ def _count_texts(file: "h5py.File", name: str, place: str) -> int | None:
     count = math.prod(attribute.shape)
     if count * kind.get_size() > LONGEST:
         raise DataError(f"{place}: attribute {name!r} is larger than {LONGEST} bytes")
-    return count if kind.get_class() == h5py.h5t.STRING and kind.is_variable_str() else None
+    if kind.get_class() != h5py.h5t.STRING or not kind.is_variable_str():
+        return None
+    if kind.get_super().get_size() != 1:
+        raise DataError(f"{place}: attribute {name!r} has letters of {kind.get_super().get_size()} bytes")
+    return count
