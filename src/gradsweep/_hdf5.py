@@ -322,7 +322,7 @@ def _count_texts(file: "h5py.File", name: str, place: str) -> int | None:
         raise DataError(f"{place}: attribute {name!r} must hold texts or numbers, found type {_class(kind)}")
     if attribute.shape is None:
         raise DataError(f"{place}: attribute {name!r} is empty")
-    count = math.prod(attribute.shape)
+    count = int(math.prod(attribute.shape))
     if count * kind.get_size() > LONGEST:
         raise DataError(f"{place}: attribute {name!r} is larger than {LONGEST} bytes")
     if kind.get_class() != h5py.h5t.STRING or not kind.is_variable_str():
