@@ -16,7 +16,10 @@ from gradsweep._costs._reading import OUTSIDE
 from gradsweep._differences._alterations import Watch
 from gradsweep._differences._departure import Departure
 from gradsweep._differences._lanes import Lanes, Number, Ties
+from gradsweep._differences._program import Program
 from gradsweep._differences._propagation import loss, perturbed, perturbed_entry, propagate, unperturbed
+from gradsweep._differences._recording import Recording
+from gradsweep._differences._slab import Slab, one_hot
 from gradsweep._directions import Direction, Region, matrix_shape, product
 from gradsweep._errors import DataError, InputError, OracleError
 from gradsweep._journal import Fields, misfit
@@ -165,6 +168,18 @@ class _Outcomes:
         return _Outcome(float(fields["base"][0]), fields["changes"], fields["crossings"], 0, 0, False, lost)
 
 
+class _Record:
+    """A run at a point, by which others are repeated there; None if that cannot be done. A worker makes one of its own."""
+
+    def __init__(self) -> None:
+        self.program: Program | None = None
+        self.lost: dict[str, Number] = {}
+        self.is_made = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Record, ()
+
+
 @dataclass(frozen=True, eq=False)
 class _Propagation:
     """Function and parameters: all that a worker needs. If there are `directions`, these are perturbed, not parameters."""
@@ -174,9 +189,15 @@ class _Propagation:
     fills: bool = False
     infinite: bool = False
     directions: tuple[Direction, ...] | None = None
+    record: _Record = field(default_factory=_Record)
 
     def __call__(self, task: _Task) -> _Outcome:
-        """Run the function once for all perturbations of a task."""
+        """Run the function once for all perturbations of a task, or repeat what it did in another run."""
+        if task.conditions == _USUAL:
+            if not self.record.is_made:
+                self.along(np.zeros((1, len(self.tree.values))), np.zeros(1), record=True)
+            if self.record.program is not None:
+                return self._repeat(task, self.record.program)
         try:
             return self._perturb(task, writes=False)
         except Departure:
@@ -199,6 +220,22 @@ class _Propagation:
                 leaves[place] = unperturbed(leaves[place], lanes)
         return self._run(leaves, lanes)
 
+    def _repeat(self, task: _Task, program: Program) -> _Outcome:
+        """What comes of a task, by a program."""
+        lanes = task.conditions.lanes(len(task.indices), infinite=self.infinite)
+        arguments: dict[int, Array | Slab] = {}
+        for place, leaf in enumerate(self.tree.blocks):
+            own = self._concerns(place, task.indices)
+            if own.any():
+                entries, steps = np.where(own, task.indices - leaf.start, 0), np.where(own, task.steps, 0.0)
+                if self.directions is not None:
+                    arguments[place] = self._changes(leaf, task.indices, steps)
+                else:
+                    arguments[place] = one_hot(leaf.shape, entries, steps) if leaf.shape else steps
+        changes = program.run(arguments, lanes)
+        largest = max(lanes.largest, lanes.total // _KEPT)
+        return _Outcome(program.base, changes, lanes.crossings, largest, lanes.total, lanes.subtracts, self.record.lost)
+
     def _concerns(self, place: int, indices: Indices) -> NDArray[np.bool_]:
         """Which lanes perturb a block."""
         if self.directions is not None:
@@ -217,10 +254,18 @@ class _Propagation:
             changes[:, lanes] = whole[:, np.newaxis] * steps[lanes]
         return changes.reshape(*leaf.shape, len(indices))
 
-    def along(self, directions: Array, steps: Array, conditions: Conditions = _USUAL, watch: Watch | None = None) -> _Outcome:
+    def along(
+        self,
+        directions: Array,
+        steps: Array,
+        conditions: Conditions = _USUAL,
+        watch: Watch | None = None,
+        *,
+        record: bool = False,
+    ) -> _Outcome:
         """Run it once with whole directions added: `directions` of shape (lanes, parameters)."""
         lanes = conditions.lanes(len(directions), infinite=self.infinite)
-        lanes.watch = watch
+        lanes.watch, lanes.recording = watch, Recording() if record else None
         change = (directions * steps[:, np.newaxis]).T
         leaves = self.tree.arrays(self.tree.values.copy())
         for place, leaf in enumerate(self.tree.blocks):
@@ -229,11 +274,14 @@ class _Propagation:
         return self._run(leaves, lanes)
 
     def _run(self, leaves: Sequence[Any], lanes: Lanes) -> _Outcome:
+        recording = lanes.recording
         done = propagate(self.function, self.tree.build(leaves), lanes, fills=self.fills)
         # Numbers that were made on the way may be harmless, as in a record of costs; the guard tells.
         lost: dict[str, Number] = {}
         for number in lanes.numbers:
             lost.setdefault(number.where, number._replace(value=None))
+        if recording is not None:
+            self.record.program, self.record.lost, self.record.is_made = done.program, lost, True
         largest = max(lanes.largest, lanes.total // _KEPT)
         return _Outcome(done.base, done.changes, lanes.crossings, largest, lanes.total, lanes.subtracts, lost)
 
@@ -277,7 +325,7 @@ class NumPyFunction:
 
     def moved(self, tree: Tree, base: float) -> "NumPyFunction":
         """The same at another point, where the plain value is `base`; changes that were compared here are not compared again."""
-        propagation = replace(self.propagation, tree=tree)
+        propagation = replace(self.propagation, tree=tree, record=_Record())
         workers = Workers(propagation, self.workers.jobs, _same)
         return NumPyFunction(propagation, base, self.scheme, self.step, self.usual, workers, self.outcome)
 
@@ -748,14 +796,14 @@ class _Guard:
         drawn = scale * self.generator.choice([-1.0, 1.0], (_DIRECTIONS, len(scale)))
         directions, steps = np.repeat(drawn, len(_VISIBLE), axis=0), np.tile(_VISIBLE, _DIRECTIONS)
         try:
-            outcome = propagation.along(directions, steps)
+            outcome = propagation.along(directions, steps, record=True)
         except Departure:
             # With the arrays that the function makes and fills, too.
             propagation = replace(propagation, fills=True)
-            outcome = propagation.along(directions, steps)
+            outcome = propagation.along(directions, steps, record=True)
         if np.isnan(outcome.changes).any():
             propagation = replace(propagation, infinite=True)
-            outcome = propagation.along(directions, steps)
+            outcome = propagation.along(directions, steps, record=True)
         _agree("at the given parameters", outcome.base, self.base, _SAME * max(abs(self.base), 1.0))
         points = self.tree.values + directions * steps[:, np.newaxis]
         try:

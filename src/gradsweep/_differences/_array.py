@@ -79,8 +79,12 @@ class DifferenceArray(NDArrayOperatorsMixin):
     def operand(self) -> Varying | NDArray[Any]:
         """What functions compute with: value and change, or a plain array where nothing was assigned that changes."""
         memory = self._memory
-        if memory is not None and memory.change is not None and self._of is not memory.change:
-            self._held, self._of = Varying(self._base, memory.view(self._base), memory.lanes), memory.change
+        if memory is not None and memory.change is not None:
+            recording = memory.lanes.recording
+            if self._of is not memory.change or recording is not None:
+                self._held, self._of = Varying(self._base, memory.view(self._base), memory.lanes), memory.change
+            if recording is not None:
+                recording.look(memory, self._held)
         held = self._held
         return self._base if held is None or held.lanes.finished else held
 
@@ -130,10 +134,12 @@ class DifferenceArray(NDArrayOperatorsMixin):
         if type(part) is np.ndarray and _is_view(part, self._base):
             # If this array has been written to, the view gets its change from the memory when it is asked for.
             if type(held) is Varying and self._of is None:
-                result = _structure.take(held, index, part)
+                result = _noted("take", _structure.take, (held, index, part), {}, _structure.take(held, index, part))
             return self.linked(part, result)
         if type(held) is Varying:
-            return DifferenceArray(self.apart(_structure.take(held, index, np.asarray(part))))
+            part = np.asarray(part)
+            result = _noted("take", _structure.take, (held, index, part), {}, _structure.take(held, index, part))
+            return DifferenceArray(self.apart(result))
         return DifferenceArray.buffer(part, self.lanes) if type(part) is np.ndarray else part
 
     def linked(self, view: NDArray[Any], result: Varying | None) -> Any:
@@ -151,7 +157,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
         """A result whose change does not follow what is written to this array later."""
         if self._of is None or isinstance(result.change, Slab) or not np.may_share_memory(result.change, self._of):
             return result
-        return replace(result, change=result.change.copy())
+        return _noted("copy", _copied, (result,), {}, _copied(result))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         index = _plain_index(index)
@@ -160,6 +166,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
         value = operand_of(value)
         memory = self.opened(value)
         self._base[index] = value.base if isinstance(value, Varying) else value
+        if memory.lanes.recording is not None and memory.change is not None:
+            memory.lanes.recording.write(memory, self._base, index, value)
         if memory.change is not None:
             change = value.dense if isinstance(value, Varying) else 0.0
             view = memory.view(self._base)
@@ -171,6 +179,9 @@ class DifferenceArray(NDArrayOperatorsMixin):
     def opened(self, value: Varying | NDArray[Any]) -> Memory:
         """Its memory, such that a value can be written to it."""
         memory = self.shared_memory()
+        recording = value.lanes.recording if isinstance(value, Varying) else memory.lanes.recording
+        if recording is not None:
+            recording.about_to_write(memory)
         if isinstance(value, Varying):
             if memory.lanes is not value.lanes:
                 if not memory.lanes.finished:
@@ -207,6 +218,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
             result: Any = linear(ufunc, operands) if not options and len(inputs) <= 2 else None
             if result is None or result.lanes.jitter:
                 result = call_ufunc(ufunc, method, operands, options)
+            if self.lanes.recording is not None:
+                _note_ufunc(ufunc, method, operands, options, result)
             if type(result) is not Varying:
                 return _wrapped(result)
             if result.lanes.watch is not None:
@@ -230,6 +243,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
             return getattr(ufunc, method)(*operands, out=target, **options)
         where = options.pop("where", True) if method == "__call__" and target is not None else True
         result = call_ufunc(ufunc, method, operands, options)
+        _note_ufunc(ufunc, method, operands, options, result)
         if type(result) is Varying and result.lanes.watch is not None:
             result = _watched(ufunc, method, operands, result, options)
         result = _result(result, [each for each in inputs if type(each) is DifferenceArray])
@@ -266,6 +280,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
         if rule is None and varies:
             raise Departure(f"{_name(function)} has no difference form")
         result = (rule if rule is not None and varies else function)(*plain, **given)
+        if varies and rule is not None and function not in BUFFERS:
+            _noted(function, rule, plain, given, result)
         if function in BUFFERS and type(result) is np.ndarray and result.dtype.kind in "fc":
             return DifferenceArray.buffer(result, self.lanes)
         if function in _VIEWS and varies:
@@ -482,7 +498,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
         if not isinstance(held, Varying):
             result = _result(view, [self])
         else:
-            result = _result(replace(_structure.reshape(held, new, order), base=view), [self])
+            made = _noted("reshape", _structure.reshape, (held, new, order), {}, _structure.reshape(held, new, order))
+            result = _result(replace(made, base=view), [self])
         return result.copy() if copy else result
 
     def transpose(self, *axes: Any) -> Any:
@@ -491,7 +508,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
         held = self.operand
         if not isinstance(held, Varying):
             return self.linked(held.transpose(order), None)
-        result = _structure.transpose(held, order)
+        result = _noted("transpose", _structure.transpose, (held, order), {}, _structure.transpose(held, order))
         return self.linked(result.base, result)
 
     def astype(self, dtype: Any, *args: Any, **options: Any) -> Any:
@@ -632,7 +649,8 @@ def operand_of(value: Any) -> Any:
     if kind is Factor:
         return value.resolve().operand
     if isinstance(value, list | tuple) and varies(value):
-        return _stack([operand_of(each) for each in value])
+        operands = [operand_of(each) for each in value]
+        return _noted(np.stack, _stack, (operands,), {}, _stack(operands))
     _refuse(value)
     return np.asarray(value)
 
@@ -698,6 +716,39 @@ def _result(result: Any, sources: Sequence[DifferenceArray]) -> Any:
             if np.may_share_memory(result, source.plain):
                 return source.linked(result, None)
     return result
+
+
+def _noted(key: Any, call: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], result: Any) -> Any:
+    """The result of an operation, which is written down if the run is recorded."""
+    lanes = _lanes_in((args, options))
+    if lanes is not None and lanes.recording is not None:
+        lanes.recording.note(key, call, args, options, result)
+    return result
+
+
+def _note_ufunc(ufunc: np.ufunc, method: str, operands: Sequence[Any], options: dict[str, Any], result: Any) -> None:
+    """The same of a ufunc or one of its methods."""
+    lanes = _lanes_in(operands)
+    if lanes is not None and lanes.recording is not None:
+        key = ufunc if method == "__call__" and not options else (ufunc, method)
+        lanes.recording.note(key, functools.partial(call_ufunc, ufunc, method), (list(operands), options), {}, result)
+
+
+def _lanes_in(value: Any) -> Lanes | None:
+    """The lanes of the first value that changes, if there is one."""
+    if type(value) is Varying:
+        return value.lanes
+    if isinstance(value, list | tuple | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            lanes = _lanes_in(each)
+            if lanes is not None:
+                return lanes
+    return None
+
+
+def _copied(value: Varying) -> Varying:
+    """The same value, whose change is its own."""
+    return value if isinstance(value.change, Slab) else replace(value, change=value.change.copy())
 
 
 def _watched(ufunc: np.ufunc, method: str, operands: Sequence[Any], result: Varying, options: dict[str, Any]) -> Varying:
@@ -785,6 +836,8 @@ def _at(ufunc: np.ufunc, target: Any, index: Any, *values: Any) -> None:
         raise Departure(f"np.{ufunc.__name__}.at has no difference form", "np.add.at and np.subtract.at have one")
     index, operand = _plain_index(index), operand_of(values[0])
     memory = target.opened(operand)
+    if memory.lanes.recording is not None and memory.change is not None:
+        memory.lanes.recording.add(memory, target.plain, index, operand, ufunc)
     if isinstance(operand, Varying):
         ufunc.at(memory.view(target.plain), _structure.index_with_lanes(index), operand.dense)
         operand = operand.base

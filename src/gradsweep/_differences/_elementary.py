@@ -762,6 +762,9 @@ _SMOOTH: dict[np.ufunc, tuple[Series, UnaryForm]] = {
     np.arctanh: (Series(_arctanh_coefficients, _room), _arctanh),
 }
 
+#: The series of those that have one.
+SERIES: dict[np.ufunc, Series] = {ufunc: series for ufunc, (series, _) in _SMOOTH.items()}
+
 #: Forms of functions of one number.
 UNARY: dict[np.ufunc, UnaryForm] = {
     **{ufunc: _smooth(ufunc, series, full) for ufunc, (series, full) in _SMOOTH.items()},

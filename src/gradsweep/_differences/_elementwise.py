@@ -54,6 +54,13 @@ _FORMS: dict[Any, ElementForm] = {
     np.heaviside: _kinks.heaviside,
 }
 
+
+
+def form_of(ufunc: np.ufunc) -> ElementForm | None:
+    """The difference form of a function of elements of real numbers; None if it has none of its own."""
+    return _FORMS.get(ufunc)
+
+
 #: Whose lanes are looked at together where `Lanes.ties` is set.
 _KINKED = (np.absolute, np.fabs, np.maximum, np.minimum, np.fmax, np.fmin)
 

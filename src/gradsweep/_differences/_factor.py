@@ -57,7 +57,7 @@ class Factor(np.ndarray[Any, np.dtype[np.float64]]):
         if height > _LARGEST:
             raise Departure(f"x.dot(w) with {height} rows of w, which change", _ADVICE)
         last: _Half | None = right.lanes.halves[-1] if right.lanes.halves else None
-        if last is not None and last.right is right and not last.taken and last.factor is not None:
+        if last is not None and last.right.base is right.base and not last.taken and last.factor is not None:
             # NumPy asks twice: the first time, for the type alone.
             return last.factor
         whole = np.hstack([right.base.reshape(height, -1), np.eye(height)])
@@ -87,6 +87,8 @@ class Factor(np.ndarray[Any, np.dtype[np.float64]]):
             if whole.shape[-1] != width + height or not np.isfinite(left).all() or _is_outdated(self._parent):
                 raise Departure("x.dot(...) of a product that is not what it looks like to compiled code", _ADVICE)
             product = _dot(left, half.right)
+            if isinstance(product, Varying) and product.lanes.recording is not None:
+                product.lanes.recording.note(np.dot, _dot, (left, half.right), {}, product)
             if isinstance(product, Varying) and product.lanes.watch is not None:
                 product = product.lanes.watch("dot", (left, half.right), product, lambda two: _dot(*two), of_ufunc=False)
             if not (_agree(head, left, half.right) or np.isnan(head).all()):

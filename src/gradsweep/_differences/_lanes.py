@@ -91,6 +91,8 @@ class Lanes:
         self.numbers: list[Number] = []
         #: Sees every operation, and may alter what is passed on; see `_alterations`.
         self.watch: Any = None
+        #: Writes every operation down; a `Recording`.
+        self.recording: Any = None
         #: Products that a compiled method was given half of, and which must have been asked for again by the end.
         self.halves: list[Any] = []
         self._exactness = exactness

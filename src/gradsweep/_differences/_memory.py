@@ -27,12 +27,14 @@ class Memory:
     ----------
     change : array of shape (extent, lanes), or None
         The changes, laid out as `base` is in memory, each with its lanes behind it; None until something is written.
+    first : Varying, optional
+        As given, until then.
     """
 
-    __slots__ = ("_first", "_start", "base", "change", "lanes")
+    __slots__ = ("_start", "base", "change", "first", "lanes")
 
     def __init__(self, base: NDArray[Any], lanes: Lanes, first: Varying | None = None) -> None:
-        self.base, self.lanes, self._first = base, lanes, first
+        self.base, self.lanes, self.first = base, lanes, first
         self.change: Array | None = None
         self._start = np.lib.array_utils.byte_bounds(base)[0]
 
@@ -43,9 +45,9 @@ class Memory:
         start, end = np.lib.array_utils.byte_bounds(self.base)
         kind = np.complex128 if self.base.dtype.kind == "c" else np.float64
         self.change = np.zeros(((end - start) // self.base.itemsize, self.lanes.count), dtype=kind)
-        if self._first is not None:
-            self.view(self.base)[...] = self._first.dense
-            self._first = None
+        if self.first is not None:
+            self.view(self.base)[...] = self.first.dense
+            self.first = None
 
     def view(self, base: NDArray[Any]) -> Array:
         """The changes of a view of the values, written through to them."""
@@ -53,13 +55,17 @@ class Memory:
         if not base.size:
             return np.zeros((*base.shape, self.lanes.count))
         size = self.change.itemsize * self.lanes.count
-        offset = (_address(base) - self._start) // self.base.itemsize * size
+        offset = self.offset(base) * size
         strides = (*(stride // self.base.itemsize * size for stride in base.strides), self.change.itemsize)
         return np.ndarray((*base.shape, self.lanes.count), self.change.dtype, self.change, offset, strides)
 
+    def offset(self, base: NDArray[Any]) -> int:
+        """Place of the first entry of a view among the numbers of this memory."""
+        return (_address(base) - self._start) // self.base.itemsize
+
     def renew(self, lanes: Lanes) -> None:
         """Hold plain values in another run, in which what changed in the last one is what it was at its end."""
-        self.lanes, self.change, self._first = lanes, None, None
+        self.lanes, self.change, self.first = lanes, None, None
 
 
 def _address(array: NDArray[Any]) -> int:

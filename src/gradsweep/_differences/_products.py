@@ -35,7 +35,11 @@ def matmul(first: Operand, second: Operand) -> Varying:
         product = elementwise(np.multiply, (first, second))
         assert isinstance(product, Varying)
         return add_up(product)
-    value = np.matmul(base_of(first), base_of(second))
+    return varying(np.matmul(base_of(first), base_of(second)), matmul_change(first, second), lanes)
+
+
+def matmul_change(first: Operand, second: Operand) -> "Array | Slab":
+    """Change of ``first @ second``, which are not both vectors that change."""
     # A vector is a matrix of one row or one column, whose axis the product does not have.
     left, right = _with_axis(first, 0), _with_axis(second, 1)
     change = _product_change(left, right)
@@ -43,7 +47,7 @@ def matmul(first: Operand, second: Operand) -> Varying:
         change = drop_axis(change, -2)
     if base_of(second).ndim == 1:
         change = drop_axis(change, -1)
-    return varying(value, change, lanes)
+    return change
 
 
 def _with_axis(operand: Operand, position: int) -> Operand:

@@ -14,6 +14,8 @@ from gradsweep._differences._creation import intercepted
 from gradsweep._differences._departure import Departure, describe, heard, is_users
 from gradsweep._differences._factor import Factor
 from gradsweep._differences._lanes import Lanes, Number
+from gradsweep._differences._program import Program
+from gradsweep._differences._recording import Recording
 from gradsweep._differences._slab import Slab, one_hot
 from gradsweep._differences._varying import Varying
 from gradsweep._types import Array
@@ -43,10 +45,13 @@ class Propagated:
         Its value where nothing is perturbed.
     changes : array of shape (lanes,)
         How much it changes in each lane.
+    program : Program, optional
+        What was done, if that was recorded and can be repeated.
     """
 
     base: float
     changes: Array
+    program: Program | None = None
 
 
 def loss(number: Number) -> Departure:
@@ -97,6 +102,8 @@ def perturbed(values: Any, change: Array, lanes: Lanes) -> DifferenceArray:
 
 def _argument(values: Any, held: Varying) -> DifferenceArray:
     argument = DifferenceArray(held)
+    if held.lanes.recording is not None:
+        held.lanes.recording.argument(held)
     if isinstance(values, np.ndarray):
         # One without axes is an array, too, and can be written to.
         argument.shared_memory()
@@ -140,7 +147,7 @@ def propagate(function: Callable[[Any], Any], argument: Any, lanes: Lanes, *, fi
         except Exception as error:
             raise departures[0] if departures else _as_departure(error) from error
         finally:
-            lanes.finished = True
+            lanes.finished, lanes.recording = True, None
         if departures:
             raise departures[0]
         return propagated
@@ -167,7 +174,8 @@ def _read(result: Any, lanes: Lanes) -> Propagated:
         if held.base.size != 1:
             raise Departure(f"the function returns an array of shape {held.shape}")
         change = np.broadcast_to(held.dense, (*held.shape, lanes.count))
-        return Propagated(float(held.base.reshape(())), np.array(change.reshape(-1), dtype=np.float64))
+        base = float(held.base.reshape(()))
+        return Propagated(base, np.array(change.reshape(-1), dtype=np.float64), _program(lanes, held, base))
     if lanes.numbers:
         raise loss(lanes.numbers[0])
     try:
@@ -176,4 +184,14 @@ def _read(result: Any, lanes: Lanes) -> Propagated:
         raise Departure(f"the function returns a value of type {type(result).__name__}") from error
     if plain.size != 1 or result is None:
         raise Departure(f"the function returns {'nothing' if result is None else f'an array of shape {plain.shape}'}")
-    return Propagated(float(plain.reshape(())), np.zeros(lanes.count))
+    base = float(plain.reshape(()))
+    return Propagated(base, np.zeros(lanes.count), _program(lanes, None, base))
+
+
+def _program(lanes: Lanes, result: Varying | None, base: float) -> Program | None:
+    """What was done, if it was recorded, and nothing was met that cannot be repeated."""
+    recording: Recording | None = lanes.recording
+    if recording is None:
+        return None
+    node = None if result is None else recording.node_of(result)
+    return Program(recording, node, base) if recording.intact else None

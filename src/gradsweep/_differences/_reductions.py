@@ -33,7 +33,7 @@ def add_up(x: Varying, axis: Axis = None, *, keepdims: bool = False) -> Varying:
         return varying(value, np.sum(x.dense, axis=axes, keepdims=keepdims) + _slack(x, axes, keepdims=keepdims), x.lanes)
     if not isinstance(x.change, Slab):
         return varying(value, np.sum(x.change, axis=axes, keepdims=keepdims), x.lanes)
-    return varying(value, _add_up_slab(x.change, axes, keepdims=keepdims), x.lanes)
+    return varying(value, add_up_slab(x.change, axes, keepdims=keepdims), x.lanes)
 
 
 def _slack(x: Varying, axes: tuple[int, ...], *, keepdims: bool) -> Any:
@@ -51,7 +51,8 @@ def _slack(x: Varying, axes: tuple[int, ...], *, keepdims: bool) -> Any:
     return x.lanes.slack(np.where(np.isfinite(least), least, 0.0) * total)
 
 
-def _add_up_slab(slab: Slab, axes: tuple[int, ...], *, keepdims: bool) -> "Array | Slab":
+def add_up_slab(slab: Slab, axes: tuple[int, ...], *, keepdims: bool) -> "Array | Slab":
+    """The sum of a change along axes, which are counted from the front and ascend."""
     ndim = len(slab.shape)
     free = slab.pattern.free(ndim)
     values = np.sum(slab.values, axis=tuple(place for place, axis in enumerate(free) if axis in axes), keepdims=keepdims)

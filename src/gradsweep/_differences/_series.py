@@ -262,6 +262,57 @@ def shared_series(series: Series, z: Array, value: Array, change: Array, growth:
     return sum_series(change, change, coefficients, np.broadcast(value, change).shape)
 
 
+class Coefficients:
+    """Coefficients of a series in δ at bases that are known beforehand, for as many terms as are asked for.
+
+    Parameters
+    ----------
+    series : Series
+        The series.
+    z, value : array
+        Base and f(z).
+    """
+
+    def __init__(self, series: Series, z: Array, value: Array) -> None:
+        self._series, self._z, self._value = series, z, value
+        with np.errstate(all="ignore"):
+            stretch = None if series.stretch is None else np.asarray(series.stretch(z))
+        self._stretch, self._reach, self._usable = stretch, 1.0, bool(z.size)
+        if stretch is not None and stretch.size:
+            reaches = np.abs(stretch)
+            self._reach = float(reaches.max())
+            self._usable = bool(reaches.min() >= _LEAST_STRETCH and self._reach <= _LARGEST_STRETCH)
+        self._known: dict[int, Array] = {}
+
+    @classmethod
+    def of_quotients(cls, divisor: Array, quotient: Array) -> "Coefficients":
+        """Those of the quotient in the change of the divisor: −q/b, q/b², −q/b³ and so on."""
+
+        def coefficients(z: Array, value: Array, terms: int) -> list[Array]:
+            slope = value / z
+            return [-slope if k % 2 == 0 else slope for k in range(terms)]
+
+        made = cls(Series(coefficients, lambda z: 1.0 / z), np.broadcast_to(divisor, quotient.shape), quotient)
+        sizes = np.abs(quotient)
+        made._usable = made._usable and bool(((sizes == 0.0) | ((sizes >= 1e-100) & (sizes <= 1e100))).all())
+        return made
+
+    def of(self, size: float) -> Array | None:
+        """Coefficients for changes up to this size, of shape (terms, …); None if their series is not known to be right."""
+        if not self._usable or (self._stretch is not None and not size <= _LARGEST_STRETCH):
+            return None
+        terms = terms_for(size * self._reach)
+        if not terms:
+            return None
+        known = self._known.get(terms)
+        if known is None:
+            found = self._series.coefficients(self._z, self._value, terms + self._series.stationary)
+            if self._stretch is not None:
+                found = [found[0], *(each * self._stretch**k for k, each in enumerate(found[1:], start=1))]
+            known = self._known[terms] = np.array([np.broadcast_to(each, self._z.shape) for each in found])
+        return known
+
+
 def own_series(series: Series, z: Array, value: Array, change: Array, growth: float = 1.0) -> Array | None:
     """Sum of a series in u, for bases that differ much.
 

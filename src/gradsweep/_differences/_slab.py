@@ -69,12 +69,17 @@ class Pattern:
         if array.size == 1:
             return array.reshape((1,) * (ndim - len(self.axes) + 1))
         array = array.reshape((1,) * (ndim - array.ndim) + array.shape)
-        front = array.transpose(self.axes + self.free(ndim))
-        if all(front.shape[place] == 1 for place in range(len(self.axes))):
-            return front.reshape((*front.shape[len(self.axes) :], 1))
-        index = tuple(where if front.shape[place] > 1 else np.zeros_like(where) for place, where in enumerate(self.index))
-        taken = front[index]
-        return np.ascontiguousarray(taken.transpose((*range(1, taken.ndim), 0)))
+        free = self.free(ndim)
+        last = array.transpose(free + self.axes)
+        kept, fixed = last.shape[: len(free)], last.shape[len(free) :]
+        last = last.reshape((*kept, -1))
+        if last.shape[-1] == 1:
+            return last
+        place: Any = 0
+        for size, where in zip(fixed, self.index, strict=True):
+            if size > 1:
+                place = place * size + where
+        return last.take(place, axis=-1)
 
 
 @dataclass(frozen=True, eq=False)

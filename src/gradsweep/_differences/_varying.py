@@ -26,17 +26,22 @@ class Varying:
         The perturbations.
     exponential : bool
         Whether it was just made by an exponential, which is known only where there is jitter.
+    node : Node, optional
+        What it is in the record of a run.
     """
 
     base: NDArray[Any]
     change: Array | Slab
     lanes: Lanes
     exponential: bool = False
+    node: Any = None
 
-    def __init__(self, base: NDArray[Any], change: Array | Slab, lanes: Lanes, exponential: bool = False) -> None:
+    def __init__(
+        self, base: NDArray[Any], change: Array | Slab, lanes: Lanes, exponential: bool = False, node: Any = None
+    ) -> None:
         # That of a frozen dataclass takes twice as long, which every operation would pay.
         own = self.__dict__
-        own["base"], own["change"], own["lanes"], own["exponential"] = base, change, lanes, exponential
+        own["base"], own["change"], own["lanes"], own["exponential"], own["node"] = base, change, lanes, exponential, node
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -101,7 +106,7 @@ def varying(base: Any, change: "Array | Slab", lanes: Lanes) -> Varying:
     """
     base = np.asarray(base)
     if lanes.infinite:
-        change = _without_infinite(base, change)
+        change = without_infinite(base, change)
     size = (change.values if isinstance(change, Slab) else change).size // lanes.count
     lanes.total += size
     if size > lanes.largest:
@@ -117,7 +122,7 @@ def varying(base: Any, change: "Array | Slab", lanes: Lanes) -> Varying:
     return Varying(base, change, lanes)
 
 
-def _without_infinite(base: NDArray[Any], change: "Array | Slab") -> "Array | Slab":
+def without_infinite(base: NDArray[Any], change: "Array | Slab") -> "Array | Slab":
     """The change, 0 where the value is infinite: an infinity, as in the logarithm of a mask, stays what it is."""
     if base.dtype.kind != "f" or not np.isinf(base).any():
         return change
