@@ -95,6 +95,8 @@ class Conditions:
         Simulated rounding.
     seed : int
         Of the jitter.
+    pooled : bool
+        Whether random numbers are used again.
     """
 
     decide: bool = False
@@ -102,6 +104,7 @@ class Conditions:
     jitter: float = 0.0
     exactness: float = 1.0
     seed: int = 0
+    pooled: bool = False
 
     def lanes(self, count: int, *, infinite: bool) -> Lanes:
         """So many lanes that behave like this."""
@@ -112,6 +115,7 @@ class Conditions:
             jitter=self.jitter,
             exactness=self.exactness,
             seed=self.seed,
+            pooled=self.pooled,
             infinite=infinite,
         )
 
@@ -317,6 +321,8 @@ class NumPyFunction:
     outcome: _Outcome
     kind: str = field(default="difference arrays", init=False)
     sample: int = field(default=64, init=False)
+    # Quotients at the step of the check as they came, of which noise is a deviation: NaN where they are not known.
+    _found: Array = field(default_factory=lambda: np.empty(0), init=False, repr=False)
 
     @property
     def notes(self) -> list[str]:
@@ -400,6 +406,7 @@ class NumPyFunction:
         """
         with current().counting(len(indices)):
             values, crossings = self._quotients(indices, self.scheme, self.step)
+        self._remember(indices, values)
         evaluations = len(indices) * len(self.scheme.offsets)
         crossed = np.flatnonzero(crossings)
         slopes = Slopes(values, values.copy(), values.copy(), np.zeros(len(values)), len(crossed), evaluations)
@@ -422,6 +429,13 @@ class NumPyFunction:
             slopes.values[crossed[known]] = single[known]
             slopes, evaluations = replace(slopes, unclear=unclear), evaluations + extra
         return replace(slopes, evaluations=evaluations)
+
+    def _remember(self, indices: Indices, values: Array) -> None:
+        """Keep quotients that are asked for again when noise is measured."""
+        if not len(self._found):
+            directions = self.propagation.directions
+            self._found = np.full(len(self.propagation.tree.values if directions is None else directions), np.nan)
+        self._found[indices] = values
 
     def settle(self, indices: Indices, precision: Precision) -> Slopes:
         """Quotients with a much smaller step, and the rounding of a gradient of this precision.
@@ -517,18 +531,25 @@ class NumPyFunction:
             Changes of the cost that were computed.
         """
         # Of float64 rounding is far below all that is asked for; of a gradient that is less precise it may not be.
-        runs = _FEW_RUNS if precision.epsilon <= np.finfo(np.float64).eps else _RUNS
-        return self._simulated(indices, self.step, precision, runs), runs * len(indices) * len(self.scheme.offsets)
+        runs, known = _RUNS, None
+        if precision.epsilon <= np.finfo(np.float64).eps:
+            # Deviations from what they should be say as much of the spread as one run more, with no mean to be found.
+            known = self._found[indices] if len(self._found) else np.full(len(indices), np.nan)
+            known = known if np.isfinite(known).all() else None
+            runs = _FEW_RUNS - (known is not None)
+        noise = self._simulated(indices, self.step, precision, runs, known)
+        return noise, runs * len(indices) * len(self.scheme.offsets)
 
-    def _simulated(self, indices: Indices, step: float, precision: Precision, runs: int) -> Array:
-        """What rounding may do to a gradient: from the spread of quotients whose every intermediate result is jittered."""
+    def _simulated(self, indices: Indices, step: float, precision: Precision, runs: int, known: Array | None = None) -> Array:
+        """What rounding may do to a gradient: from the spread of quotients whose every intermediate result is jittered.
+
+        `known` are the quotients without jitter, about which that is measured if they are given: of what is only shown.
+        """
         exactness = float(np.finfo(np.float64).eps) / precision.epsilon
-        quotients = [
-            self._quotients(indices, self.scheme, step, Conditions(jitter=_JITTER, exactness=exactness, seed=seed))[0]
-            for seed in range(runs)
-        ]
+        jittered = Conditions(jitter=_JITTER, exactness=exactness, pooled=known is not None)
+        quotients = [self._quotients(indices, self.scheme, step, replace(jittered, seed=seed))[0] for seed in range(runs)]
         with np.errstate(all="ignore"):
-            spread = np.std(quotients, axis=0)
+            spread = np.std(quotients, axis=0) if known is None else np.sqrt(np.mean(np.square(quotients - known), axis=0))
         least = precision.tiny + float(np.finfo(np.float64).tiny) / step
         noise: Array = _SAFETY * precision.epsilon / _JITTER * np.nan_to_num(spread, nan=np.inf) + least
         return noise

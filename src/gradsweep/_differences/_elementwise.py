@@ -55,7 +55,6 @@ _FORMS: dict[Any, ElementForm] = {
 }
 
 
-
 def form_of(ufunc: np.ufunc) -> ElementForm | None:
     """The difference form of a function of elements of real numbers; None if it has none of its own."""
     return _FORMS.get(ufunc)

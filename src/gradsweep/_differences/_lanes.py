@@ -1,5 +1,7 @@
 """What perturbations that go through a function together share: how many they are, and what they met on the way."""
 
+import functools
+import math
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -9,6 +11,11 @@ from gradsweep._types import Array
 
 #: Whose side is taken where two values are equal: both branches of a kink, and the mean of their slopes.
 Ties = Literal["first", "second", "mean"]
+
+
+# Random numbers from which the jitter of small arrays may be taken, beginning anywhere among them: to draw each of them anew takes
+# most of the time of a run.
+_DRAWN = 2**17
 
 
 class Number(NamedTuple):
@@ -50,6 +57,8 @@ class Lanes:
         rounded as float64, however coarse the gradient is.
     seed : int, default: 0
         Of that jitter.
+    pooled : bool, default: False
+        Whether small arrays may take their jitter from numbers that were drawn before, for all of them.
     infinite : bool, default: False
         Whether values may be infinite, as the logarithm of a mask is: their changes are then 0, which takes a look at every
         value.
@@ -79,6 +88,7 @@ class Lanes:
         jitter: float = 0.0,
         exactness: float = 1.0,
         seed: int = 0,
+        pooled: bool = False,
         infinite: bool = False,
     ) -> None:
         if decide and count != 1:
@@ -95,7 +105,7 @@ class Lanes:
         self.recording: Any = None
         #: Products that a compiled method was given half of, and which must have been asked for again by the end.
         self.halves: list[Any] = []
-        self._exactness = exactness
+        self._exactness, self._seed, self._pooled = exactness, seed, pooled
         self._generator = np.random.default_rng(seed) if jitter else None
 
     def cross(self, where: NDArray[np.bool_]) -> None:
@@ -124,4 +134,14 @@ class Lanes:
 
     def _random(self, shape: tuple[int, ...]) -> Array:
         assert self._generator is not None
-        return self.jitter * self._generator.uniform(-1.0, 1.0, shape)
+        size = math.prod(shape)
+        if not self._pooled or 2 * size > _DRAWN:
+            return self.jitter * self._generator.uniform(-1.0, 1.0, shape)
+        begin = int(self._generator.integers(_DRAWN - size))
+        return self.jitter * _drawn(self._seed)[begin : begin + size].reshape(shape)
+
+
+@functools.lru_cache(maxsize=8)
+def _drawn(seed: int) -> Array:
+    """Random numbers between -1 and 1."""
+    return np.random.default_rng(seed).uniform(-1.0, 1.0, _DRAWN)

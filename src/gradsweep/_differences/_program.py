@@ -134,7 +134,7 @@ class Program:
             result = instruction.run(lanes, held, inputs)
         else:
             result = instruction.run(lanes, inputs)
-        if len(instruction.outputs) == 1:
+        if type(instruction.step.result) is Node:
             changes[instruction.outputs[0]] = result
             _count(result, lanes)
         else:
