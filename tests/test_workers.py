@@ -18,7 +18,7 @@ import pytest
 
 import gradsweep
 from gradsweep import _workers
-from gradsweep._costs import _numpy_function, _plain_function
+from gradsweep._costs import _chunks, _plain_function
 from gradsweep._workers import Workers
 
 # A worker process may not find this file by the name that it was imported under.
@@ -32,8 +32,8 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes are worth their while whatever there is to do, and there are several chunks of little."""
     monkeypatch.setattr(_workers, "_WORTH_PROCESSES", 0.0)
     monkeypatch.setattr(_plain_function, "_MOST_CALLS", 8)
-    monkeypatch.setattr(_numpy_function, "_FEWEST", 16)
-    monkeypatch.setattr(_numpy_function, "_MOST", 16)
+    monkeypatch.setattr(_chunks, "_FEWEST", 16)
+    monkeypatch.setattr(_chunks, "_MOST", 16)
 
 
 def model(seed: int = 0) -> tuple[Callable[[Any], Any], dict[str, Any], dict[str, Any]]:

@@ -1,7 +1,6 @@
 """A function written with NumPy, on difference arrays."""
 
 import functools
-import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._costs._chunks import ENTRIES, Cut, entries_together
 from gradsweep._costs._numerics import Indices, Slopes
 from gradsweep._costs._reading import OUTSIDE
 from gradsweep._differences._alterations import Watch
@@ -29,10 +29,6 @@ from gradsweep._schemes import BACKWARD, CENTRAL, FORWARD, Scheme
 from gradsweep._trees import Leaf, Tree
 from gradsweep._types import Array
 from gradsweep._workers import Workers
-
-# Numbers in the largest array of changes: 2 MB, of which a processor's caches hold a few. And how many lanes there are at least
-# and at most: fewer are mostly overhead, more gain nothing.
-_ENTRIES, _FEWEST, _MOST = 2**18, 64, 4096
 
 # Numbers in the changes of a block along directions, of all lanes together: 8 MB.
 _DENSE = 2**20
@@ -354,7 +350,7 @@ class NumPyFunction:
     @property
     def room(self) -> int:
         """How many whole directions go together, so that neither they nor what comes of them fill more than some megabytes."""
-        return int(np.clip(_ENTRIES // max(self.outcome.largest, len(self.propagation.tree.values), 1), 1, _MOST_TRIED))
+        return int(np.clip(ENTRIES // max(self.outcome.largest, len(self.propagation.tree.values), 1), 1, _MOST_TRIED))
 
     def altered(self, directions: Array, watch: Watch) -> Array:
         """Difference quotients along whole directions, by a run that is watched and perhaps altered.
@@ -576,12 +572,12 @@ class NumPyFunction:
         values, crossings = np.full(len(indices), np.nan), np.zeros(len(indices), dtype=np.int64)
         offsets, coefficients = scheme.steps(step), scheme.coefficients(step)
 
-        def tasks(pieces: Iterable[slice]) -> Iterator[_Task]:
+        def tasks(pieces: Iterable[Indices]) -> Iterator[_Task]:
             for piece in pieces:
                 own = indices[piece]
                 yield _Task(np.tile(own, len(offsets)), np.repeat(offsets, len(own)), conditions)
 
-        def take(piece: slice, outcome: _Outcome) -> None:
+        def take(piece: Indices, outcome: _Outcome) -> None:
             for where, number in outcome.lost.items():
                 # Behind a comparison that is decided otherwise at a kink, or at another point: nothing was held against it there.
                 if where not in self.outcome.lost:
@@ -592,16 +588,18 @@ class NumPyFunction:
             crossings[piece] = outcome.crossings.reshape(len(offsets), -1).sum(axis=0)
 
         mixed = 1 if conditions.decide else self._together(len(offsets))
-        cut = _Cut(self.propagation, indices, len(offsets), mixed)
+        starts = None if self.propagation.directions is not None else [leaf.start for leaf in self.propagation.tree.blocks]
+        cut = Cut(indices, starts, len(offsets), mixed)
 
-        def outcomes() -> Iterator[tuple[slice, _Outcome]]:
+        def outcomes() -> Iterator[tuple[Indices, _Outcome]]:
             # The first entries of each block show how many of it go together, and how long they take.
+            rest: list[Indices] = []
             for piece, task in zip(cut.first, tasks(cut.first), strict=True):
                 begun = time.perf_counter()
                 outcome = self.propagation(task)
-                cut.learn(piece, outcome.largest, time.perf_counter() - begun)
+                rest += cut.after(piece, outcome.largest, time.perf_counter() - begun)
                 yield piece, outcome
-            rest = list(cut.rest())
+            rest += cut.mixed
             recorded = current().recorded(
                 tasks(rest), lambda left, before: self.workers.run(left, len(rest) - before), _Outcomes()
             )
@@ -614,7 +612,7 @@ class NumPyFunction:
     def _together(self, steps: int) -> int:
         """How many entries of several blocks, or directions, go together."""
         if self.propagation.directions is None:
-            return _entries_together(self.outcome.largest, steps)
+            return entries_together(self.outcome.largest, steps)
         # Directions change all of a block, so that lanes are long however few they are.
         largest = max([self.outcome.largest, *(leaf.size for leaf in self.propagation.tree.blocks)])
         return max(_DENSE // (max(largest, 1) * steps), 1)
@@ -629,94 +627,9 @@ class DirectionChanges(NumPyFunction):
         return product(self.propagation.directions[number], block)
 
 
-class _Cut:
-    """How the entries to be perturbed are cut into chunks: the same chunks for any number of workers.
-
-    Chunks are of one block where it has enough entries: what comes before it in the function is then computed once for all of
-    them, and zeros are left out. Small blocks go together.
-
-    Parameters
-    ----------
-    propagation : _Propagation
-        Function and parameters.
-    indices : array of int of shape (n,)
-        Which parameters, ascending by blocks, or directions.
-    steps : int
-        Lanes that an entry takes.
-    mixed : int
-        How many entries of several blocks go together; 1 if each goes alone, be it of one block.
-
-    Attributes
-    ----------
-    first : list of slice
-        Pieces of `indices` that go first: the beginnings of large blocks.
-    """
-
-    def __init__(self, propagation: _Propagation, indices: Indices, steps: int, mixed: int) -> None:
-        self._steps, self._mixed = steps, mixed
-        self._lengths: dict[int, int] = {}
-        self._rates: dict[int, float] = {}
-        self._done = 0.0
-        self._runs, large = [slice(0, len(indices))], []
-        few = max(_FEWEST // steps, 1)
-        if propagation.directions is None:
-            starts = np.array([leaf.start for leaf in propagation.tree.blocks])
-            blocks = np.searchsorted(starts, indices, side="right")
-            edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(indices)]
-            self._runs = [slice(*pair) for pair in itertools.pairwise(edges) if pair[0] < pair[1]]
-            large = [run.start for run in self._runs if run.stop - run.start > 2 * few and mixed > 1]
-        self.first = [slice(start, start + few) for start in large]
-
-    def learn(self, piece: slice, largest: int, seconds: float) -> None:
-        """Take in the size of the largest change that a piece met, in each of its lanes, and how long it took."""
-        self._lengths[piece.start] = _entries_together(largest, self._steps)
-        self._rates[piece.start] = seconds / (piece.stop - piece.start)
-
-    def share(self, piece: slice) -> float:
-        """How much of the work is done with a piece: as long as the first entries go, nothing that is known of."""
-        self._done += self._work(piece)
-        # What comes before a parameter is computed once for all entries of a chunk, so that time goes by blocks.
-        whole = sum(map(self._work, self._runs))
-        return float(self._done / whole) if len(self._rates) == len(self.first) else 0.0
-
-    def _work(self, piece: slice) -> float:
-        """About how long a piece takes, of entries of one block or of small ones that go together."""
-        starts = [run.start for run in self._runs if run.start <= piece.start]
-        usual = sum(self._rates.values()) / len(self._rates) if self._rates else 1.0
-        return float((piece.stop - piece.start) * self._rates.get(starts[-1], usual))
-
-    def rest(self) -> Iterator[slice]:
-        """What is left, in order."""
-        few = max(_FEWEST // self._steps, 1)
-        begin = end = 0  # of small blocks that go together
-        for run in self._runs:
-            if run.start in self._lengths:
-                yield from _pieces(begin, end, self._mixed)
-                length = self._lengths[run.start]
-                yield from _pieces(run.start + few, run.stop, length)
-                begin = end = run.stop
-            else:
-                end = run.stop
-        yield from _pieces(begin, end, self._mixed)
-
-
 def _matrices(blocks: Sequence[Leaf]) -> list[tuple[int, tuple[int, int]]]:
     """Numbers and shapes, as matrices, of the blocks that have entries."""
     return [(place, matrix_shape(leaf.shape)) for place, leaf in enumerate(blocks) if leaf.size]
-
-
-def _entries_together(largest: int, steps: int) -> int:
-    """How many entries go together if the largest change has so many numbers in each lane."""
-    return max(min(max(_ENTRIES // max(largest, 1), _FEWEST), _MOST) // steps, 1)
-
-
-def _pieces(begin: int, end: int, length: int) -> Iterator[slice]:
-    """A stretch in pieces of nearly equal lengths, up to a length."""
-    if begin >= end:
-        return
-    count = -(-(end - begin) // length)
-    edges = np.linspace(begin, end, count + 1).astype(np.intp).tolist()
-    yield from (slice(*pair) for pair in itertools.pairwise(edges))
 
 
 def propagated(
@@ -849,7 +762,7 @@ class _Guard:
         steps = np.tile(_VISIBLE, len(entries)) * scale[indices]
         points = np.tile(self.tree.values, (len(indices), 1))
         points[np.arange(len(indices)), indices] += steps
-        outcome = propagation(_Task(indices, steps, _USUAL))
+        outcome = self._without_kinks(propagation, indices, steps)
 
         def run(conditions: Conditions) -> _Outcome:
             return propagation(_Task(indices, steps, conditions))
@@ -861,6 +774,20 @@ class _Guard:
             lambda place: _spread(run, place),
         )
         return outcome
+
+    def _without_kinks(self, propagation: _Propagation, indices: Indices, steps: Array) -> _Outcome:
+        """Perturb entries by the largest of their steps, and by the others where that crosses a kink; NaN for what is not asked."""
+        largest = np.arange(0, len(indices), len(_VISIBLE))
+        outcome = propagation(_Task(indices[largest], steps[largest], _USUAL))
+        changes, crossings = np.full(len(indices), np.nan), np.zeros(len(indices), dtype=np.int64)
+        changes[largest], crossings[largest] = outcome.changes, outcome.crossings
+        unusable = (outcome.crossings > 0) | ~np.isfinite(outcome.changes)
+        if unusable.any():
+            others = (largest[unusable, np.newaxis] + np.arange(1, len(_VISIBLE))).reshape(-1)
+            again = propagation(_Task(indices[others], steps[others], _USUAL))
+            changes[others], crossings[others] = again.changes, again.crossings
+            outcome = replace(outcome, subtracts=outcome.subtracts or again.subtracts, lost=outcome.lost | again.lost)
+        return replace(outcome, changes=changes, crossings=crossings)
 
     @functools.cached_property
     def _scale(self) -> Array:
