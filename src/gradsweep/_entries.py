@@ -1,5 +1,6 @@
 """Comparing two gradients entry by entry where the numeric one is an array of its own; what is in dispute is looked at again."""
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -302,7 +303,7 @@ class _Comparison:
     kinks: NDArray[np.bool_]
     shown_noise: Array | None = None
 
-    @property
+    @functools.cached_property
     def nearest(self) -> Array:
         """What the gradient is compared with: at a kink the accepted value that is nearest to it."""
         nearest: Array = np.where(
@@ -311,32 +312,32 @@ class _Comparison:
         # Between bounds that allow for what vanishes with the step, anything is as good as the value itself.
         return nearest
 
-    @property
+    @functools.cached_property
     def gap(self) -> Array:
         """|g − ĝ|, infinite where either is no finite number."""
         with np.errstate(all="ignore"):
             gap = np.abs(self.analytic - self.nearest)
-        return np.nan_to_num(gap, nan=np.inf, posinf=np.inf)
+        return np.where(np.isfinite(gap), gap, np.inf)
 
-    @property
+    @functools.cached_property
     def allowed(self) -> Array:
         """Up to which gap the two agree."""
         with np.errstate(all="ignore"):
             return np.asarray(self.tolerance * (np.abs(self.analytic) + np.abs(self.nearest)) + self.noise)
 
-    @property
+    @functools.cached_property
     def differs(self) -> NDArray[np.bool_]:
         """Where the two differ by more than tolerance and noise; a NaN does."""
         gap = self.gap
         return ~((gap <= self.allowed) & (gap < np.inf))
 
-    @property
+    @functools.cached_property
     def score(self) -> Array:
         """Gap over what is allowed: above 1 the two differ."""
         gap, allowed = self.gap, self.allowed
         with np.errstate(all="ignore"):
             score = np.where(gap == 0.0, 0.0, gap / allowed)
-        return np.nan_to_num(score, nan=np.inf, posinf=np.inf)
+        return np.where(np.isfinite(score), score, np.inf)
 
     def at_kinks(self, others: "_Comparison") -> "_Comparison":
         """These slopes at kinks, and everywhere else those of another comparison."""

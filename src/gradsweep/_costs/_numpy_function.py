@@ -3,7 +3,7 @@
 import functools
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -193,11 +193,9 @@ class _Propagation:
 
     def __call__(self, task: _Task) -> _Outcome:
         """Run the function once for all perturbations of a task, or repeat what it did in another run."""
-        if task.conditions == _USUAL:
-            if not self.record.is_made:
-                self.along(np.zeros((1, len(self.tree.values))), np.zeros(1), record=True)
-            if self.record.program is not None:
-                return self._repeat(task, self.record.program)
+        program = self._program() if task.conditions == _USUAL else None
+        if program is not None:
+            return self._repeat(program, self._arguments(task), len(task.indices))
         try:
             return self._perturb(task, writes=False)
         except Departure:
@@ -220,9 +218,14 @@ class _Propagation:
                 leaves[place] = unperturbed(leaves[place], lanes)
         return self._run(leaves, lanes)
 
-    def _repeat(self, task: _Task, program: Program) -> _Outcome:
-        """What comes of a task, by a program."""
-        lanes = task.conditions.lanes(len(task.indices), infinite=self.infinite)
+    def _program(self) -> Program | None:
+        """What the function does, if that can be repeated: recorded with nothing perturbed, the first time that it is asked for."""
+        if not self.record.is_made:
+            self._run_along(np.zeros((1, len(self.tree.values))), _USUAL.lanes(1, infinite=self.infinite), Recording())
+        return self.record.program
+
+    def _arguments(self, task: _Task) -> dict[int, Array | Slab]:
+        """Changes of the parameters that a task perturbs, by their places."""
         arguments: dict[int, Array | Slab] = {}
         for place, leaf in enumerate(self.tree.blocks):
             own = self._concerns(place, task.indices)
@@ -232,6 +235,11 @@ class _Propagation:
                     arguments[place] = self._changes(leaf, task.indices, steps)
                 else:
                     arguments[place] = one_hot(leaf.shape, entries, steps) if leaf.shape else steps
+        return arguments
+
+    def _repeat(self, program: Program, arguments: Mapping[int, Array | Slab], count: int) -> _Outcome:
+        """What comes of changes of the parameters, by a program."""
+        lanes = _USUAL.lanes(count, infinite=self.infinite)
         changes = program.run(arguments, lanes)
         largest = max(lanes.largest, lanes.total // _KEPT)
         return _Outcome(program.base, changes, lanes.crossings, largest, lanes.total, lanes.subtracts, self.record.lost)
@@ -254,24 +262,29 @@ class _Propagation:
             changes[:, lanes] = whole[:, np.newaxis] * steps[lanes]
         return changes.reshape(*leaf.shape, len(indices))
 
-    def along(
-        self,
-        directions: Array,
-        steps: Array,
-        conditions: Conditions = _USUAL,
-        watch: Watch | None = None,
-        *,
-        record: bool = False,
-    ) -> _Outcome:
-        """Run it once with whole directions added: `directions` of shape (lanes, parameters)."""
+    def along(self, directions: Array, steps: Array, conditions: Conditions = _USUAL, watch: Watch | None = None) -> _Outcome:
+        """Add whole directions: `directions` of shape (lanes, parameters)."""
+        change = directions * steps[:, np.newaxis]
+        program = self._program() if conditions == _USUAL and watch is None else None
+        if program is not None:
+            arguments = {place: own for place, own in enumerate(self._by_blocks(change)) if own.size}
+            return self._repeat(program, arguments, len(directions))
         lanes = conditions.lanes(len(directions), infinite=self.infinite)
-        lanes.watch, lanes.recording = watch, Recording() if record else None
-        change = (directions * steps[:, np.newaxis]).T
+        lanes.watch = watch
+        return self._run_along(change, lanes, None)
+
+    def _run_along(self, change: Array, lanes: Lanes, recording: Recording | None) -> _Outcome:
+        """Run it once with changes of all parameters, of shape (lanes, parameters)."""
+        lanes.recording = recording
         leaves = self.tree.arrays(self.tree.values.copy())
-        for place, leaf in enumerate(self.tree.blocks):
-            own = change[leaf.start : leaf.stop].reshape(*leaf.shape, lanes.count)
-            leaves[place] = perturbed(leaves[place], np.ascontiguousarray(own), lanes)
+        for place, own in enumerate(self._by_blocks(change)):
+            leaves[place] = perturbed(leaves[place], own, lanes)
         return self._run(leaves, lanes)
+
+    def _by_blocks(self, change: Array) -> Iterator[Array]:
+        """Changes of the blocks, lanes as their last axis."""
+        for leaf in self.tree.blocks:
+            yield np.ascontiguousarray(change.T[leaf.start : leaf.stop].reshape(*leaf.shape, len(change)))
 
     def _run(self, leaves: Sequence[Any], lanes: Lanes) -> _Outcome:
         recording = lanes.recording
@@ -730,14 +743,14 @@ class _Guard:
         drawn = scale * self.generator.choice([-1.0, 1.0], (_DIRECTIONS, len(scale)))
         directions, steps = np.repeat(drawn, len(_VISIBLE), axis=0), np.tile(_VISIBLE, _DIRECTIONS)
         try:
-            outcome = propagation.along(directions, steps, record=True)
+            outcome = propagation.along(directions, steps)
         except Departure:
             # With the arrays that the function makes and fills, too.
             propagation = replace(propagation, fills=True)
-            outcome = propagation.along(directions, steps, record=True)
+            outcome = propagation.along(directions, steps)
         if np.isnan(outcome.changes).any():
             propagation = replace(propagation, infinite=True)
-            outcome = propagation.along(directions, steps, record=True)
+            outcome = propagation.along(directions, steps)
         _agree("at the given parameters", outcome.base, self.base, _SAME * max(abs(self.base), 1.0))
         points = self.tree.values + directions * steps[:, np.newaxis]
         try:

@@ -13,9 +13,9 @@ from gradsweep._types import Array
 Ties = Literal["first", "second", "mean"]
 
 
-# Random numbers from which the jitter of small arrays may be taken, beginning anywhere among them: to draw each of them anew takes
-# most of the time of a run.
-_DRAWN = 2**17
+# Random numbers from which the jitter of smaller arrays may be taken, beginning anywhere among them: to draw each of them anew
+# takes most of the time of a run.
+_DRAWN = 2**18
 
 
 class Number(NamedTuple):
@@ -122,7 +122,11 @@ class Lanes:
 
     def blur(self, values: Any) -> Any:
         """Values with the jitter on them; themselves if there is none."""
-        return values * (1.0 + self._random(np.shape(values))) if self.jitter else values
+        if not self.jitter:
+            return values
+        shape = np.shape(values)
+        drawn = self._part(shape)
+        return values * (1.0 + self._random(shape) if drawn is None else _factors(self._seed, self.jitter)[drawn].reshape(shape))
 
     def rounding(self, size: Array) -> Array | float:
         """Jitter of changes that are computed by subtracting values of this size."""
@@ -134,14 +138,27 @@ class Lanes:
 
     def _random(self, shape: tuple[int, ...]) -> Array:
         assert self._generator is not None
+        drawn = self._part(shape)
+        numbers = self._generator.uniform(-1.0, 1.0, shape) if drawn is None else _drawn(self._seed)[drawn].reshape(shape)
+        return self.jitter * numbers
+
+    def _part(self, shape: tuple[int, ...]) -> slice | None:
+        """Which of the numbers that were drawn before an array takes; None if it takes none of them."""
+        assert self._generator is not None
         size = math.prod(shape)
         if not self._pooled or 2 * size > _DRAWN:
-            return self.jitter * self._generator.uniform(-1.0, 1.0, shape)
+            return None
         begin = int(self._generator.integers(_DRAWN - size))
-        return self.jitter * _drawn(self._seed)[begin : begin + size].reshape(shape)
+        return slice(begin, begin + size)
 
 
 @functools.lru_cache(maxsize=8)
 def _drawn(seed: int) -> Array:
     """Random numbers between -1 and 1."""
     return np.random.default_rng(seed).uniform(-1.0, 1.0, _DRAWN)
+
+
+@functools.lru_cache(maxsize=8)
+def _factors(seed: int, jitter: float) -> Array:
+    """Random factors that are 1 but for the jitter."""
+    return 1.0 + jitter * _drawn(seed)

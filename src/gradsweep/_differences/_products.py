@@ -13,8 +13,8 @@ from gradsweep._differences._slab import Pattern, Slab
 from gradsweep._differences._varying import Operand, Varying, base_of, lanes_of, real, varying
 from gradsweep._types import Array
 
-# Up to so many terms a product for each lane is computed term by term.
-_FEW_TERMS = 64
+# Up to so many terms a product for each lane is computed term by term, and of stacks of matrices.
+_FEW_TERMS, _FEW_OF_STACKS = 64, 16
 
 
 def matmul(first: Operand, second: Operand) -> Varying:
@@ -180,12 +180,16 @@ def _slab_product(first: Array, slab: Slab, change: Array | None = None) -> "Arr
 
 def _second_order(first: Varying, second: Varying) -> Array:
     """δA·δB, a product for each lane."""
-    if first.ndim == second.ndim == 2 and first.shape[1] <= _FEW_TERMS:
+    terms = first.shape[-1]
+    if 1 <= terms <= (_FEW_TERMS if first.ndim == second.ndim == 2 else _FEW_OF_STACKS):
         # Lanes are the last axis, and stay so: no copies with lanes in front.
-        return sum(
-            (first.dense[:, k, np.newaxis] * second.dense[np.newaxis, k] for k in range(first.shape[1])),
-            start=np.zeros((first.shape[0], second.shape[1], first.lanes.count)),
-        )
+        left, right = first.dense, second.dense
+        total = left[..., :, 0, np.newaxis, :] * right[..., np.newaxis, 0, :, :]
+        term = np.empty_like(total)
+        for k in range(1, terms):
+            np.multiply(left[..., :, k, np.newaxis, :], right[..., np.newaxis, k, :, :], out=term)
+            total += term
+        return total
     left, right = (np.ascontiguousarray(np.moveaxis(operand.dense, -1, 0)) for operand in (first, second))
     # Lanes lead, and then as many axes as the longer of the two has, so that stacks broadcast as they do without lanes.
     stacks = max(left.ndim, right.ndim)

@@ -149,7 +149,7 @@ class Program:
         chosen: list[_Instruction] = []
         for instruction in self._instructions:
             step, slot = instruction.step, instruction.step.slot
-            own = any(number in reached for number in instruction.inputs)
+            own = not reached.isdisjoint(instruction.inputs)
             if slot is not None:
                 before = written.setdefault(slot.number, slot.first is not None and slot.first.number in reached)
                 written[slot.number] = own if step.key == RESET else own or before
@@ -184,7 +184,7 @@ def _count(change: Change, lanes: Lanes) -> None:
 
 def _needed(recording: Recording, result: Node | None) -> list[Step]:
     """The steps that the result depends on, or that may count a crossing."""
-    made = {node.number: step for step in recording.steps for node in _nodes(step.result)}
+    made = {node.number: step for step in recording.steps for node in step.made}
     writes: dict[int, list[Step]] = {}
     for step in recording.steps:
         if step.slot is not None and step.key != VIEW:
@@ -198,7 +198,7 @@ def _needed(recording: Recording, result: Node | None) -> list[Step]:
         if id(step) in needed:
             continue
         needed.add(id(step))
-        for node in _nodes((step.args, step.options)):
+        for node in step.taken:
             if node.number in made:
                 open_steps.append(made[node.number])
         if step.slot is not None:
@@ -208,24 +208,12 @@ def _needed(recording: Recording, result: Node | None) -> list[Step]:
     return [step for step in recording.steps if id(step) in needed]
 
 
-def _nodes(value: Any) -> Iterator[Node]:
-    """All nodes in arguments or results, in order."""
-    if type(value) is Node:
-        yield value
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _nodes(each)
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _nodes(each)
-
-
 # ---- instructions --------------------------------------------------------------------------------------------------------
 
 
 def _instruction(step: Step) -> _Instruction:
-    nodes = list({node.number: node for node in _nodes((step.args, step.options))}.values())
-    outputs = [node.number for node in _nodes(step.result)]
+    nodes = list({node.number: node for node in step.taken}.values())
+    outputs = [node.number for node in step.made]
     if step.slot is not None:
         return _Instruction(step, _ON_MEMORY[step.key](step, step.slot), [node.number for node in nodes], outputs)
     run = shortcut(step, nodes) or _again(step, nodes)

@@ -83,6 +83,8 @@ class Step:
         Its arguments, with nodes in the place of values that change, and copies of plain arrays.
     result : object
         What it returned, with nodes in the place of values that change.
+    taken, made : list of Node
+        The nodes in its arguments, and in its result.
     slot : Slot, optional
         The memory that it concerns.
     """
@@ -92,6 +94,8 @@ class Step:
     args: tuple[Any, ...]
     options: dict[str, Any]
     result: Any
+    taken: list[Node]
+    made: list[Node]
     slot: Slot | None = None
 
 
@@ -117,6 +121,8 @@ class Recording:
     intact: bool = True
     _slots: dict[int, tuple[Memory, Slot]] = field(default_factory=dict)
     _copied: int = 0
+    # Nodes in the arguments that are being written down.
+    _taken: list[Node] = field(default_factory=list)
 
     def argument(self, value: Varying) -> None:
         """Take a value for the function's next argument."""
@@ -124,9 +130,15 @@ class Recording:
 
     def note(self, key: Any, call: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], result: Any) -> None:
         """Write a step down, and make nodes of the values that change in its result."""
-        taken = self._written(args), self._written(options)
+        self._append(key, call, (self._written(args), self._written(options)), lambda: self._made(result))
+
+    def _append(
+        self, key: Any, call: Callable[..., Any], given: tuple[Any, Any], make: Callable[[], Any], slot: Slot | None = None
+    ) -> None:
+        taken, self._taken, begin = self._taken, [], len(self.nodes)
         if self.intact:
-            self.steps.append(Step(key, call, *taken, self._made(result)))
+            result = make()
+            self.steps.append(Step(key, call, *given, result, taken, self.nodes[begin:], slot))
 
     def node_of(self, value: Varying) -> Node:
         """The node of a value; the record is void if it has none."""
@@ -134,6 +146,7 @@ class Recording:
         if type(node) is not Node or node.number >= len(self.nodes) or self.nodes[node.number] is not node:
             self.intact = False
             node = Node(-1, value.base)
+        self._taken.append(node)
         return node
 
     # ---- memory
@@ -166,11 +179,10 @@ class Recording:
             self.intact = False
         else:
             # A node of its own, since `base` may be written to: what it is at the end is not what it was.
-            self._note_memory(VIEW, found[1], (_extent(memory, value.base),), self._named(value))
+            self._note_memory(VIEW, found[1], (_extent(memory, value.base),), value)
 
-    def _note_memory(self, key: str, slot: Slot, args: tuple[Any, ...], result: Node | None) -> None:
-        if self.intact:
-            self.steps.append(Step(key, _never, args, {}, result, slot))
+    def _note_memory(self, key: str, slot: Slot, args: tuple[Any, ...], result: Varying | None) -> None:
+        self._append(key, _never, (args, {}), lambda: None if result is None else self._named(result), slot)
 
     def _slot(self, memory: Memory) -> Slot:
         known = self._slots.get(id(memory))
@@ -182,6 +194,7 @@ class Recording:
             if (memory.change is not None and not stale) or memory.base.dtype != np.float64:
                 self.intact = False
             size = (end - start) // memory.base.itemsize
+            self._taken = []
             known = memory, Slot(len(self._slots), size, _extent(memory, memory.base), first)
             self._slots[id(memory)] = known
         return known[1]

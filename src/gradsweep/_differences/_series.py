@@ -29,6 +29,9 @@ Mask: TypeAlias = NDArray[np.bool_]
 # Largest |u| for 2, 3, 4 and 5 terms: what is left out is |u|ⁿ of the first term at most.
 _RADII = tuple(2.0 ** (-54.0 / terms) for terms in range(2, 6))
 
+# What a change may be beside the base, where a polynomial in it might cancel otherwise.
+_SMALL_PART = 2.0**-6
+
 #: Largest number of entries that are worked on at once where that takes temporary arrays of their number.
 PIECE = 1 << 16
 
@@ -283,6 +286,7 @@ class Coefficients:
             self._reach = float(reaches.max())
             self._usable = bool(reaches.min() >= _LEAST_STRETCH and self._reach <= _LARGEST_STRETCH)
         self._known: dict[int, Array] = {}
+        self._largest = np.inf
 
     @classmethod
     def of_quotients(cls, divisor: Array, quotient: Array) -> "Coefficients":
@@ -297,9 +301,20 @@ class Coefficients:
         made._usable = made._usable and bool(((sizes == 0.0) | ((sizes >= 1e-100) & (sizes <= 1e100))).all())
         return made
 
+    @classmethod
+    def of_cubes(cls, z: Array, value: Array) -> "Coefficients":
+        """Those of a cube, which end: 3z², 3z, 1. For changes that are small beside z: others may cancel there."""
+
+        def coefficients(z: Array, value: Array, terms: int) -> list[Array]:
+            return [3.0 * z * z, 3.0 * z, np.ones_like(z)]
+
+        made = cls(Series(coefficients), z, value)
+        made._largest = _SMALL_PART * float(np.abs(z).min(initial=np.inf))
+        return made
+
     def of(self, size: float) -> Array | None:
         """Coefficients for changes up to this size, of shape (terms, …); None if their series is not known to be right."""
-        if not self._usable or (self._stretch is not None and not size <= _LARGEST_STRETCH):
+        if not self._usable or not size <= self._largest or (self._stretch is not None and not size <= _LARGEST_STRETCH):
             return None
         terms = terms_for(size * self._reach)
         if not terms:

@@ -6,6 +6,7 @@ ahead, is computed once for all perturbations.
 """
 
 import functools
+import string
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -18,7 +19,7 @@ from gradsweep._differences._elementwise import COMPARISONS, compare, form_of
 from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._recording import Node, Step
 from gradsweep._differences._series import PIECE, Coefficients, largest, sum_series
-from gradsweep._differences._slab import Slab, common, reach
+from gradsweep._differences._slab import Pattern, Slab, common, reach
 from gradsweep._differences._varying import Varying, real, without_infinite
 from gradsweep._types import Array
 
@@ -140,6 +141,8 @@ def _elements(ufunc: np.ufunc, operands: Sequence[Any], value: NDArray[Any]) -> 
         return _by_series(Coefficients(SERIES[ufunc], real(_base(operands[0])), real(value)), in_full)
     if ufunc is np.square or (ufunc is np.power and _is_number(operands[1], 2.0)):
         return _square(operands[0], value, in_full)
+    if ufunc is np.power and _is_number(operands[1], 3.0):
+        return _by_series(Coefficients.of_cubes(real(_base(operands[0])), real(value)), in_full)
     if ufunc in (np.maximum, np.minimum):
         return _extreme_of_two(ufunc, operands, value, in_full)
     return in_full
@@ -285,10 +288,19 @@ def _sums(sign: float) -> Callable[..., _OfOperands]:
 def _products_of_elements(operands: Sequence[Any], value: NDArray[Any], in_full: _OfOperands) -> _OfOperands:
     bases, shape = [real(_base(each)) for each in operands], value.shape
 
+    def both(lanes: Lanes, first: Array | Slab, second: Array | Slab) -> Change:
+        """δa·(b + δb) + a·δb."""
+        if common(shape, (first, second)) is not None:
+            return in_full(lanes, (first, second))
+        one, other = _dense(first), _dense(second)
+        total = np.multiply(one, bases[1][..., np.newaxis] + other)
+        rest = bases[0][..., np.newaxis] * other
+        return np.add(total, rest, out=total if total.shape == (*shape, lanes.count) else None)
+
     def run(lanes: Lanes, changes: Sequence[Change]) -> Change:
         first, second = changes
         if first is not None and second is not None:
-            return in_full(lanes, changes)
+            return both(lanes, first, second)
         change, factor = (second, bases[0]) if first is None else (first, bases[1])
         assert change is not None
         return _scaled(change, factor, shape)
@@ -440,6 +452,61 @@ def _matmul(step: Step, nodes: Sequence[Node]) -> Run | None:
     return _given(run, operands, nodes, value)
 
 
+def _einsum(step: Step, nodes: Sequence[Node]) -> Run | None:
+    """A sum of products of which one factor changes at a time; of a slab only the products that it is part of."""
+    subscripts, *operands = step.args
+    plain = type(subscripts) is str and "->" in subscripts and "..." not in subscripts and set(step.options) <= {"optimize"}
+    if not plain or len(nodes) != sum(type(each) is Node for each in operands):
+        return None
+    terms, result = subscripts.replace(" ", "").split("->")
+    names, bases = terms.split(","), [real(_base(each)) for each in operands]
+    if any(len(set(name)) < len(name) for name in names):
+        return None
+    places = [place for place, each in enumerate(operands) if type(each) is Node]
+    lane = next(letter for letter in string.ascii_letters if letter not in subscripts)
+    pair = ["einsum_path", (0, 1)] if len(names) == 2 else True
+
+    def of_slab(place: int, slab: Slab) -> Array | Slab:
+        fixed = {names[place][axis]: index for axis, index in zip(slab.pattern.axes, slab.pattern.index, strict=True)}
+        inputs, arrays = [], []
+        for other, (name, base) in enumerate(zip(names, bases, strict=True)):
+            free = "".join(letter for letter in name if letter not in fixed)
+            if other == place:
+                inputs.append(free + lane)
+                arrays.append(slab.values)
+            elif len(free) < len(name):
+                axes = tuple(axis for axis, letter in enumerate(name) if letter in fixed)
+                inputs.append(free + lane)
+                arrays.append(Pattern(axes, tuple(fixed[name[axis]] for axis in axes)).gather(base, base.ndim))
+            else:
+                inputs.append(name)
+                arrays.append(base)
+        left = "".join(letter for letter in result if letter not in fixed)
+        values: Array = np.einsum(",".join(inputs) + "->" + left + lane, *arrays)
+        axes = tuple(axis for axis, letter in enumerate(result) if letter in fixed)
+        pattern = Pattern(axes, tuple(fixed[result[axis]] for axis in axes))
+        return Slab(step.result.base.shape, pattern, values) if axes else values
+
+    def run(lanes: Lanes, changes: Sequence[Change]) -> Change:
+        known = [place for place, change in zip(places, changes, strict=True) if change is not None]
+        if len(known) > 1:
+            given = list(bases)
+            for place, change in zip(places, changes, strict=True):
+                given[place] = bases[place] if change is None else Varying(bases[place], change, lanes)  # type: ignore[call-overload]
+            return _products.einsum(subscripts, given).change
+        (place,) = known
+        change = changes[places.index(place)]
+        if type(change) is Slab and change.pattern.axes and len(names) == 2:
+            return of_slab(place, change)
+        assert change is not None
+        inputs = [name + lane if other == place else name for other, name in enumerate(names)]
+        arrays = [_dense(change) if other == place else base for other, base in enumerate(bases)]
+        total: Array = np.einsum(",".join(inputs) + "->" + result + lane, *arrays, optimize=pair)
+        return total
+
+    return _given(run, [operands[place] for place in places], nodes, step.result.base)
+
+
 # ---- structure -----------------------------------------------------------------------------------------------------------
 
 
@@ -495,6 +562,7 @@ _BUILDERS: dict[Any, Callable[[Step, Sequence[Node]], Run | None]] = {
     np.min: _extreme(-1.0),
     np.amin: _extreme(-1.0),
     np.dot: _matmul,
+    np.einsum: _einsum,
     "take": _taken,
     "reshape": _reshaped,
     "transpose": _transposed,
