@@ -365,7 +365,9 @@ class _Comparison:
             tally.largest, tally.noise_at_largest = float(np.abs(self.analytic[place])), float(np.max(noise))
             tally.largest_noise = tally.noise_at_largest
         count = KEPT if tally.differing else 1
-        for place in np.argsort(-score, kind="stable")[:count].tolist():
+        # Mostly only the worst is asked for, and there is nothing to be sorted.
+        worst = np.argsort(-score, kind="stable")[:count] if count > 1 else np.flatnonzero(score == score.max(initial=-1.0))[:1]
+        for place in worst.tolist():
             index = np.unravel_index(int(given.indices[place]) - given.leaf.start, given.leaf.shape)
             tally.candidates.append(
                 Entry(
@@ -408,8 +410,11 @@ class _Dispute:
     def __init__(self, given: BlockGradients, first: _Comparison, count: int) -> None:
         self.given, self.first, self.settled = given, first, first
         disputed = np.flatnonzero(first.differs)
-        orders = [disputed[np.argsort(-measure[disputed], kind="stable")][:count] for measure in (first.gap, first.score)]
-        self.chosen: NDArray[np.intp] = np.unique(np.concatenate(orders))
-        self.rest: NDArray[np.intp] = np.setdiff1d(disputed, self.chosen)
+        self.chosen: NDArray[np.intp] = disputed
+        self.rest: NDArray[np.intp] = disputed
+        if len(disputed):
+            orders = [disputed[np.argsort(-measure[disputed], kind="stable")][:count] for measure in (first.gap, first.score)]
+            self.chosen = np.unique(np.concatenate(orders))
+            self.rest = np.setdiff1d(disputed, self.chosen)
         self.confirmed = self.looked_at_rest = False
         self.evaluations = 0

@@ -219,7 +219,7 @@ class _Propagation:
         return self._run(leaves, lanes)
 
     def _program(self) -> Program | None:
-        """What the function does, if that can be repeated: recorded with nothing perturbed, the first time that it is asked for."""
+        """What the function does, if that can be repeated; recorded with nothing perturbed, when it is asked for first."""
         if not self.record.is_made:
             self._run_along(np.zeros((1, len(self.tree.values))), _USUAL.lanes(1, infinite=self.infinite), Recording())
         return self.record.program
@@ -227,7 +227,10 @@ class _Propagation:
     def _arguments(self, task: _Task) -> dict[int, Array | Slab]:
         """Changes of the parameters that a task perturbs, by their places."""
         arguments: dict[int, Array | Slab] = {}
+        lowest, highest = (task.indices.min(), task.indices.max()) if self.directions is None else (-np.inf, np.inf)
         for place, leaf in enumerate(self.tree.blocks):
+            if leaf.stop <= lowest or leaf.start > highest:
+                continue
             own = self._concerns(place, task.indices)
             if own.any():
                 entries, steps = np.where(own, task.indices - leaf.start, 0), np.where(own, task.steps, 0.0)
@@ -789,7 +792,7 @@ class _Guard:
         return outcome
 
     def _without_kinks(self, propagation: _Propagation, indices: Indices, steps: Array) -> _Outcome:
-        """Perturb entries by the largest of their steps, and by the others where that crosses a kink; NaN for what is not asked."""
+        """Perturb entries by the largest of their steps, and by the others where that crosses a kink; NaN where it does not."""
         largest = np.arange(0, len(indices), len(_VISIBLE))
         outcome = propagation(_Task(indices[largest], steps[largest], _USUAL))
         changes, crossings = np.full(len(indices), np.nan), np.zeros(len(indices), dtype=np.int64)

@@ -157,7 +157,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
         """A result whose change does not follow what is written to this array later."""
         if self._of is None or isinstance(result.change, Slab) or not np.may_share_memory(result.change, self._of):
             return result
-        return _noted("copy", _copied, (result,), {}, _copied(result))
+        copied: Varying = _noted("copy", _copied, (result,), {}, _copied(result))
+        return copied
 
     def __setitem__(self, index: Any, value: Any) -> None:
         index = _plain_index(index)
@@ -215,10 +216,11 @@ class DifferenceArray(NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         if "out" not in options and method == "__call__":
             operands = [operand_of(each) for each in inputs]
-            result: Any = linear(ufunc, operands) if not options and len(inputs) <= 2 else None
-            if result is None or result.lanes.jitter:
+            lanes = self.lanes
+            result: Any = linear(ufunc, operands) if not (options or lanes.jitter) and len(inputs) <= 2 else None
+            if result is None:
                 result = call_ufunc(ufunc, method, operands, options)
-            if self.lanes.recording is not None:
+            if lanes.recording is not None:
                 _note_ufunc(ufunc, method, operands, options, result)
             if type(result) is not Varying:
                 return _wrapped(result)

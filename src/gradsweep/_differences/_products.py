@@ -110,9 +110,14 @@ def _changing(x: Varying) -> NDArray[np.bool_]:
 
 
 def _sum(first: "Array | Slab", second: "Array | Slab") -> "Array | Slab":
-    if isinstance(first, Slab) and isinstance(second, Slab) and first.pattern.same(second.pattern):
-        return Slab(first.shape, first.pattern, first.values + second.values)
-    return _dense(first) + _dense(second)
+    """Their sum; they are new, so that one may be written to."""
+    if isinstance(first, Slab):
+        if isinstance(second, Slab):
+            if first.pattern.same(second.pattern):
+                return Slab(first.shape, first.pattern, first.values + second.values)
+            return second.added_to(first.dense)
+        return first.added_to(second)
+    return second.added_to(first) if isinstance(second, Slab) else first + second
 
 
 def _dense(change: "Array | Slab") -> Array:

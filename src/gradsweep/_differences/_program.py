@@ -5,6 +5,7 @@ what no result depends on is left out, as the gradients of a function that retur
 order of values stays, since it counts the lanes that would have decided otherwise.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -13,7 +14,7 @@ import numpy as np
 
 from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._recording import ADD, RESET, VIEW, WRITE, Extent, Node, Recording, Slot, Step
-from gradsweep._differences._shortcuts import CALM, shortcut
+from gradsweep._differences._shortcuts import CALM, selection, shortcut
 from gradsweep._differences._slab import Slab
 from gradsweep._differences._structure import index_with_lanes
 from gradsweep._differences._varying import Varying
@@ -87,7 +88,7 @@ class Program:
     def __init__(self, recording: Recording, result: Node | None, base: float) -> None:
         self.base = base
         self._recording, self._result = recording, None if result is None else result.number
-        self._instructions = [_instruction(step) for step in _needed(recording, result)]
+        self._instructions = _instructions(_needed(recording, result), result)
         self._parts: dict[tuple[int, ...], list[_Part]] = {}
 
     def run(self, arguments: Mapping[int, Array | Slab], lanes: Lanes) -> Array:
@@ -173,7 +174,7 @@ class Program:
 def _count(change: Change, lanes: Lanes) -> None:
     """Take note of how many numbers a change has in each lane."""
     if change is not None:
-        size = (change.values if type(change) is Slab else change).size // lanes.count
+        size = (change.values if isinstance(change, Slab) else change).size // lanes.count
         lanes.total += size
         if size > lanes.largest:
             lanes.largest = size
@@ -209,6 +210,26 @@ def _needed(recording: Recording, result: Node | None) -> list[Step]:
 
 
 # ---- instructions --------------------------------------------------------------------------------------------------------
+
+
+def _instructions(steps: Sequence[Step], result: Node | None) -> list[_Instruction]:
+    """What is done, in order; functions of elements of which few are taken are computed where these are taken."""
+    makers = {node.number: step for step in steps for node in step.made}
+    uses = Counter(number for step in steps for number in {node.number for node in step.taken})
+    uses.update([] if result is None else [result.number])
+    # Memory that is written to in part may hold something else by then.
+    may_move = all(step.key not in (WRITE, ADD) for step in steps)
+    done: set[int] = set()
+    instructions = []
+    for step in reversed(steps):
+        found = selection(step, makers, uses) if may_move and step.key == "take" else None
+        if id(step) not in done and found is not None:
+            done.update(id(each) for each in found.steps)
+            numbers = [node.number for node in found.nodes]
+            instructions.append(_Instruction(step, found.run, numbers, [node.number for node in step.made]))
+        elif id(step) not in done:
+            instructions.append(_instruction(step))
+    return instructions[::-1]
 
 
 def _instruction(step: Step) -> _Instruction:

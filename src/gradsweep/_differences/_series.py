@@ -29,6 +29,9 @@ Mask: TypeAlias = NDArray[np.bool_]
 # Largest |u| for 2, 3, 4 and 5 terms: what is left out is |u|ⁿ of the first term at most.
 _RADII = tuple(2.0 ** (-54.0 / terms) for terms in range(2, 6))
 
+# Between these a power may be whose series has all its digits.
+_LEAST_POWER, _LARGEST_POWER = 1e-100, 1e100
+
 # What a change may be beside the base, where a polynomial in it might cancel otherwise.
 _SMALL_PART = 2.0**-6
 
@@ -299,6 +302,19 @@ class Coefficients:
         made = cls(Series(coefficients, lambda z: 1.0 / z), np.broadcast_to(divisor, quotient.shape), quotient)
         sizes = np.abs(quotient)
         made._usable = made._usable and bool(((sizes == 0.0) | ((sizes >= 1e-100) & (sizes <= 1e100))).all())
+        return made
+
+    @classmethod
+    def of_powers(cls, z: Array, exponent: float, value: Array) -> "Coefficients":
+        """Those of a power of z."""
+
+        def coefficients(z: Array, value: Array, terms: int) -> list[Array]:
+            return ultraspherical(exponent * (value / z), -0.5, 0.0, 1.0 - exponent, terms)
+
+        made = cls(Series(coefficients, lambda z: 1.0 / z), z, value)
+        made._usable = made._usable and within(value, _LEAST_POWER, _LARGEST_POWER)
+        # No coefficient is larger than the one before by more than this.
+        made._reach *= max(1.0, abs(exponent - 1.0))
         return made
 
     @classmethod

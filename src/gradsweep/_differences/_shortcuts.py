@@ -7,7 +7,8 @@ ahead, is computed once for all perturbations.
 
 import functools
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,9 +34,12 @@ _OfOperands: TypeAlias = Callable[[Lanes, Sequence[Change]], Change]
 
 _STRUCTURAL = (np.reshape, np.ravel, np.squeeze, np.expand_dims, np.atleast_1d, np.atleast_2d, np.atleast_3d)
 
+# Functions of elements without kinks.
+_SMOOTH = frozenset({*UNARY, *BINARY})
+
 #: Steps that count no crossing, whatever changes: without need of their results they are left out.
 CALM: frozenset[Any] = frozenset({
-    *UNARY, *BINARY, np.matmul, np.dot, np.sum, np.mean, np.var, np.std, np.where, np.concatenate, np.stack, np.outer, np.inner,
+    *_SMOOTH, np.matmul, np.dot, np.sum, np.mean, np.var, np.std, np.where, np.concatenate, np.stack, np.outer, np.inner,
     np.tensordot, np.einsum, np.transpose, np.swapaxes, np.moveaxis, np.broadcast_to, np.cumsum, np.copy, np.pad, np.trace,
     (np.add, "reduce"), "take", "reshape", "transpose", "copy", *_STRUCTURAL,
 })  # fmt: skip
@@ -113,12 +117,17 @@ def _base(operand: Any) -> NDArray[Any]:
 
 
 def _dense(change: Array | Slab) -> Array:
-    return change.dense if type(change) is Slab else change  # type: ignore[return-value]
+    return change.dense if isinstance(change, Slab) else change
+
+
+def _reach_of(change: Array | Slab) -> float:
+    """The largest absolute number of a change; NaN if there is one."""
+    return reach(change.values if isinstance(change, Slab) else change)
 
 
 def _spread(change: Array | Slab, shape: tuple[int, ...]) -> Array | Slab:
     """A change as that of an array of this shape."""
-    if type(change) is Slab:
+    if isinstance(change, Slab):
         return change.broadcast(shape)
     assert isinstance(change, np.ndarray)
     return change if change.shape[:-1] == shape else np.broadcast_to(change, (*shape, change.shape[-1]))
@@ -141,11 +150,20 @@ def _elements(ufunc: np.ufunc, operands: Sequence[Any], value: NDArray[Any]) -> 
         return _by_series(Coefficients(SERIES[ufunc], real(_base(operands[0])), real(value)), in_full)
     if ufunc is np.square or (ufunc is np.power and _is_number(operands[1], 2.0)):
         return _square(operands[0], value, in_full)
-    if ufunc is np.power and _is_number(operands[1], 3.0):
-        return _by_series(Coefficients.of_cubes(real(_base(operands[0])), real(value)), in_full)
+    if ufunc is np.power and type(operands[1]) is not Node and operands[1].size == 1:
+        return _power(real(_base(operands[0])), float(operands[1].reshape(-1)[0]), real(value), in_full)
     if ufunc in (np.maximum, np.minimum):
         return _extreme_of_two(ufunc, operands, value, in_full)
     return in_full
+
+
+def _power(z: Array, exponent: float, value: Array, in_full: _OfOperands) -> _OfOperands:
+    """A power with one plain exponent."""
+    if z.shape != value.shape or exponent in (0.0, 1.0):
+        return in_full
+    if exponent == 3.0:
+        return _by_series(Coefficients.of_cubes(z, value), in_full)
+    return _by_series(Coefficients.of_powers(z, exponent, value), in_full)
 
 
 def _is_number(operand: Any, number: float) -> bool:
@@ -154,7 +172,7 @@ def _is_number(operand: Any, number: float) -> bool:
 
 def _mapped(function: Callable[[Array], Array], change: Change) -> Change:
     """A function of the numbers of a change."""
-    if type(change) is Slab:
+    if isinstance(change, Slab):
         return Slab(change.shape, change.pattern, function(change.values))
     assert isinstance(change, np.ndarray)
     return function(change)
@@ -188,7 +206,7 @@ def _by_series(coefficients: Coefficients, in_full: _OfOperands) -> _OfOperands:
 
     def run(lanes: Lanes, changes: Sequence[Change]) -> Change:
         change = changes[-1] if changes[0] is None else changes[0]
-        numbers = change.values if type(change) is Slab else change
+        numbers = change.values if isinstance(change, Slab) else change
         assert isinstance(numbers, np.ndarray)
         known = coefficients.of(largest(numbers))
         if known is None:
@@ -212,7 +230,7 @@ def _square(operand: Any, value: NDArray[Any], in_full: _OfOperands) -> _OfOpera
 
     def run(lanes: Lanes, changes: Sequence[Change]) -> Change:
         change = changes[0]
-        if type(change) is Slab:
+        if isinstance(change, Slab):
             factor = np.add(change.pattern.gather(doubled, len(change.shape)), change.values)
             return Slab(change.shape, change.pattern, np.multiply(factor, change.values, out=factor))
         assert isinstance(change, np.ndarray)
@@ -234,7 +252,7 @@ def _extreme_of_two(ufunc: np.ufunc, operands: Sequence[Any], value: NDArray[Any
         known = [place for place in only if changes[place] is not None]
         change = changes[known[0]]
         assert change is not None
-        if len(known) > 1 or not reach(change.values if type(change) is Slab else change) < room:  # type: ignore[arg-type]
+        if len(known) > 1 or not _reach_of(change) < room:
             return in_full(lanes, changes)
         return _scaled(change, wins[known[0]], value.shape)
 
@@ -246,7 +264,7 @@ def _extreme_of_two(ufunc: np.ufunc, operands: Sequence[Any], value: NDArray[Any
 
 def _scaled(change: Array | Slab, factor: Array, shape: tuple[int, ...]) -> Array | Slab:
     """A change times an array that is of its shape, or of which the product is of this one."""
-    if type(change) is Slab:
+    if isinstance(change, Slab):
         slab = change.broadcast(shape)
         return Slab(shape, slab.pattern, slab.values * slab.pattern.gather(factor, len(shape)))
     assert isinstance(change, np.ndarray)
@@ -273,10 +291,12 @@ def _sums(sign: float) -> Callable[..., _OfOperands]:
             if first is None:
                 change = _spread(second, shape)
                 return change if sign > 0.0 else _mapped(np.negative, change)
-            if type(first) is Slab and type(second) is Slab:
+            if isinstance(first, Slab) and isinstance(second, Slab):
                 slabs = common(shape, (first, second))
                 if slabs is not None:
                     return Slab(shape, slabs[0].pattern, combine(slabs[0].values, slabs[1].values))
+            if isinstance(second, Slab) and not isinstance(first, Slab) and first.shape[:-1] == second.shape == shape:
+                return second.added_to(first.copy(), sign)
             total: Array = combine(_dense(first), _dense(second))
             return total
 
@@ -310,7 +330,7 @@ def _products_of_elements(operands: Sequence[Any], value: NDArray[Any], in_full:
 
 def _quotients(operands: Sequence[Any], value: NDArray[Any], in_full: _OfOperands) -> _OfOperands:
     """Quotients: by a plain number, of one, or of two that change where the divisor has fewer entries than the quotient."""
-    (above, below), shape, level = [real(_base(each)) for each in operands], value.shape, real(value)
+    below, shape, level = real(_base(operands[1])), value.shape, real(value)
     plain = type(operands[1]) is not Node
     series = None if plain else _by_series(Coefficients.of_quotients(below, level), in_full)
 
@@ -318,7 +338,7 @@ def _quotients(operands: Sequence[Any], value: NDArray[Any], in_full: _OfOperand
         first, second = changes
         if second is None:
             assert first is not None
-            if type(first) is Slab:
+            if isinstance(first, Slab):
                 slab = first.broadcast(shape)
                 return Slab(shape, slab.pattern, slab.values / slab.pattern.gather(below, len(shape)))
             assert isinstance(first, np.ndarray)
@@ -326,9 +346,8 @@ def _quotients(operands: Sequence[Any], value: NDArray[Any], in_full: _OfOperand
         if first is None:
             assert series is not None
             return series(lanes, changes)
-        if type(first) is Slab or type(second) is Slab or 2 * below.size > value.size:
+        if isinstance(first, Slab) or isinstance(second, Slab) or 2 * below.size > value.size:
             return in_full(lanes, changes)
-        assert isinstance(second, np.ndarray)
         moved = below[..., np.newaxis] + second
         change = level[..., np.newaxis] * second
         np.subtract(first, change, out=change)
@@ -358,7 +377,7 @@ def _comparison(ufunc: np.ufunc, operands: Sequence[Any], nodes: Sequence[Node])
 
     def run(lanes: Lanes, changes: Sequence[Change]) -> None:
         known = [change for change in changes if change is not None]
-        reached = sum(reach(change.values if type(change) is Slab else change) for change in known)  # type: ignore[arg-type]
+        reached = sum(_reach_of(change) for change in known)
         if reached < room:
             return
         varying = [
@@ -393,7 +412,7 @@ def _extreme(sign: float) -> Callable[[Step, Sequence[Node]], Run | None]:
         def run(lanes: Lanes, changes: Sequence[Change]) -> Change:
             change = changes[0]
             assert change is not None
-            if not reach(change.values if type(change) is Slab else change) < room:  # type: ignore[arg-type]
+            if not _reach_of(change) < room:
                 return full(Varying(x, change, lanes), axis, keepdims=keepdims).change
             result: Array = _dense(change)[index]
             return result
@@ -425,10 +444,12 @@ def _total(step: Step, nodes: Sequence[Node], *, mean: bool = False) -> Run | No
 
     def run(lanes: Lanes, changes: Sequence[Change]) -> Change:
         change = changes[0]
-        if type(change) is Slab:
+        assert change is not None
+        total: Array | Slab
+        if isinstance(change, Slab):
             total = _reductions.add_up_slab(change, axes, keepdims=keepdims)
         else:
-            total = np.add.reduce(change, axis=axes, keepdims=keepdims)
+            total = np.sum(change, axis=axes, keepdims=keepdims)
         return total if count == 1.0 else _mapped(lambda numbers: numbers / count, total)
 
     return _given(run, [nodes[0]], nodes, value)
@@ -490,13 +511,13 @@ def _einsum(step: Step, nodes: Sequence[Node]) -> Run | None:
     def run(lanes: Lanes, changes: Sequence[Change]) -> Change:
         known = [place for place, change in zip(places, changes, strict=True) if change is not None]
         if len(known) > 1:
-            given = list(bases)
+            given: list[Any] = list(bases)
             for place, change in zip(places, changes, strict=True):
-                given[place] = bases[place] if change is None else Varying(bases[place], change, lanes)  # type: ignore[call-overload]
+                given[place] = bases[place] if change is None else Varying(bases[place], change, lanes)
             return _products.einsum(subscripts, given).change
         (place,) = known
         change = changes[places.index(place)]
-        if type(change) is Slab and change.pattern.axes and len(names) == 2:
+        if isinstance(change, Slab) and change.pattern.axes and len(names) == 2:
             return of_slab(place, change)
         assert change is not None
         inputs = [name + lane if other == place else name for other, name in enumerate(names)]
@@ -516,9 +537,10 @@ def _taken(step: Step, nodes: Sequence[Node]) -> Run | None:
 
     def run(lanes: Lanes, changes: Sequence[Change]) -> Change:
         change = changes[0]
-        if type(change) is Slab:
+        if isinstance(change, Slab):
             return _structure.take(Varying(x, change, lanes), index, part).change
-        taken: Array = change[spelled]  # type: ignore[index]
+        assert change is not None
+        taken: Array = change[spelled]
         return taken
 
     return run
@@ -532,7 +554,7 @@ def _reshaped(step: Step, nodes: Sequence[Node]) -> Run | None:
 
     def run(lanes: Lanes, changes: Sequence[Change]) -> Change:
         change = changes[0]
-        if type(change) is Slab:
+        if isinstance(change, Slab):
             return _structure.reshape(Varying(x, change, lanes), shape).change
         assert isinstance(change, np.ndarray)
         return change.reshape(*shape, lanes.count)
@@ -546,12 +568,110 @@ def _transposed(step: Step, nodes: Sequence[Node]) -> Run | None:
 
     def run(lanes: Lanes, changes: Sequence[Change]) -> Change:
         change = changes[0]
-        if type(change) is Slab:
+        if isinstance(change, Slab):
             return _structure.transpose(Varying(x, change, lanes), axes).change
         assert isinstance(change, np.ndarray)
         return change.transpose((*axes, x.ndim))
 
     return run
+
+
+# ---- entries of what is computed element by element ----------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Selection:
+    """Entries that are taken of what smooth functions of elements gave, which are then computed of these entries alone.
+
+    The probabilities of the labels are all that most losses need of a softmax.
+
+    Attributes
+    ----------
+    run : callable
+        Changes of the entries, of those of `nodes`.
+    nodes : list of Node
+        What the functions are computed of.
+    steps : list of Step
+        The functions, which are not needed apart from this.
+    """
+
+    run: Run
+    nodes: list[Node]
+    steps: list[Step]
+
+
+def selection(step: Step, makers: Mapping[int, Step], uses: Mapping[int, int]) -> Selection | None:
+    """The same change of what is taken, if few entries are taken of what smooth functions gave and nobody else needs.
+
+    Parameters
+    ----------
+    step : Step
+        Takes entries of a value.
+    makers : mapping of int to Step
+        Steps by the numbers of the nodes that they made.
+    uses : mapping of int to int
+        In how many steps each node is used.
+
+    Returns
+    -------
+    Selection or None
+        None if it is computed as a whole.
+    """
+    node, index = step.args[0], step.args[1]
+    if type(step.result) is not Node or 2 * step.result.base.size > node.base.size:
+        return None
+    made = Selection(lambda lanes, changes: None, [], [])
+    source = _selected(node, node.base.shape, index, (makers, uses), made)
+    if not made.steps:
+        return None
+    made.run = lambda lanes, changes: source(
+        lanes, {each.number: change for each, change in zip(made.nodes, changes, strict=True)}
+    )
+    return made
+
+
+#: Change of some entries, of the changes of nodes by their numbers.
+_OfEntries: TypeAlias = Callable[[Lanes, Mapping[int, Change]], Change]
+
+
+def _selected(
+    node: Node, shape: tuple[int, ...], index: Any, graph: tuple[Mapping[int, Step], Mapping[int, int]], made: Selection
+) -> _OfEntries:
+    """Change of the entries that an index takes of a value, broadcast to a shape."""
+    makers, uses = graph
+    maker = makers.get(node.number)
+    smooth = maker is not None and maker.key in _SMOOTH and maker.slot is None and not maker.args[1]
+    if maker is not None and smooth and uses[node.number] == 1 and node.base.shape == shape and node.base.dtype.kind == "f":
+        operands = maker.args[0]
+        taken = [np.array(np.broadcast_to(_base(each), shape)[index]) for each in operands]
+        value = np.asarray(node.base[index])
+        given = [Node(-1, base) if type(each) is Node else base for each, base in zip(operands, taken, strict=True)]
+        run = None if any(base.dtype.kind not in "fiub" for base in taken) else _elements(maker.key, given, value)
+        if run is not None:
+            own = _kept_infinite(run, value) if np.isinf(value).any() else run
+            made.steps.append(maker)
+            sources = [_selected(each, shape, index, graph, made) if type(each) is Node else None for each in operands]
+
+            def of_function(lanes: Lanes, changes: Mapping[int, Change]) -> Change:
+                parts = [None if source is None else source(lanes, changes) for source in sources]
+                return None if all(part is None for part in parts) else own(lanes, parts)
+
+            return of_function
+    if all(each is not node for each in made.nodes):
+        made.nodes.append(node)
+    whole, spelled = np.broadcast_to(node.base, shape), _structure.index_with_lanes(index)
+
+    def of_node(lanes: Lanes, changes: Mapping[int, Change]) -> Change:
+        change = changes[node.number]
+        if change is None:
+            return None
+        change = _spread(change, shape)
+        if isinstance(change, Slab):
+            return _structure.take(Varying(whole, change, lanes), index).change
+        part: Array = change[spelled]
+        return part
+
+    return of_node
 
 
 _BUILDERS: dict[Any, Callable[[Step, Sequence[Node]], Run | None]] = {

@@ -79,7 +79,8 @@ class Pattern:
         for size, where in zip(fixed, self.index, strict=True):
             if size > 1:
                 place = place * size + where
-        return last.take(place, axis=-1)
+        taken: NDArray[Any] = last.take(place, axis=-1)
+        return taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,13 +106,25 @@ class Slab:
         """The whole change: array of shape (*shape, lanes)."""
         if not self.pattern.axes:
             return self.values
-        lanes = self.values.shape[-1]
-        whole = np.zeros((*self.shape, lanes), dtype=self.values.dtype)
-        front = whole.transpose((*self.pattern.axes, *self.pattern.free(len(self.shape)), len(self.shape)))
-        # Lanes are an index array, too, so NumPy puts them first.
-        places: tuple[Any, ...] = (*self.pattern.index, *([slice(None)] * (self.values.ndim - 1)), np.arange(lanes))
+        whole = np.zeros((*self.shape, self.values.shape[-1]), dtype=self.values.dtype)
+        front, places = self._laid_in(whole)
         front[places] = np.moveaxis(self.values, -1, 0)
         return whole
+
+    def added_to(self, whole: Array, sign: float = 1.0) -> Array:
+        """An array of shape (*shape, lanes) after the change was added to it in place, or taken off."""
+        if not self.pattern.axes:
+            whole += sign * self.values
+            return whole
+        front, places = self._laid_in(whole)
+        front[places] += sign * np.moveaxis(self.values, -1, 0)
+        return whole
+
+    def _laid_in(self, whole: Array) -> tuple[Array, tuple[Any, ...]]:
+        """An array of the whole change as a view, and where in that the slab lies."""
+        front = whole.transpose((*self.pattern.axes, *self.pattern.free(len(self.shape)), len(self.shape)))
+        # Lanes are an index array, too, so NumPy puts them first.
+        return front, (*self.pattern.index, *([slice(None)] * (self.values.ndim - 1)), np.arange(whole.shape[-1]))
 
     def broadcast(self, shape: tuple[int, ...]) -> "Slab":
         """The same in an array of this shape, as NumPy broadcasts."""
