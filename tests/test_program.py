@@ -177,7 +177,8 @@ def test_infinite_values_do_not_change() -> None:
     def cost(x: Any, w: Any, b: Any) -> Any:
         scores = x @ w + mask
         e = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return np.sum(e / e.sum(axis=1, keepdims=True) * FEATURES)
+        total = np.logaddexp(np.where(b[0] > 9.0, b[0], -np.inf), np.sum(w))
+        return np.sum(e / e.sum(axis=1, keepdims=True) * FEATURES) + total
 
     arrays = matrices()
     program = program_of(cost, arrays, infinite=True)
@@ -186,6 +187,7 @@ def test_infinite_values_do_not_change() -> None:
     lanes = Lanes(2, infinite=True)
     expected = propagate(lambda given: cost(perturbed(given, change, lanes), *arrays[1:]), arrays[0], lanes, fills=False)
     found = program.run({0: change}, Lanes(2, infinite=True))
+    assert np.isfinite(program.run({2: one_hot((3,), np.array([0, 1]), np.full(2, STEP))}, Lanes(2, infinite=True))).all()
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found, expected.changes, rtol=1e-12)
 
@@ -207,8 +209,9 @@ def test_crossings_are_counted() -> None:
     assert lanes.crossings.tolist() == [1, 0]
 
 
-def test_a_record_of_too_much_is_void(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plain arrays are copied up to some size; the function is then run for each chunk, with the same result."""
+@pytest.mark.parametrize("limit", ["_COPIED", "_KEPT"])
+def test_a_record_of_too_much_is_void(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """Plain arrays are copied, and values kept, up to some size; beyond it the function is run for each chunk."""
 
     def cost(params: Any) -> Any:
         return np.sum(np.tanh(FEATURES @ params) * MASK)
@@ -216,7 +219,7 @@ def test_a_record_of_too_much_is_void(monkeypatch: pytest.MonkeyPatch) -> None:
     params = matrices()[0]
     gradient = FEATURES.T @ (MASK * (1.0 - np.tanh(FEATURES @ params) ** 2))
     first = gradsweep.check(cost, params, gradient)
-    monkeypatch.setattr(_recording, "_COPIED", 8)
+    monkeypatch.setattr(_recording, limit, 8)
     assert program_of(lambda x: cost(x), [params]) is None
     second = gradsweep.check(cost, params, gradient)
     assert first.ok

@@ -66,7 +66,7 @@ class Cut:
         self.mixed = _pieces(np.concatenate(small), together)
 
     def after(self, first: Indices, largest: int, seconds: float) -> list[Indices]:
-        """The rest of a block, if the largest change of its beginning has so many numbers in each lane; that took some seconds."""
+        """The rest of a block, if the largest change of its beginning, which took so long, has so many numbers in each lane."""
         left = self._left.pop(int(first[0]))
         self._seconds[first] = self._seconds[left] = seconds / len(first)
         return _pieces(left, entries_together(largest, self._steps))

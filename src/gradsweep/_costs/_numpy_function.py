@@ -142,30 +142,35 @@ class _Outcome:
 
 
 class _Outcomes:
-    """Codec of outcomes. How much room they took is known when chunks are cut, and is not asked for again."""
+    """Codec of outcomes. What all changes together took is not asked for again."""
 
     kind = "changes"
 
     def encode(self, result: _Outcome) -> Fields:
-        """Changes and crossings of all lanes, the base, and where plain numbers were made."""
+        """Changes and crossings of all lanes, the base, the size of the largest change, and where plain numbers were made."""
         lost = [(each.number, each.what, each.where) for each in result.lost.values()]
         return {
             "changes": result.changes,
             "crossings": result.crossings,
             "base": np.array([result.base]),
+            "largest": np.array([result.largest]),
             "lost": np.frombuffer(json.dumps(lost).encode(), dtype=np.uint8),
         }
 
     def decode(self, item: _Task, fields: Fields) -> _Outcome:
         """The outcome of a task."""
-        if not len(fields["changes"]) == len(fields["crossings"]) == len(item.indices) or len(fields["base"]) != 1:
+        if (
+            not len(fields["changes"]) == len(fields["crossings"]) == len(item.indices)
+            or not len(fields["base"]) == len(fields["largest"]) == 1
+        ):
             raise misfit("changes", len(fields["changes"]), len(item.indices))
         try:
             listed = [(float(number), str(what), str(where)) for number, what, where in json.loads(fields["lost"].tobytes())]
         except (ValueError, TypeError) as error:
             raise DataError(f"the checkpoint is damaged ({error}); remove it") from error
         lost = {where: Number(number, None, what, where) for number, what, where in listed}
-        return _Outcome(float(fields["base"][0]), fields["changes"], fields["crossings"], 0, 0, False, lost)
+        base, largest = float(fields["base"][0]), int(fields["largest"][0])
+        return _Outcome(base, fields["changes"], fields["crossings"], largest, 0, False, lost)
 
 
 class _Record:
@@ -610,11 +615,12 @@ class NumPyFunction:
         def outcomes() -> Iterator[tuple[Indices, _Outcome]]:
             # The first entries of each block show how many of it go together, and how long they take.
             rest: list[Indices] = []
-            for piece, task in zip(cut.first, tasks(cut.first), strict=True):
-                begun = time.perf_counter()
-                outcome = self.propagation(task)
+            begun = time.perf_counter()
+            beginnings = current().recorded(tasks(cut.first), lambda left, before: map(self.propagation, left), _Outcomes())
+            for piece, outcome in zip(cut.first, beginnings, strict=True):
                 rest += cut.after(piece, outcome.largest, time.perf_counter() - begun)
                 yield piece, outcome
+                begun = time.perf_counter()
             rest += cut.mixed
             recorded = current().recorded(
                 tasks(rest), lambda left, before: self.workers.run(left, len(rest) - before), _Outcomes()

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy import asarray  # whose own name may be stood in for while a function runs
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
@@ -647,7 +648,7 @@ def operand_of(value: Any) -> Any:
     if kind is np.ndarray:
         return value
     if kind is float or kind is int:
-        return np.asarray(value)
+        return asarray(value)
     if kind is Factor:
         return value.resolve().operand
     if isinstance(value, list | tuple) and varies(value):

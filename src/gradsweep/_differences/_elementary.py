@@ -613,6 +613,12 @@ def _log_sum_series(p: Array, q: Array, rate: float, terms: int) -> list[Array]:
     return coefficients[:terms]
 
 
+def series_of_log_sum(a: Array, b: Array, *, of_second: bool) -> Series:
+    """The series of log(e^a + e^b) in the change of one of them."""
+    p, q = _shares(a, b, 1.0)
+    return Series(lambda z, value, terms: _log_sum_series(*((q, p) if of_second else (p, q)), 1.0, terms))
+
+
 def _log_sum(rate: float) -> BinaryForm:
     """Form of log(e^(rate·a) + e^(rate·b))/rate."""
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy import asarray  # whose own name may be stood in for while a function runs
 from numpy.typing import NDArray
 
 from gradsweep._differences import _complex, _kinks
@@ -98,7 +99,7 @@ def elementwise(ufunc: np.ufunc, operands: Sequence[Operand]) -> "Varying | NDAr
 
 def _is_complex(value: Any, operands: Sequence[Operand]) -> bool:
     """Whether any number that takes part is complex."""
-    if np.asarray(value).dtype.kind == "c":
+    if asarray(value).dtype.kind == "c":
         return True
     return any(base_of(operand).dtype.kind == "c" for operand in operands)
 
@@ -108,7 +109,7 @@ def compare(ufunc: np.ufunc, operands: Sequence[Operand]) -> NDArray[Any]:
     first, second = operands
     lanes = lanes_of(operands)
     bases = [base_of(operand) for operand in operands]
-    decided: NDArray[Any] = np.asarray(ufunc(*bases))
+    decided: NDArray[Any] = asarray(ufunc(*bases))
     difference = elementwise(np.subtract, operands) if all(base.dtype.kind in "biuf" for base in bases) else None
     if not isinstance(difference, Varying):
         return decided
@@ -123,7 +124,7 @@ def compare(ufunc: np.ufunc, operands: Sequence[Operand]) -> NDArray[Any]:
         lead, change = difference.base[..., np.newaxis], difference.dense
     flipped = _kinks.equality(lanes, lead, change) if ufunc in (np.equal, np.not_equal) else _kinks.order(lanes, lead, change)
     if lanes.decide:
-        return np.asarray(ufunc((lead + change)[..., 0], 0.0))
+        return asarray(ufunc((lead + change)[..., 0], 0.0))
     if lanes.ties == "second":
         # Of equal values the other side: what is true of them becomes false, and the reverse.
         return np.where(flipped.any(axis=-1), ~decided, decided)
@@ -133,14 +134,14 @@ def compare(ufunc: np.ufunc, operands: Sequence[Operand]) -> NDArray[Any]:
 def _decide(ufunc: np.ufunc, operands: Sequence[Operand]) -> NDArray[Any]:
     """A truth about values, by their bases; lanes for which it is another are counted."""
     lanes = lanes_of(operands)
-    decided = np.asarray(ufunc(*(base_of(operand) for operand in operands)))
+    decided = asarray(ufunc(*(base_of(operand) for operand in operands)))
     shifted = [
         operand.base[..., np.newaxis] + operand.dense if isinstance(operand, Varying) else operand[..., np.newaxis]
         for operand in operands
     ]
     otherwise = ufunc(*shifted)
     lanes.cross(np.broadcast_to(otherwise != decided[..., np.newaxis], (*decided.shape, lanes.count)))
-    return np.asarray(otherwise[..., 0]) if lanes.decide else decided
+    return asarray(otherwise[..., 0]) if lanes.decide else decided
 
 
 def general(

@@ -7,6 +7,7 @@ kind, and most of what a small one costs is not arithmetic.
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy import asarray  # whose own name may be stood in for while a function runs
 
 from gradsweep._differences._slab import Slab
 from gradsweep._differences._varying import Operand, Varying, real, varying
@@ -77,7 +78,7 @@ def linear(ufunc: np.ufunc, operands: Sequence[Operand]) -> Varying | None:
     if other.dtype.kind not in "fiub" or x.base.dtype.kind == "c":
         return None
     bases = (x.base,) if len(operands) == 1 else (x.base, other) if place == 0 else (other, x.base)
-    value = np.asarray(ufunc(*bases))
+    value = asarray(ufunc(*bases))
     function, matters = rule
     change = x.change
     if not isinstance(change, Slab):

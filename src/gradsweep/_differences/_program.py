@@ -12,16 +12,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from gradsweep._differences._few_entries import selection
+from gradsweep._differences._known_elements import Change
 from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._recording import ADD, RESET, VIEW, WRITE, Extent, Node, Recording, Slot, Step
-from gradsweep._differences._shortcuts import CALM, selection, shortcut
+from gradsweep._differences._shortcuts import CALM, shortcut
 from gradsweep._differences._slab import Slab
 from gradsweep._differences._structure import index_with_lanes
 from gradsweep._differences._varying import Varying
 from gradsweep._types import Array
-
-#: A change as it is handed on: None where nothing changes.
-Change: TypeAlias = "Array | Slab | None"
 
 # What memory is: changes of its own, or, as long as it was not written to in part, those of the value that it holds.
 _Held: TypeAlias = "_Written | Array | Slab | None"

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from gradsweep._differences._memory import Memory
 from gradsweep._differences._varying import Varying
 
-# Numbers of plain arrays that a record may hold copies of: 16 MB.
-_COPIED = 2**21
+# Numbers of plain arrays that a record may hold copies of, and of values that it keeps: 16 MB each. A function of larger arrays
+# is run for each chunk: what is done beside its arithmetic takes little of its time.
+_COPIED, _KEPT = 2**21, 2**21
 
 #: What a step does with memory that several arrays are views of: hold a value as a whole, take one in some entries, add one to
 #: some entries, be looked at.
@@ -121,12 +122,14 @@ class Recording:
     intact: bool = True
     _slots: dict[int, tuple[Memory, Slot]] = field(default_factory=dict)
     _copied: int = 0
+    _kept: int = 0
     # Nodes in the arguments that are being written down.
     _taken: list[Node] = field(default_factory=list)
 
     def argument(self, value: Varying) -> None:
         """Take a value for the function's next argument."""
         self.arguments.append(self._named(value))
+        self._kept = 0  # there is a copy of all parameters in any case
 
     def note(self, key: Any, call: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], result: Any) -> None:
         """Write a step down, and make nodes of the values that change in its result."""
@@ -232,6 +235,10 @@ class Recording:
         node = Node(len(self.nodes), value.base)
         self.nodes.append(node)
         value.__dict__["node"] = node
+        self._kept += 0 if value.base.base is not None else value.base.size
+        if self._kept > _KEPT:
+            self.intact = False
+            self.steps, self.nodes = [], []
         return node
 
 

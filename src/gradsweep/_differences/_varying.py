@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy import asarray  # whose own name may be stood in for while a function runs
 from numpy.typing import NDArray
 
 from gradsweep._differences._lanes import Lanes
@@ -104,7 +105,7 @@ def varying(base: Any, change: "Array | Slab", lanes: Lanes) -> Varying:
     Varying
         The result.
     """
-    base = np.asarray(base)
+    base = asarray(base)
     if lanes.infinite:
         change = without_infinite(base, change)
     size = (change.values if isinstance(change, Slab) else change).size // lanes.count
@@ -135,7 +136,7 @@ def without_infinite(base: NDArray[Any], change: "Array | Slab") -> "Array | Sla
 
 def real(array: NDArray[Any]) -> Array:
     """The array in float64, or as it is if complex."""
-    return array if array.dtype.kind == "c" else np.asarray(array, dtype=np.float64)
+    return array if array.dtype.kind == "c" else asarray(array, dtype=np.float64)
 
 
 def apply(form: ElementForm, value: Any, operands: Sequence[Operand]) -> Varying:
@@ -155,7 +156,7 @@ def apply(form: ElementForm, value: Any, operands: Sequence[Operand]) -> Varying
     Varying
         The value with its change; a slab if all that varies is one of the same pattern.
     """
-    value = np.asarray(value)
+    value = asarray(value)
     lanes = lanes_of(operands)
     slabs = common(value.shape, [operand.change for operand in operands if isinstance(operand, Varying)])
     if slabs is not None:
