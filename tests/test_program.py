@@ -149,6 +149,21 @@ def test_what_no_result_depends_on_is_left_out() -> None:
     assert [instruction.step.key for instruction in program._instructions] == [np.matmul, np.tanh, np.greater, np.sum]
 
 
+def test_of_a_softmax_only_what_is_taken_is_divided() -> None:
+    """The quotient is part of the step that takes the labels, unless somebody else needs it, too."""
+    program = program_of(softmax, matrices())
+    assert program is not None
+    assert np.divide not in {instruction.step.key for instruction in program._instructions}
+
+    def twice(x: Any, w: Any, b: Any) -> Any:
+        p = np.exp(x) / np.sum(np.exp(x))
+        return np.sum(p * p) + p[range(3), LABELS[:3]].sum()
+
+    program = program_of(twice, matrices())
+    assert program is not None
+    assert np.divide in {instruction.step.key for instruction in program._instructions}
+
+
 def test_values_are_those_of_the_moment() -> None:
     """Arrays, plain ones and others, that are written to after they were used."""
     buffer = np.empty(3)

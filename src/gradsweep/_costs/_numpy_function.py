@@ -1,5 +1,6 @@
 """A function written with NumPy, on difference arrays."""
 
+import contextlib
 import functools
 import json
 import time
@@ -200,7 +201,9 @@ class _Propagation:
         """Run the function once for all perturbations of a task, or repeat what it did in another run."""
         program = self._program() if task.conditions == _USUAL else None
         if program is not None:
-            return self._repeat(program, self._arguments(task), len(task.indices))
+            # Where a rule refuses operands of which some do not change here, the function is run, and tells where that is.
+            with contextlib.suppress(Departure):
+                return self._repeat(program, self._arguments(task), len(task.indices))
         try:
             return self._perturb(task, writes=False)
         except Departure:

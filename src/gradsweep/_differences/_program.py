@@ -132,6 +132,8 @@ class Program:
             if slot.number not in held:
                 held[slot.number] = None if slot.first is None else changes[slot.first.number]
             result = instruction.run(lanes, held, inputs)
+        elif all(each is None for each in inputs):
+            return  # memory may hold nothing that changes by then
         else:
             result = instruction.run(lanes, inputs)
         if type(instruction.step.result) is Node:
