@@ -69,6 +69,7 @@ class TestFunction:
         report = check(KINDS[kind](cost), point(), wrong_bias, select="W")
         assert report.ok
         assert [block.name for block in report.blocks] == ["W"]
+        assert report.notes[-1] == "not selected, and so not looked at: b, v"
         assert check(KINDS[kind](cost), point(), wrong_bias, select=("b",)).verdict == "fail"
 
     def test_number(self, kind: str) -> None:
@@ -110,6 +111,7 @@ class TestNetwork:
         for name in ("b2", "W3"):
             np.testing.assert_array_equal(report.numeric[name], whole.numeric[name])
         assert report.evaluations < whole.evaluations / 2
+        assert report.notes == ("not selected, and so not looked at: W1, b1, W2, b3",)
 
     def test_wrong_block(self) -> None:
         """It fails if it is looked at."""
@@ -169,6 +171,15 @@ def test_modes_that_look_at_all(mode: str) -> None:
     """These have no single entries."""
     with pytest.raises(InputError, match=rf"^select is for single entries, and so not for mode='{mode}'"):
         network(select=3, mode=mode)
+
+
+def test_names_are_known_without_values() -> None:
+    """To ask whether there is a block does not form it."""
+    report = network(mode="neurons")
+    assert "W1" in report.numeric
+    assert "W9" not in report.analytic
+    assert not report.numeric._formed  # type: ignore[attr-defined]
+    assert repr(network(select="W3").numeric) == "ScatteredGradient(W3)"
 
 
 def test_batched() -> None:

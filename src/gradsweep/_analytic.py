@@ -1,6 +1,6 @@
 """The gradient under test, as a report hands it out: the caller's own arrays, which may have been changed since the check."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._errors import InputError
-from gradsweep._types import Array
+from gradsweep._lazy_blocks import LazyBlocks
 from gradsweep._verdict import Entry
 
 # Two sums over the same numbers, in whatever order, differ by less.
@@ -43,7 +43,7 @@ class Seal:
         return not (0.0 < norm < np.inf) or not np.isfinite(self.norm) or abs(norm - self.norm) <= _SAME * self.norm
 
 
-class AnalyticGradient(Mapping[str, Array]):
+class AnalyticGradient(LazyBlocks):
     """The gradient under test by the names of the parameters: read-only arrays, not copied, since they may be large.
 
     Parameters
@@ -55,6 +55,7 @@ class AnalyticGradient(Mapping[str, Array]):
     """
 
     def __init__(self, blocks: Mapping[str, NDArray[Any]], seals: Mapping[str, Seal]) -> None:
+        super().__init__(blocks)
         self._blocks, self._seals = dict(blocks), dict(seals)
 
     def __getitem__(self, name: str) -> NDArray[Any]:
@@ -66,15 +67,3 @@ class AnalyticGradient(Mapping[str, Array]):
             )
         block.flags.writeable = False
         return block
-
-    def __iter__(self) -> Iterator[str]:
-        """Names, in the order of the parameters."""
-        return iter(self._blocks)
-
-    def __len__(self) -> int:
-        """Number of blocks."""
-        return len(self._blocks)
-
-    def __repr__(self) -> str:
-        """Names: the values may be many."""
-        return f"AnalyticGradient({', '.join(self._blocks)})"

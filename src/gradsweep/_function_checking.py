@@ -29,7 +29,7 @@ from gradsweep._planning import LONGEST, MODES, describe_seconds
 from gradsweep._report import Displaced, Report
 from gradsweep._schemes import COMPLEX
 from gradsweep._second_point import overall_interrupted, overall_verdict
-from gradsweep._selection import ScatteredGradient, chosen_entries, is_selected, sampled_entries
+from gradsweep._selection import ScatteredGradient, chosen_entries, describe_unselected, is_selected, sampled_entries
 from gradsweep._settings import Settings
 from gradsweep._trees import Tree, read_tree
 from gradsweep._types import Array
@@ -126,7 +126,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         evaluated_by=numerics.kind,
         displaced=displaced,
         findings=findings,
-        notes=(*numerics.notes, *function.notes),
+        notes=(*numerics.notes, *function.notes, *describe_unselected(settings.select, tree.blocks)),
         interrupted=monitor.interrupted,
         _plain=function.around(tree, base, settings.scheme),
     )

@@ -94,7 +94,7 @@ def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, set
     return replace(
         report,
         findings=report.findings or (elsewhere.findings if elsewhere else ()),
-        notes=notes,
+        notes=(*report.notes, *notes),
         verdict=overall_verdict(report.blocks, displaced),
         evaluations=report.evaluations + (displaced.evaluations if displaced else 0),
         seconds=time.perf_counter() - begun,

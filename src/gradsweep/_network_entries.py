@@ -17,7 +17,7 @@ from gradsweep._parameters import precision
 from gradsweep._planning import Plan
 from gradsweep._report import Report
 from gradsweep._second_point import overall_interrupted
-from gradsweep._selection import ScatteredGradient, chosen_entries, is_selected
+from gradsweep._selection import ScatteredGradient, chosen_entries, describe_unselected, is_selected
 from gradsweep._settings import Settings
 from gradsweep._sweep import ParameterQuotients, Steps
 from gradsweep._trees import Leaf
@@ -138,6 +138,7 @@ def report_entries(
         evaluated_by="kernels",
         displaced=None,
         findings=explain_network(problem, tested, sightings, tolerance) if verdict == "fail" else (),
+        notes=describe_unselected(settings.select, leaves_of(problem)),
         interrupted=monitor.interrupted,
     )
 

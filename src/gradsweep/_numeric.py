@@ -1,13 +1,14 @@
 """The numeric gradient, by whichever mode was chosen; and the guard of the mode that does not perturb parameters."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gradsweep._costs._protocol import Chunk, Problem, Run
 from gradsweep._errors import InputError, OracleError
+from gradsweep._lazy_blocks import LazyBlocks
 from gradsweep._matrices import BlockMatrix
 from gradsweep._monitor import current
 from gradsweep._parameters import format_index
@@ -23,7 +24,7 @@ _GUARDED = 3
 _AGREEMENT = 1e-9
 
 
-class NumericGradient(Mapping[str, Array]):
+class NumericGradient(LazyBlocks):
     """The numeric gradient by the names of the parameters: read-only arrays, formed when they are asked for.
 
     Parameters
@@ -33,6 +34,7 @@ class NumericGradient(Mapping[str, Array]):
     """
 
     def __init__(self, blocks: Mapping[str, BlockMatrix]) -> None:
+        super().__init__(blocks)
         self._blocks = dict(blocks)
         self._formed: dict[str, Array] = {}
         # Weights are the caller's, and a product with a penalty needs them once more.
@@ -61,18 +63,6 @@ class NumericGradient(Mapping[str, Array]):
         if block.weights is not None and not np.isclose(_digest(block.weights), self._digests[name], rtol=1e-9, atol=0.0):
             raise InputError(f"{name} has been changed since the check: its penalty's part of the numeric gradient is lost")
         return block
-
-    def __iter__(self) -> Iterator[str]:
-        """Names, in the order of the parameters."""
-        return iter(self._blocks)
-
-    def __len__(self) -> int:
-        """Number of blocks."""
-        return len(self._blocks)
-
-    def __repr__(self) -> str:
-        """Names and shapes: the values may not have been formed."""
-        return f"NumericGradient({', '.join(self._blocks)})"
 
 
 def _digest(weights: Array) -> float:

@@ -1,12 +1,13 @@
 """Which entries are looked at, where not all of them are."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from gradsweep._costs._numerics import Indices
 from gradsweep._errors import InputError
+from gradsweep._lazy_blocks import LazyBlocks
 from gradsweep._trees import Leaf
 from gradsweep._types import Array
 
@@ -65,6 +66,15 @@ def chosen_entries(selection: Selection | None, leaves: Sequence[Leaf], seed: in
     return [own if leaf.name in selection else own[:0] for leaf, own in zip(leaves, whole, strict=True)]
 
 
+def describe_unselected(selection: Selection | None, leaves: Sequence[Leaf]) -> tuple[str, ...]:
+    """What a report says of blocks that are not in it, a sentence if there are any."""
+    left = [leaf.name for leaf in leaves if not is_selected(selection, leaf.name)]
+    if not left:
+        return ()
+    names = ", ".join(left[:_LISTED]) + (f" and {len(left) - _LISTED} more" if len(left) > _LISTED else "")
+    return (f"not selected, and so not looked at: {names}",)
+
+
 def is_selected(selection: Selection | None, name: str) -> bool:
     """Whether something of a block is looked at."""
     return not isinstance(selection, tuple) or name in selection
@@ -81,7 +91,7 @@ def sampled_entries(leaf: Leaf, count: int, generator: np.random.Generator) -> I
     return np.sort(np.concatenate([[leaf.start, leaf.stop - 1], inner])).astype(np.intp)
 
 
-class ScatteredGradient(Mapping[str, Array]):
+class ScatteredGradient(LazyBlocks):
     """Some entries of a gradient, by the names of the parameters: NaN at all others. Arrays are formed when they are asked for.
 
     Parameters
@@ -95,6 +105,7 @@ class ScatteredGradient(Mapping[str, Array]):
     """
 
     def __init__(self, leaves: Sequence[Leaf], indices: Sequence[Indices], values: Sequence[Array]) -> None:
+        super().__init__([leaf.name for leaf in leaves])
         self._known = {leaf.name: each for leaf, *each in zip(leaves, indices, values, strict=True)}
         self._leaves = {leaf.name: leaf for leaf in leaves}
 
@@ -105,15 +116,3 @@ class ScatteredGradient(Mapping[str, Array]):
         block[indices - leaf.start] = values
         block.flags.writeable = False
         return block.reshape(leaf.shape)
-
-    def __iter__(self) -> Iterator[str]:
-        """Names, in the order of the parameters."""
-        return iter(self._leaves)
-
-    def __len__(self) -> int:
-        """Number of blocks."""
-        return len(self._leaves)
-
-    def __repr__(self) -> str:
-        """Names: the values may be many."""
-        return f"ScatteredGradient({', '.join(self._leaves)})"

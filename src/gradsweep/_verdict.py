@@ -444,8 +444,8 @@ def block_status(tally: Tally, size: int, tolerance: float, *, confirmed: bool, 
 
 
 def interrupted(blocks: Sequence[Block]) -> tuple[Block, ...]:
-    """Blocks of a check that was interrupted: what is wrong is wrong, and what was compared whole, and agrees, does so."""
-    known = (Status.WRONG, Status.AGREES)
+    """Blocks of a check that was interrupted: what is wrong remains so, and what agrees or is vacuous as a whole."""
+    known = (Status.WRONG, Status.AGREES, Status.VACUOUS)
     whole = [block.size == math.prod(block.shape) or block.status is Status.WRONG for block in blocks]
     return tuple(
         block if done and block.status in known else replace(block, status=Status.UNFINISHED)

@@ -138,9 +138,9 @@ def load(
     -----
     What a file says of its size is not believed. All arrays together may have 1 GiB, however little of them is stored: they may
     be of one value, or never have been written. Beyond that there may be 1032 bytes of them for each byte of the file, which is
-    the most that gzip can do, and never more than there is memory for, with what each unit gives for each example. Chunks are looked
-    at before HDF5 unpacks them, so that those of gzip are unpacked twice. Nothing is known of filters that are plug-ins of HDF5:
-    install those that you trust.
+    the most that gzip can do, and never more than there is memory for, with what each unit gives for each example. Chunks are
+    looked at before HDF5 unpacks them, so that those of gzip are unpacked twice. Nothing is known of filters that are plug-ins of
+    HDF5: install those that you trust.
 
     Examples
     --------
