@@ -867,7 +867,7 @@ def test_one_line_ends(text: str) -> None:
     assert one_line(text, 101)[-50:] == one_line(text, 10**7)[-50:]
 
 
-@pytest.mark.parametrize("case", ["types", "links", "name", "path", "block"])
+@pytest.mark.parametrize("case", ["types", "links", "name", "path", "block", "file"])
 def test_command_line(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
 ) -> None:
@@ -880,7 +880,9 @@ def test_command_line(
         "path": replace("X", data=np.ones((5, 6))),
     }
     arguments = ["problem", str(path)]
-    if case == "block":
+    if case == "file":
+        arguments = ["check", str(tmp_path / "no\x1b[2J\nwhere.py:f")]
+    elif case == "block":
         script = "import numpy as np\n\ndef f():\n    return np.sum, {'\\x1b[2J\\n': np.ones(2)}, {'b\\x07\\n': np.ones(2)}\n"
         (tmp_path / "script.py").write_text(script)
         arguments = ["check", f"{tmp_path / 'script.py'}:f"]
