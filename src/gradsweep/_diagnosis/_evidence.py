@@ -52,6 +52,155 @@ class Finding:
         Share of ‖g − ĝ‖² that is explained, 1 if all but rounding; NaN where nothing was fitted.
     evidence : mapping of str to number, str or tuple
         The numbers behind the message; read-only.
+
+    Examples
+    --------
+    A layer of tanh units with weight decay, and the first finding of what is wrong with a backward pass:
+
+    >>> import numpy as np
+    >>> import gradsweep
+    >>> rng = np.random.default_rng(0)
+    >>> X, Y = rng.normal(size=(8, 3)), rng.normal(size=(8, 3))
+    >>> params = {"W": rng.normal(size=(3, 3)), "b": rng.normal(size=3)}
+    >>> def cost(p):
+    ...     h = np.tanh(X @ p["W"] + p["b"])
+    ...     return np.mean((h - Y) ** 2) + 0.05 * np.sum(p["W"] ** 2)
+    >>> def backward(p):
+    ...     dW = X.T @ dz(p) + 0.1 * p["W"]
+    ...     return {"W": dW, "b": dz(p).sum(axis=0)}
+    >>> def dz(p):
+    ...     h = np.tanh(X @ p["W"] + p["b"])
+    ...     return 2 * (h - Y) / Y.size * (1 - h**2)
+    >>> gradsweep.check(cost, params, backward).findings
+    ()
+    >>> def first(gradient, cost=cost, params=params):
+    ...     finding = gradsweep.check(cost, params, gradient).findings[0]
+    ...     print(f"[{finding.kind}] {finding.message}")
+
+    Each kind in turn. The derivative of a square without its 2:
+
+    >>> first(lambda p: {name: each / 2 for name, each in backward(p).items()})
+    [factor] b and W: the gradient is 0.5 times the numerical one: consistent with a missing 2, as from the derivative of a
+    square, or a half that is too many
+
+    A mean in the place of a sum over the examples:
+
+    >>> first(lambda p: backward(p) | {"b": dz(p).mean(axis=0)})
+    [bias_sum] b: the gradient is 0.125 times the numerical one: consistent with a mean over 8 examples where a sum was meant,
+    for weights are right
+
+    Factors of a product in the wrong order:
+
+    >>> first(lambda p: backward(p) | {"W": dz(p).T @ X + 0.1 * p["W"].T})
+    [transposed] W: the gradient is the transpose of the numerical one: consistent with a transpose that is missing, or one
+    too many
+
+    Columns of the inputs from right to left:
+
+    >>> first(lambda p: backward(p) | {"W": backward(p)["W"][::-1]})
+    [permuted] W: the gradient is the numerical one with axis 0 turned round: consistent with a kernel, or a sequence, that is
+    turned round once too often or not at all
+
+    The penalty is in the cost alone:
+
+    >>> first(lambda p: backward(p) | {"W": X.T @ dz(p)})
+    [missing_term] W: the gradient less the numerical one is -0.1 times the parameter: consistent with weight decay of λ = 0.1
+    that is missing, or one of half of it that has the wrong sign
+
+    A gradient that is never assigned:
+
+    >>> first(lambda p: backward(p) | {"b": np.zeros(3)})
+    [zero] b: the gradient is zero, where the numerical one is up to 0.23...: consistent with a gradient that is never
+    computed, or a path that is cut
+
+    A loop that begins at 1, one that ends too early, and an entry that something overwrites:
+
+    >>> def rows(p):
+    ...     dW = np.zeros((3, 3))
+    ...     for i in range(1, 3):
+    ...         dW[i] = X[:, i] @ dz(p) + 0.1 * p["W"][i]
+    ...     return backward(p) | {"W": dW}
+    >>> first(rows)
+    [rows] W: only row 0 of 3 is wrong, where the gradient is zero, the others are right: consistent with a slice or a loop
+    that ends one too early or too late
+    >>> def columns(p):
+    ...     dW = np.zeros((3, 3))
+    ...     for j in range(2):
+    ...         dW[:, j] = X.T @ dz(p)[:, j] + 0.1 * p["W"][:, j]
+    ...     return backward(p) | {"W": dW}
+    >>> first(columns)
+    [columns] W: only column 2 of 3 is wrong, where the gradient is zero, the others are right: consistent with a slice or a
+    loop that ends one too early or too late
+    >>> def entries(p):
+    ...     dW = backward(p)["W"]
+    ...     dW[1, 2] = dW[1, 1]
+    ...     return backward(p) | {"W": dW}
+    >>> first(entries)
+    [entries] W: only entry [1, 2] of 9 is wrong, the others are right: consistent with an entry that is overwritten, or left
+    out by a slice, a mask or an index
+
+    The slope of tanh left out. Its line is named, since changes were propagated through it:
+
+    >>> def no_slope(p):
+    ...     dh = 2 * (np.tanh(X @ p["W"] + p["b"]) - Y) / Y.size
+    ...     return {"W": X.T @ dh + 0.1 * p["W"], "b": dh.sum(axis=0)}
+    >>> first(no_slope)
+    [activation_derivative] b and W: on the way back the slope of np.tanh is left out (..., line 2, in cost: h = np.tanh(X @
+    p["W"] + p["b"])): consistent with that mistake alone, in all blocks
+
+    A wrong derivative of the loss, which no simple pattern explains:
+
+    >>> def absolute(p):
+    ...     h = np.tanh(X @ p["W"] + p["b"])
+    ...     dz = 2 * np.abs(h - Y) / Y.size * (1 - h**2)
+    ...     return {"W": X.T @ dz + 0.1 * p["W"], "b": dz.sum(axis=0)}
+    >>> first(absolute)
+    [from_above] b and W: gradients are wrong from the loss on, with no simple pattern: consistent with a mistake where the
+    backward pass begins, or on the way to b
+
+    A buffer that is never cleared:
+
+    >>> buffer = {"W": np.zeros((3, 3)), "b": np.zeros(3)}
+    >>> def accumulating(p):
+    ...     for name, each in backward(p).items():
+    ...         buffer[name] += each
+    ...     return buffer
+    >>> first(accumulating)
+    [accumulated] b and W: a second call gives ... times the gradient of the first: consistent with a buffer that is added to
+    and not cleared
+
+    A backward pass whose results were in half precision once:
+
+    >>> first(lambda p: {name: each.astype(np.float16).astype(float) for name, each in backward(p).items()})
+    [precision] b and W: the gradient is off by ...e-04 of its size, as float16 rounds, and its values have no more than 11
+    binary digits: consistent with a backward pass, or part of it, in float16
+
+    A small constant in the cost alone:
+
+    >>> def normalised(p):
+    ...     return p["w"][0] / (1e-5 + np.sqrt(np.sum(p["w"] ** 2)))
+    >>> def without_constant(p):
+    ...     size = np.sqrt(np.sum(p["w"] ** 2))
+    ...     return {"w": np.eye(4)[0] / size - p["w"] * p["w"][0] / size**3}
+    >>> first(without_constant, normalised, {"w": np.array([1.0, 2.0, -1.0, 3.0])})
+    [guard] w: the gradient is off by 2.7e-06 of its size in 4 entries: consistent with a constant as in log(p + 1e-7) or a
+    norm's ε, or another form of a function, on one side alone
+
+    Another slope at a kink than the cost has on either side, beside something else that is wrong:
+
+    >>> def relu(p):
+    ...     return np.sum(np.maximum(p["w"], 0.0)) + p["b"] ** 2
+    >>> def beside(p):
+    ...     return {"w": np.where(p["w"] == 0.0, -0.5, p["w"] > 0.0), "b": 3 * p["b"]}
+    >>> first(beside, relu, {"w": np.array([0.0, 1.0, -1.0]), "b": 1.0})
+    [kink] w: entries lie at kinks of the cost, and the gradient there is not what the one-sided slopes allow: consistent with
+    another convention for the slope at a kink, which is neither right nor wrong there
+
+    A NaN, as of 0·log 0:
+
+    >>> first(lambda p: backward(p) | {"b": np.array([np.nan, 0.0, 0.0])})
+    [non_finite] b: the gradient is NaN in 1 of 3 entries, the first [0]: consistent with 0/0, log(0) or an overflow in the
+    backward pass
     """
 
     kind: str
