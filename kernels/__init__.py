@@ -13,7 +13,15 @@ from ._compile import mark_compiled
 
 @functools.cache
 def load() -> None:
-    """Load every kernel, or compile it if need be, and remember on disk that this was done."""
+    """Load every kernel, or compile it if need be, and remember on disk that this was done.
+
+    What a first check does by itself: of use where an image of a container is made, or before something is timed.
+
+    Examples
+    --------
+    >>> from gradsweep import kernels
+    >>> kernels.load()
+    """
     from . import activations, comparison, dense, forms, losses, squares
 
     del activations, comparison, dense, forms, losses, squares

@@ -79,6 +79,13 @@ def cache_folder() -> pathlib.Path | None:
     -------
     pathlib.Path or None
         The folder, made if need be. None: kernels are compiled anew in each process.
+
+    Examples
+    --------
+    >>> from gradsweep import kernels
+    >>> folder = kernels.cache_folder()
+    >>> folder is None or folder.parent.name
+    'gradsweep'
     """
     # The environment, not numba.config.CACHE_DIR: that one is changed below while kernels are being declared.
     own = os.environ.get("NUMBA_CACHE_DIR")
@@ -101,6 +108,12 @@ def is_compiled() -> bool:
     -------
     bool
         True if importing the kernels only loads them; False if it compiles, which takes some seconds.
+
+    Examples
+    --------
+    >>> from gradsweep import kernels
+    >>> kernels.is_compiled() in (True, False)
+    True
     """
     folder = cache_folder()
     return folder is not None and (folder / "complete").exists()

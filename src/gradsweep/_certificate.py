@@ -22,8 +22,15 @@ class Certificate:
     >>> import numpy as np, gradsweep
     >>> w = np.array([1.0, 2.0])
     >>> certificate = gradsweep.check(lambda w: np.sum(w**3), w, 3 * w**2).certificate
-    >>> f"{certificate.scale:.0e}"
-    '2e-07'
+    >>> f"{certificate.scale:.0e}", f"{certificate.entry:.0e}", certificate.weakest()
+    ('2e-07', '2e-07', ('params', 'params'))
+    >>> certificate.not_covered
+    ('any other point than the given one',)
+
+    A gradient that is given as a function is looked at elsewhere, too:
+
+    >>> gradsweep.check(lambda w: np.sum(w**3), w, lambda w: 3 * w**2).certificate.not_covered
+    ()
     """
 
     blocks: tuple[Block, ...]
@@ -40,7 +47,14 @@ class Certificate:
         return max((_entry(block) for block in self.blocks), default=math.inf)
 
     def weakest(self) -> tuple[str, str]:
-        """Names of the blocks that these two are of; empty if there are none."""
+        """Names of the blocks that these two are of.
+
+        Returns
+        -------
+        scale, entry : str
+            The block that a factor would have to be furthest from 1 in, and that of the largest error of an entry; empty if
+            there are no blocks.
+        """
         if not self.blocks:
             return "", ""
         return max(self.blocks, key=_scale).name, max(self.blocks, key=_entry).name

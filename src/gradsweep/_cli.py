@@ -1,4 +1,4 @@
-"""The command line. Exit status: 0 pass, 1 fail, 3 inconclusive, 2 wrong usage or bad input, 130 interrupted, 70 own error."""
+"""The command line. Exit status: 0 pass, 1 fail, 3 inconclusive, 2 wrong usage or bad input, 130 interrupted, 70 our bug."""
 
 import contextlib
 import enum

@@ -4,13 +4,32 @@ from typing import Any
 
 
 class GradsweepError(Exception):
-    """Base of every error that gradsweep raises on purpose."""
+    """Base of every error that gradsweep raises on purpose.
+
+    Examples
+    --------
+    >>> import gradsweep
+    >>> try:
+    ...     gradsweep.Network([3])
+    ... except gradsweep.GradsweepError as error:
+    ...     print(type(error).__name__)
+    InputError
+    """
 
 
 class InputError(GradsweepError, ValueError):
     """An argument has the wrong shape, name, type or value.
 
     The message starts with the name of the argument.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradsweep
+    >>> gradsweep.check(lambda w: np.sum(w**2), np.ones(3), np.ones(2))
+    Traceback (most recent call last):
+        ...
+    gradsweep._errors.InputError: gradient has shape (2,), but (3,) is needed
     """
 
 
@@ -18,18 +37,51 @@ class DataError(InputError):
     """A data file cannot be read as the layout that was expected.
 
     The message starts with the path of the file.
+
+    Examples
+    --------
+    >>> from gradsweep import problems
+    >>> problems.load("no-such-file.h5")
+    Traceback (most recent call last):
+        ...
+    gradsweep._errors.DataError: ...no-such-file.h5: no such file
     """
 
 
 class OracleError(GradsweepError):
-    """The compiled kernels and a plain evaluation of the cost disagree.
+    """A fast path and a plain evaluation of the cost disagree.
 
     Without this error a wrong oracle would be reported as a wrong gradient.
+
+    Examples
+    --------
+    A network whose own cost has a penalty that the kernels were not told of:
+
+    >>> import numpy as np
+    >>> import gradsweep
+    >>> network = gradsweep.Network([2, 1])
+    >>> params, X, Y = network.initialize(), np.eye(2), np.array([[0.0, 1.0]])
+    >>> def own_cost(p):
+    ...     return network.cost(X, Y)(p) + np.sum(p["W1"] ** 2)
+    >>> try:
+    ...     gradsweep.check(network.cost(X, Y, like=own_cost), params, network.gradient(params, X, Y))
+    ... except gradsweep.OracleError as error:
+    ...     print("stopped")
+    stopped
     """
 
 
 class WorkerError(GradsweepError, RuntimeError):
-    """A worker process has died."""
+    """A worker process has died.
+
+    Examples
+    --------
+    To be told from an error of the cost itself, where a check runs in several processes:
+
+    >>> import gradsweep
+    >>> issubclass(gradsweep.WorkerError, gradsweep.GradsweepError), issubclass(gradsweep.WorkerError, RuntimeError)
+    (True, True)
+    """
 
 
 class GradientError(GradsweepError, AssertionError):
@@ -44,6 +96,16 @@ class GradientError(GradsweepError, AssertionError):
     ----------
     report : Report
         As given; its text is the message.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gradsweep
+    >>> try:
+    ...     gradsweep.assert_gradient(lambda w: np.sum(w**2), np.ones(3), np.ones(3))
+    ... except gradsweep.GradientError as error:
+    ...     print(error.report.verdict, [finding.kind for finding in error.report.findings])
+    fail ['factor']
     """
 
     def __init__(self, report: Any) -> None:
@@ -69,6 +131,26 @@ class Interrupted(KeyboardInterrupt):
     ----------
     report : Report
         As given; its text is the message.
+
+    Examples
+    --------
+    Somebody loses patience at the 7,000th call of a slow cost:
+
+    >>> import numpy as np
+    >>> import gradsweep
+    >>> calls = []
+    >>> def slow(w):
+    ...     calls.append(1)
+    ...     if len(calls) == 7000:
+    ...         raise KeyboardInterrupt
+    ...     return float(np.sum(w**3))
+    >>> w = np.linspace(1.0, 2.0, 4000)
+    >>> try:
+    ...     gradsweep.check(gradsweep.plain(slow), w, 3 * w**2)
+    ... except gradsweep.Interrupted as error:
+    ...     report = error.report
+    >>> report.verdict, report.interrupted, 0 < report.blocks[0].size < 4000
+    ('inconclusive', True, True)
     """
 
     def __init__(self, report: Any) -> None:

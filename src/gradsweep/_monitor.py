@@ -44,6 +44,18 @@ class Progress:
     remaining : float
         Predicted seconds until it ends, entries in dispute aside, whose number nobody knows; NaN as long as there is nothing to
         predict it from.
+
+    Examples
+    --------
+    What ``progress=`` gives a callback: here a single time, since the check takes no longer than some milliseconds.
+
+    >>> import numpy as np
+    >>> import gradsweep
+    >>> w, seen = np.linspace(1.0, 2.0, 50), []
+    >>> report = gradsweep.check(lambda w: np.sum(w**3), w, 3 * w**2, progress=seen.append)
+    >>> last = seen[-1]
+    >>> last.phase, last.done, last.total, last.remaining
+    ('sweep', 50, 50, 0.0)
     """
 
     phase: str

@@ -167,6 +167,14 @@ class Report:
         -------
         list of Entry
             The worst first.
+
+        Examples
+        --------
+        >>> import numpy as np, gradsweep
+        >>> w = np.array([1.0, 2.0])
+        >>> (entry,) = gradsweep.check(lambda w: np.sum(w**3), w, np.array([3.0, 11.0])).worst(1)
+        >>> entry.block, entry.index, entry.analytic, round(entry.numeric, 9)
+        ('params', (1,), 11.0, 12.0)
         """
         entries = [entry for block in self.blocks for entry in block.worst]
         return sorted(entries, key=lambda entry: entry.score, reverse=True)[: max(k, 0)]

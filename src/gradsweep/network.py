@@ -100,12 +100,18 @@ class Network:
         Returns
         -------
         dict of str to array
-            W1, b1, W2, …
+            W1 of shape (units, inputs), b1 of shape (units, 1), W2, …
 
         Raises
         ------
         InputError
             The seed is not a whole number of at least 0.
+
+        Examples
+        --------
+        >>> import gradsweep
+        >>> {name: block.shape for name, block in gradsweep.Network([2, 3, 1]).initialize(seed=0).items()}
+        {'W1': (3, 2), 'b1': (3, 1), 'W2': (1, 3), 'b2': (1, 1)}
         """
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
             raise InputError(f"seed must be a whole number of at least 0, not {seed!r}")
@@ -135,6 +141,14 @@ class Network:
         ------
         InputError
             A missing or surplus name, a wrong shape, or an entry that is not a finite real number.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import gradsweep
+        >>> network = gradsweep.Network([2, 1])
+        >>> network.forward({"W1": np.array([[1.0, -1.0]]), "b1": np.zeros((1, 1))}, np.array([[3.0], [3.0]]))
+        array([[0.5]])
         """
         x = self._read_inputs(X)
         cost = self._cost(x, np.zeros((self.layers[-1], x.shape[1])))
@@ -163,6 +177,14 @@ class Network:
         ------
         InputError
             Shapes that do not fit, no examples, labels that the loss does not take, or an entry that is not a finite real number.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import gradsweep
+        >>> cost = gradsweep.Network([1, 1], output="identity").cost(np.array([[1.0, 2.0]]), np.array([[0.0, 1.0]]))
+        >>> cost({"W1": np.array([[1.0]]), "b1": np.array([[1.0]])})
+        2.0
         """
         if like is not None and not callable(like):
             raise InputError(f"like is of type {type(like).__name__}, but must be a function of the parameters")
@@ -184,12 +206,21 @@ class Network:
         Returns
         -------
         dict of str to array
-            dW1, db1, dW2, …
+            dW1, db1, dW2, …, each in the shape of its parameter.
 
         Raises
         ------
         InputError
             As `cost`, and as `forward`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import gradsweep
+        >>> network = gradsweep.Network([1, 1], output="identity")
+        >>> params = {"W1": np.array([[1.0]]), "b1": np.array([[1.0]])}
+        >>> network.gradient(params, np.array([[1.0, 2.0]]), np.array([[0.0, 1.0]]))
+        {'dW1': array([[3.]]), 'db1': array([[2.]])}
         """
         cost = self.cost(X, Y)
         layers = cost.read(params)

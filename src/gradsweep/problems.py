@@ -85,6 +85,19 @@ class Problem:
         W1 of shape (units, inputs), b1 of shape (units, 1), W2, …, in the types in which they are stored.
     gradient : dict of str to array
         The gradient under test, by the names of the parameters, in the types in which it is stored.
+
+    Examples
+    --------
+    As :func:`load` returns it; made by hand here:
+
+    >>> import numpy as np
+    >>> import gradsweep
+    >>> from gradsweep.problems import Problem
+    >>> network = gradsweep.Network([2, 1])
+    >>> params, X, Y = network.initialize(), np.eye(2), np.array([[0.0, 1.0]])
+    >>> problem = Problem(network, X, Y, params, network.gradient(params, X, Y))
+    >>> gradsweep.check(problem.cost, problem.params, problem.gradient).ok
+    True
     """
 
     network: Network

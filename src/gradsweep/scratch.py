@@ -118,6 +118,13 @@ def L_model_forward(
     ------
     InputError
         The activation is not known.
+
+    Examples
+    --------
+    >>> parameters = {"W1": np.array([[1.0, -1.0]]), "b1": np.zeros((1, 1))}
+    >>> AL, caches = L_model_forward(np.array([[3.0], [3.0]]), parameters)
+    >>> AL, len(caches)
+    (array([[0.5]]), 1)
     """
     activation, _ = _find_activation(hidden_layers_activation_fn)
     A = X
@@ -145,6 +152,11 @@ def compute_cost(AL: Array, y: Array) -> float:
     -------
     float
         The cost; infinite or NaN where a probability is exactly 0 or 1.
+
+    Examples
+    --------
+    >>> round(compute_cost(np.array([[0.5, 0.5]]), np.array([[0.0, 1.0]])), 4)
+    0.6931
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(-np.sum(y * np.log(AL) + (1 - y) * np.log(1 - AL)) / y.shape[1])
@@ -174,6 +186,14 @@ def L_model_backward(AL: Array, y: Array, caches: Sequence[Cache], hidden_layers
     ------
     InputError
         The activation is not known.
+
+    Examples
+    --------
+    >>> parameters = initialize_parameters([2, 3, 1])
+    >>> AL, caches = L_model_forward(np.eye(2), parameters, "tanh")
+    >>> gradients = L_model_backward(AL, np.array([[0.0, 1.0]]), caches, "tanh")
+    >>> sorted(gradients)
+    ['dA0', 'dA1', 'dW1', 'dW2', 'db1', 'db2']
     """
     _, activation_gradient = _find_activation(hidden_layers_activation_fn)
     y = np.reshape(y, AL.shape)
@@ -226,6 +246,11 @@ def vector_to_dictionary(vector: NDArray[Any], layers_dims: Sequence[int]) -> di
     -------
     dict of str to array
         Views: they change with the vector.
+
+    Examples
+    --------
+    >>> vector_to_dictionary(np.arange(3.0), [2, 1])
+    {'W1': array([[0., 1.]]), 'b1': array([[2.]])}
     """
     parameters: dict[str, NDArray[Any]] = {}
     start = 0
@@ -255,6 +280,11 @@ def gradients_to_vector(gradients: Mapping[str, ArrayLike]) -> NDArray[Any]:
     ------
     KeyError
         A gradient of some layer is missing.
+
+    Examples
+    --------
+    >>> gradients_to_vector({"db1": np.array([[3.0]]), "dA0": np.zeros((2, 1)), "dW1": np.array([[1.0, 2.0]])}).ravel()
+    array([1., 2., 3.])
     """
     L = len([key for key in gradients if not key.startswith("dA")]) // 2
     names = [f"d{kind}{number}" for number in range(1, L + 1) for kind in "Wb"]
@@ -284,6 +314,12 @@ def forward_prop_cost(X: Array, parameters: Mapping[str, Array], Y: Array, hidde
     ------
     InputError
         The activation is not known.
+
+    Examples
+    --------
+    >>> parameters = {"W1": np.zeros((1, 2)), "b1": np.zeros((1, 1))}
+    >>> round(forward_prop_cost(np.eye(2), parameters, np.array([[0.0, 1.0]])), 4)
+    0.6931
     """
     AL, _ = L_model_forward(X, parameters, hidden_layers_activation_fn)
     return compute_cost(AL, Y)
@@ -337,6 +373,18 @@ def gradient_check(
     ------
     InputError
         Names, shapes or values that do not fit.
+
+    Examples
+    --------
+    >>> parameters = initialize_parameters([2, 3, 1])
+    >>> X, Y = np.eye(2), np.array([[0.0, 1.0]])
+    >>> AL, caches = L_model_forward(X, parameters, "tanh")
+    >>> gradients = L_model_backward(AL, Y, caches, "tanh")
+    >>> import contextlib, io
+    >>> with contextlib.redirect_stdout(io.StringIO()) as printed:
+    ...     difference = gradient_check(parameters, gradients, X, Y, [2, 3, 1])
+    >>> "The implementation of back-propagation is fine!" in printed.getvalue(), difference < 1e-14
+    (True, True)
     """
     from gradsweep._checking import check
     from gradsweep._verdict import Status

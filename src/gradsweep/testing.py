@@ -225,7 +225,18 @@ def check_backward(
 
 
 class Options(TypedDict, total=False):
-    """The keyword arguments of :func:`check_backward`."""
+    """The keyword arguments of :func:`check_backward`.
+
+    Examples
+    --------
+    What the layers of a test suite have in common:
+
+    >>> import numpy as np
+    >>> from gradsweep.testing import Options, assert_backward
+    >>> common: Options = {"cache": "arguments", "batched": ["x"], "seed": 3}
+    >>> assert_backward(np.tanh, lambda dout, x: dout * (1 - np.tanh(x) ** 2), {"x": np.ones((4, 3))}, **common).ok
+    True
+    """
 
     cache: str | None
     parameters: Any
