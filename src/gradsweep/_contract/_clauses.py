@@ -62,6 +62,17 @@ class Clause:
         What was seen, or why it could not be looked at.
     advice : str
         What to do about it, if it is broken.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradsweep.testing import check_backward
+    >>> contract = check_backward(np.exp, lambda dout, x: dout, {"x": np.ones(3)}, cache="arguments")
+    >>> clause = contract["shapes"]
+    >>> clause.name, clause.outcome
+    ('shapes', 'holds')
+    >>> print(contract["memory"].outcome, contract["memory"].evidence, sep=": ")
+    broken: dx shares memory with cotangent
     """
 
     name: str
