@@ -1,4 +1,4 @@
-"""What the README shows is what happens: every block of Python runs, every command, and what is shown of their output is theirs."""
+"""What the README shows is what happens: its Python runs, its commands do, and what is shown of their output is theirs."""
 
 import contextlib
 import inspect
@@ -182,7 +182,7 @@ def require_shown(shown: str, printed: str) -> None:
 
 
 def masked(text: str) -> str:
-    """Text without what differs from processor to processor and from run to run: the digits of rounding, times, counts of work."""
+    """Text without what differs from run to run: digits of rounding, times, counts of work."""
     lines = [line.rstrip() for line in text.rstrip().splitlines()]
     text = "\n".join(lines) + "\n"
     text = re.sub(r"(\d\.\d\d)\d{6,}(e[+-]\d\d)", r"\1\2", text)
@@ -254,7 +254,7 @@ def test_headings_can_be_jumped_to() -> None:
 
 
 def test_all_there_is_is_told_of() -> None:
-    """Every kind of finding, every argument of `check`, every public name but the errors, which reports and docstrings tell of."""
+    """Every kind of finding, every argument of `check`, every public name but the errors."""
     table = re.findall(r"^\| (`[^|]*`) \| [^|]* \|$", README, re.MULTILINE)
     assert set(KINDS) <= set(re.findall(r"`(\w+)`", " ".join(table)))
     arguments = inspect.signature(gradsweep.check).parameters
@@ -264,7 +264,7 @@ def test_all_there_is_is_told_of() -> None:
 
 
 def test_lines_are_short() -> None:
-    """Of prose, which people read in terminals, too; samples of output are as wide as reports are, tables as wide as they must be."""
+    """Of prose, which people read in terminals, too; samples of output are as wide as reports are."""
     for block in (block for blocks in SECTIONS.values() for block in blocks):
         widest = 80 if block.language == "text" else 135
         assert [line for line in block.code.splitlines() if len(line) > widest] == []
