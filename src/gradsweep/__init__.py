@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from gradsweep._checking import check as check
     from gradsweep._checking import numerical_gradient as numerical_gradient
     from gradsweep._diagnosis._evidence import Finding as Finding
+    from gradsweep._errors import CostTimeoutError as CostTimeoutError
     from gradsweep._errors import DataError as DataError
     from gradsweep._errors import GradientError as GradientError
     from gradsweep._errors import GradsweepError as GradsweepError

@@ -5,18 +5,20 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, Unpack
 
+from gradsweep._blas import one_blas_thread
 from gradsweep._checkpoint import checkpointed, put_content
 from gradsweep._costs._kinds import as_function
 from gradsweep._costs._network import NetworkCost
+from gradsweep._deadlines import calls_limited
 from gradsweep._errors import GradientError, Interrupted
-from gradsweep._execution import one_blas_thread
 from gradsweep._function_checking import check_function, differentiate_function
 from gradsweep._monitor import Monitor, Progress, watched
 from gradsweep._network_checking import check_network, differentiate_network
+from gradsweep._pools import pools_held
 from gradsweep._presenting._hdf5_layout import format_hdf5
 from gradsweep._presenting._progress import shown
 from gradsweep._report import Report
-from gradsweep._settings import read_settings
+from gradsweep._settings import read_settings, read_timeout
 from gradsweep._watching import announce
 
 
@@ -36,6 +38,7 @@ def check(
     max_seconds: float | None = None,
     progress: bool | Callable[[Progress], None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    timeout: float | None = None,
 ) -> Report:
     """Check a gradient against difference quotients of its cost.
 
@@ -84,7 +87,8 @@ def check(
     jobs : int, optional
         Number of workers as joblib's ``n_jobs``; by default what an active ``joblib.parallel_config`` says, else one. Kernels
         and compiled functions run in threads, all other functions in processes that have a copy of the function each, if what is
-        left to do is predicted to take more than a second. The numeric gradient has the same bits for any number.
+        left to do is predicted to take more than a second. Where ``joblib.parallel_config`` is set to a cluster, as of Dask or
+        Ray, all of them run there. The numeric gradient has the same bits for any number.
     seed : int, default: 0
         Chooses the perturbations at which fast paths are held against the plain cost, the entries that guard products, the
         directions of a screen, and the second point.
@@ -102,6 +106,13 @@ def check(
         by whatever, goes on from there when it is started again, with any number of workers, and gives the same bits. With
         another gradient, as when a mistake has been mended, quotients are taken from it, and what is in dispute is computed anew.
         When the check is done the file is a report as well, as :meth:`Report.save` writes it.
+    timeout : float, optional
+        Seconds that a call of a cost function may take while quotients are formed: one call, or several short ones that go
+        together, of which the first took a twentieth of a second. One that takes longer ends the check with an error that says
+        which parameter had moved, by how much; or which parameters, where many go together. Code in Python is ended wherever it
+        is. A loop in C that does not come back to Python cannot be ended in the caller, nor can waiting within C in any thread
+        but Python's main one: with ``jobs=2`` or more, worker processes of this machine are killed ten seconds later. Workers of
+        a cluster are not: the check ends, and they go on. Kernels and compiled functions have no timeout.
 
     Returns
     -------
@@ -121,6 +132,8 @@ def check(
         `checkpoint` is of another check, or no such file, is in use, or cannot be written.
     WorkerError
         A worker process has died.
+    CostTimeoutError
+        A call of the cost takes longer than `timeout`. It is a TimeoutError, too.
     Interrupted
         Ctrl-C, while quotients were formed: a KeyboardInterrupt, whose `report` has what was found until then. Entries that seem
         to be wrong are looked at for one second more; a second Ctrl-C ends that, too, without a report.
@@ -165,7 +178,14 @@ def check(
     """
     begun = time.perf_counter()
     settings = read_settings(mode, scheme, step, tolerance, jobs, seed, max_evaluations, max_seconds, select)
-    with checkpointed(checkpoint) as journal, shown(progress) as tell, watched(Monitor(tell, catches=True, journal=journal)):
+    limited = calls_limited(read_timeout(timeout))
+    with (
+        checkpointed(checkpoint) as journal,
+        shown(progress) as tell,
+        watched(Monitor(tell, catches=True, journal=journal)),
+        limited,
+        pools_held(),
+    ):
         if isinstance(cost, NetworkCost):
             report = check_network(cost, params, gradient, settings, begun)
         else:
@@ -193,6 +213,7 @@ class Options(TypedDict, total=False):
     max_seconds: float | None
     progress: bool | Callable[[Progress], None] | None
     checkpoint: str | os.PathLike[str] | None
+    timeout: float | None
 
 
 def assert_gradient(cost: Any, params: Any, gradient: Any, **options: Unpack[Options]) -> Report:
@@ -214,7 +235,7 @@ def assert_gradient(cost: Any, params: Any, gradient: Any, **options: Unpack[Opt
     ------
     GradientError
         The gradient is wrong, or could not be verified. An AssertionError, whose message is the report.
-    InputError, OracleError, WorkerError
+    InputError, OracleError, WorkerError, CostTimeoutError
         As of :func:`gradsweep.check`.
 
     Examples
@@ -274,6 +295,7 @@ def numerical_gradient(
     """
     settings = read_settings("auto", scheme, step, None, jobs, seed)
     if isinstance(cost, NetworkCost):
-        return differentiate_network(cost, params, settings)
-    with one_blas_thread():
+        with pools_held():
+            return differentiate_network(cost, params, settings)
+    with one_blas_thread(), pools_held():
         return differentiate_function(as_function(cost), params, settings)

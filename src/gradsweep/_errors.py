@@ -84,6 +84,13 @@ class WorkerError(GradsweepError, RuntimeError):
     """
 
 
+class CostTimeoutError(GradsweepError, TimeoutError):
+    """A call of the cost takes longer than it may.
+
+    The message says where it was evaluated, as far as that is known.
+    """
+
+
 class GradientError(GradsweepError, AssertionError):
     """A gradient is wrong, or could not be verified.
 

@@ -1,17 +1,21 @@
-"""Running chunks: in the caller, or by joblib; and how many threads BLAS may take meanwhile."""
+"""Running chunks of what keeps no state: in the caller, in threads, or in processes where joblib is set to them."""
 
-import contextlib
-import functools
-import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 
+from gradsweep._deadlines import allowed
 from gradsweep._errors import InputError
+from gradsweep._pools import Shipment, evaluated
+from gradsweep._sending import Failed, send
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+# Seconds for which work stays in the caller where there are no threads but processes: what does not last is not worth them.
+_WORTH_PROCESSES = 1.0
 
 
 def read_jobs(jobs: Any) -> int | None:
@@ -23,54 +27,14 @@ def read_jobs(jobs: Any) -> int | None:
     return int(jobs)
 
 
-@contextlib.contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Hold BLAS to one thread.
-
-    A check multiplies small matrices only, between its kernels. A second BLAS thread gains nothing there, and where another
-    process has the other core it makes a check of 2 ms take 50: the threads wait for each other. The setting is the process's, so
-    of several checks at once the first one saves it and the last one restores it.
-    """
-    with _blas.lock:
-        _blas.holders += 1
-        if _blas.holders == 1:
-            _blas.limiter = _blas_controller().limit(limits=1, user_api="blas")
-    try:
-        yield
-    finally:
-        with _blas.lock:
-            _blas.holders -= 1
-            if not _blas.holders:
-                _blas.limiter.restore_original_limits()
-
-
-class _Blas:
-    """Who holds BLAS to one thread, and how it is undone."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.holders = 0
-        self.limiter: Any = None
-
-
-_blas = _Blas()
-
-
-@functools.cache
-def _blas_controller() -> Any:
-    # Looking through the process's libraries takes milliseconds; a limit takes 10 µs.
-    import threadpoolctl
-
-    return threadpoolctl.ThreadpoolController()
-
-
 def run(function: Callable[[Item], Result], items: Iterable[Item], jobs: int | None) -> Iterator[Result]:
     """Results of a function for each item, in order.
 
     Parameters
     ----------
     function : callable
-        Called with each item; the kernels in it release the interpreter lock, so threads are preferred.
+        Called with each item; the kernels in it release the interpreter lock, so threads are preferred. Processes that joblib is
+        set to, as those of a cluster, are sent it once.
     items : iterable
         Generated as they are needed, never listed.
     jobs : int or None
@@ -80,17 +44,39 @@ def run(function: Callable[[Item], Result], items: Iterable[Item], jobs: int | N
     ------
     result
         In the order of the items, whatever worker finished first.
+
+    Raises
+    ------
+    WorkerError
+        A process has died.
     """
     if jobs == 1:
         yield from map(function, items)
         return
     import joblib
+    from joblib.parallel import get_active_backend
 
     if joblib.effective_n_jobs(jobs) == 1:
         yield from map(function, items)
-    else:
-        try:
-            parallel = joblib.Parallel(n_jobs=jobs, prefer="threads", return_as="generator")
-        except ValueError:  # some backends return everything at the end
-            parallel = joblib.Parallel(n_jobs=jobs, prefer="threads")
+        return
+    backend, _ = get_active_backend(prefer="threads")
+    if getattr(backend, "supports_sharedmem", False):
+        parallel = joblib.Parallel(n_jobs=jobs, prefer="threads", return_as="generator")
         yield from parallel(joblib.delayed(function)(item) for item in items)
+    else:
+        yield from _run_apart(function, iter(items), jobs)
+
+
+def _run_apart(function: Callable[[Item], Result], items: Iterator[Item], jobs: int | None) -> Iterator[Result]:
+    """Results of processes, after a second in the caller."""
+    begun = time.perf_counter()
+    for item in items:
+        yield function(item)
+        if time.perf_counter() - begun >= _WORTH_PROCESSES:
+            break
+    else:
+        return
+    for outcome in evaluated(Shipment(send(function, allowed(), shared=True)), items, jobs):
+        if isinstance(outcome, Failed):
+            raise outcome.error from outcome.error.__cause__
+        yield outcome.value

@@ -7,6 +7,7 @@ from typing import Any
 #: Where each public name is defined.
 DEFINED_IN = {
     "Certificate": "gradsweep._certificate",
+    "CostTimeoutError": "gradsweep._errors",
     "DataError": "gradsweep._errors",
     "Finding": "gradsweep._diagnosis._evidence",
     "GradientError": "gradsweep._errors",

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._analytic import AnalyticGradient, Seal
+from gradsweep._blas import one_blas_thread
 from gradsweep._checkpoint import digest, versions
 from gradsweep._costs._network import NetworkCost
 from gradsweep._costs._protocol import Problem
 from gradsweep._diagnosis._evidence import Finding
 from gradsweep._errors import InputError
-from gradsweep._execution import one_blas_thread
 from gradsweep._findings import Sighting
 from gradsweep._intermediates import read_intermediates
 from gradsweep._monitor import SECOND_POINT, SWEEP, current

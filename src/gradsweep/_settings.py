@@ -21,6 +21,9 @@ TOLERANCE = 1e-7
 # are commonly right to 1e-6 and, over some layers, to 1e-5.
 _ROUNDINGS = 1024.0
 
+# A year: alarm clocks take no seconds beyond some count.
+_LONGEST_TIMEOUT = 366.0 * 86400.0
+
 # Half precision would get a tolerance of 1, which accepts anything: it is held to this, and inconclusive where that is too much.
 _LARGEST_TOLERANCE = 1e-2
 
@@ -106,6 +109,14 @@ def read_settings(
     if selection is not None and mode in ("neurons", "screen"):
         raise InputError(f"select is for single entries, and so not for mode={mode!r}, which looks at all of them at once")
     return Settings(mode, chosen, width, allowed, read_jobs(jobs), start, most, seconds, selection)
+
+
+def read_timeout(value: Any) -> float | None:
+    """Seconds that a call of the cost may take; InputError if they are no such thing."""
+    seconds = _read_positive(value, "timeout")
+    if seconds is not None and seconds > _LONGEST_TIMEOUT:
+        raise InputError(f"timeout must be at most {_LONGEST_TIMEOUT:g} seconds, not {value!r}")
+    return seconds
 
 
 def _read_whole(value: Any, argument: str, least: int) -> int:

@@ -1,23 +1,17 @@
 """Worker processes for functions that may keep state: each has a copy of its own."""
 
+import collections
 import contextlib
 import itertools
-import pickle
 import threading
 import time
-import traceback
-import uuid
-import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gradsweep._errors import WorkerError
-from gradsweep._execution import one_blas_thread
+from gradsweep._deadlines import allowed
+from gradsweep._errors import CostTimeoutError
+from gradsweep._pools import Shipment, evaluated
+from gradsweep._sending import Done, Failed, call, describe_item, send
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,7 +31,8 @@ class Workers(Generic[Item, Result]):
     Parameters
     ----------
     function : callable
-        Of an item. It is pickled once, when processes are first worth their while, and unpickled once in each of them.
+        Of an item. It is pickled once, when processes are first worth their while, and unpickled once in each of them. If it has
+        a method ``describe(item)``, that tells where an item evaluates the cost.
     jobs : int or None
         As joblib's ``n_jobs``: None follows an active ``joblib.parallel_config``, else means one. 1 never asks joblib at all.
     same : callable
@@ -54,7 +49,7 @@ class Workers(Generic[Item, Result]):
     def __init__(self, function: Callable[[Item], Result], jobs: int | None, same: Callable[[Result, Result], bool]) -> None:
         self.function, self.jobs, self._same = function, jobs, same
         self.notes: list[str] = []
-        self._sent: _Sent | None = None
+        self._shipment: Shipment | None = None
 
     def run(self, items: Iterable[Item], count: int) -> Iterator[Result]:
         """Results for each item, in order.
@@ -75,6 +70,8 @@ class Workers(Generic[Item, Result]):
         ------
         WorkerError
             A process has died.
+        CostTimeoutError
+            An item takes longer than it may.
 
         Notes
         -----
@@ -85,7 +82,7 @@ class Workers(Generic[Item, Result]):
         spent, done = 0.0, 0
         for item in source:
             begun = time.perf_counter()
-            result = self.function(item)
+            result = self._call(item)
             spent += time.perf_counter() - begun
             done += 1
             yield result
@@ -111,161 +108,86 @@ class Workers(Generic[Item, Result]):
 
     def _run_apart(self, items: Iterator[Item], known: Item, result: Result) -> Iterator[Result]:
         """Results of processes, if their result for an item is the one that is known; else of the caller."""
-        import joblib
-
         try:
-            self._sent = self._sent or _send(self.function)
+            self._shipment = self._shipment or Shipment(send(self.function, allowed()))
         except Exception as error:  # whatever a foreign object raises when it is pickled
             self._stay(f"the function cannot be sent to worker processes ({_brief(error)})")
-            yield from map(self.function, items)
+            yield from map(self._call, items)
             return
-        with joblib.Parallel(n_jobs=self.jobs, prefer="processes") as parallel, _deaths_reported():
-            (first,) = parallel([joblib.delayed(_evaluate)(self._sent, known)])
-        if isinstance(first, _Failed) or not self._same(first.value, result):
-            self._stay(
-                f"the function cannot be rebuilt in worker processes ({_brief(first.error)})"
-                if isinstance(first, _Failed)
-                else "in worker processes the function gives another value than here, perhaps by what a module of it holds"
-            )
-            yield from map(self.function, items)
-            return
-        yield from self._results(items)
+        # The known one goes first, and the others are under way while it is looked at.
+        under_way = _UnderWay(itertools.chain([known], items))
 
-    def _results(self, items: Iterator[Item]) -> Iterator[Result]:
-        import joblib
+        def where() -> str:
+            return describe_item(self.function, under_way.items[0])
 
-        try:
-            parallel = joblib.Parallel(n_jobs=self.jobs, prefer="processes", return_as="generator")
-        except ValueError:  # some backends return everything at the end
-            parallel = joblib.Parallel(n_jobs=self.jobs, prefer="processes")
-        outcomes = iter(parallel(joblib.delayed(_evaluate)(self._sent, item) for item in items))
-        with _deaths_reported(), _closing(outcomes):
-            for outcome in outcomes:
-                if isinstance(outcome, _Failed):
-                    raise outcome.error from outcome.error.__cause__
-                yield outcome.value
+        with contextlib.closing(evaluated(self._shipment, under_way, self.jobs, where)) as outcomes:
+            try:
+                first = next(outcomes)
+                under_way.items.popleft()
+                if isinstance(first, Failed) and isinstance(first.error, CostTimeoutError):
+                    raise first.error
+                if isinstance(first, Done) and self._same(first.value, result):
+                    for outcome in outcomes:
+                        under_way.items.popleft()
+                        if isinstance(outcome, Failed):
+                            raise outcome.error from outcome.error.__cause__
+                        yield outcome.value
+                    return
+            finally:
+                under_way.close()
+        self._stay(
+            f"the function cannot be rebuilt in worker processes ({_brief(first.error)})"
+            if isinstance(first, Failed)
+            else "in worker processes the function gives another value than here, perhaps by what a module of it holds"
+        )
+        yield from map(self._call, itertools.chain(under_way.items, items))
+
+    def _call(self, item: Item) -> Result:
+        result: Result = call(self.function, item, allowed())
+        return result
 
     def _stay(self, reason: str) -> None:
         self.notes.append(f"{reason}: one worker")
 
 
-@contextlib.contextmanager
-def _closing(outcomes: Iterator[Any]) -> Iterator[None]:
-    """Stop the workers when their results are not wanted any more, as after an error, without the warning of joblib."""
-    try:
-        yield
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            if isinstance(outcomes, Generator):
-                outcomes.close()
-
-
-@contextlib.contextmanager
-def _deaths_reported() -> Iterator[None]:
-    try:
-        yield
-    except BrokenExecutor as error:
-        raise WorkerError(
-            "a worker process died while it evaluated the cost: it was killed, ran out of memory, or the cost ended it; "
-            "with jobs=1 all is evaluated in the caller"
-        ) from error
-
-
-@dataclass(frozen=True, eq=False)
-class _Sent:
-    """A function on its way to processes.
-
-    Attributes
-    ----------
-    key : str
-        By which a process knows that it has it already.
-    pickled : array of uint8
-        An array, since joblib keeps a large one in memory that processes share, and does not send it with each item.
-    """
-
-    key: str
-    pickled: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, eq=False)
-class _Done:
-    """A result of a process."""
-
-    value: Any
-
-
-class _Failed:
-    """An error of a process, with what it was raised from, which pickling an error forgets.
+class _UnderWay(Generic[Item]):
+    """Items as they are handed out, and those of them that there is no outcome of yet.
 
     Parameters
     ----------
-    error : Exception
-        As it was caught.
+    source : iterator
+        The items. Threads of joblib's take them, even while the caller has done with it.
+
+    Attributes
+    ----------
+    items : collections.deque
+        That were handed out, the earliest first. Whoever is given an outcome removes its item.
     """
 
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+    def __init__(self, source: Iterator[Item]) -> None:
+        self.items: collections.deque[Item] = collections.deque()
+        self._source, self._lock, self._closed = source, threading.Lock(), False
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """The chain of errors, each on its own, with the text of its traceback as a note."""
-        chain: list[BaseException] = []
-        link: BaseException | None = self.error
-        while link is not None and link not in chain:
-            chain.append(link)
-            link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-        return _chained, ([_portable(each) for each in chain],)
+    def __iter__(self) -> Iterator[Item]:
+        """Itself."""
+        return self
 
+    def __next__(self) -> Item:
+        """The next one, if nobody has closed it."""
+        with self._lock:
+            if self._closed:
+                raise StopIteration
+            item = next(self._source)
+            self.items.append(item)
+            return item
 
-def _portable(error: BaseException) -> bytes:
-    """An error as it can be sent; one of its type and message in text, if it cannot."""
-    import cloudpickle
-
-    if error.__traceback__ is not None:
-        error.add_note("In a worker process:\n" + "".join(traceback.format_tb(error.__traceback__)).rstrip())
-    try:
-        pickled: bytes = cloudpickle.dumps(error)
-        pickle.loads(pickled)
-    except Exception:  # whatever a foreign error raises when it is pickled, or made anew
-        substitute = RuntimeError(f"{type(error).__name__}: {error}")
-        for note in getattr(error, "__notes__", []):
-            substitute.add_note(note)
-        return pickle.dumps(substitute)
-    return pickled
-
-
-def _chained(links: list[bytes]) -> _Failed:
-    errors = [pickle.loads(each) for each in links]
-    for error, cause in itertools.pairwise(errors):
-        error.__cause__ = cause
-    return _Failed(errors[0])
-
-
-def _send(function: Callable[..., Any]) -> _Sent:
-    import cloudpickle
-
-    return _Sent(uuid.uuid4().hex, np.frombuffer(cloudpickle.dumps(function), dtype=np.uint8))
+    def close(self) -> None:
+        """Hand out no more."""
+        with self._lock:
+            self._closed = True
 
 
 def _brief(error: BaseException) -> str:
     """An error in a line."""
     text = f"{type(error).__name__}: {error}".splitlines()[0]
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-
-
-# What this process evaluates if it is a worker: by run and thread, of the latest run alone.
-_functions: dict[tuple[str, int], Callable[[Any], Any]] = {}
-
-
-def _evaluate(sent: _Sent, item: Any) -> _Done | _Failed:
-    """Evaluate an item in a worker."""
-    key = sent.key, threading.get_ident()
-    try:
-        if key not in _functions:
-            for other in [each for each in _functions if each[0] != sent.key]:
-                _functions.pop(other, None)
-            _functions[key] = pickle.loads(sent.pickled.data)
-        with one_blas_thread():
-            return _Done(_functions[key](item))
-    except Exception as error:
-        return _Failed(error)

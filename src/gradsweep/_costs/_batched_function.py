@@ -55,6 +55,10 @@ class _Stacks:
     def __init__(self, function: Callable[[Any], Any], tree: Tree) -> None:
         self._function, self._tree = function, tree
 
+    def describe(self, points: Points) -> str:
+        """Where a chunk evaluates the function."""
+        return points.describe_all(self._tree)
+
     def unperturbed(self) -> float:
         """Its value at the parameters, one lane of them; what it raises there is the caller's to see."""
         return float(_read_lanes(self._call(Points(np.zeros(1))), 1)[0])

@@ -82,6 +82,13 @@ class Points:
         for start in range(0, len(self), length):
             yield self.part(slice(start, start + length))
 
+    def describe_all(self, tree: Tree) -> str:
+        """How they differ from θ: ``when one of W1[3, 5] to W1[3, 9] moves by up to 1.2e-06``."""
+        if len(self) == 1 or self.indices is None:
+            return self.describe(int(np.argmax(np.abs(self.steps))), tree)
+        first, last = (tree.describe(int(end)) for end in (self.indices[0], self.indices[-1]))
+        return f"when one of {first} to {last} moves by up to {np.max(np.abs(self.steps)):.2g}"
+
     def describe(self, place: int, tree: Tree) -> str:
         """How the point differs from θ: ``when W1[3, 5] grows by 1.2e-06``."""
         step = float(self.steps[place])

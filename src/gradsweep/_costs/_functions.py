@@ -16,6 +16,7 @@ from gradsweep._costs._numpy_function import NumPyFunction, propagated
 from gradsweep._costs._plain_function import PlainEvaluator
 from gradsweep._costs._reading import read_cost
 from gradsweep._costs._value_function import ValueNumerics
+from gradsweep._deadlines import in_time
 from gradsweep._differences._departure import Departure
 from gradsweep._errors import GradsweepError, InputError, OracleError
 from gradsweep._schemes import CENTRAL, COMPLEX, Scheme
@@ -78,7 +79,8 @@ class Function:
     def at(self, tree: Tree, values: Array) -> float:
         """Its plain value at other parameters of the same structure; NaN if it is not finite."""
         own = values.copy()
-        result = self.cost(tree.build(tree.arrays(own)))
+        with in_time(lambda: "at the given parameters" if values is tree.values else "where parameters are displaced"):
+            result = self.cost(tree.build(tree.arrays(own)))
         return read_cost(result)
 
     def around(self, tree: Tree, base: float, scheme: Scheme) -> PlainValues:
@@ -136,7 +138,8 @@ class Function:
         own = tree.values.copy()
         arrays = tree.arrays(own)
         begun = time.perf_counter()
-        base = read_cost(self.cost(tree.build(arrays)))
+        with in_time(lambda: "at the given parameters"):
+            base = read_cost(self.cost(tree.build(arrays)))
         self.seconds = time.perf_counter() - begun
         for leaf, array in zip(tree.blocks, arrays, strict=True):
             if isinstance(array, np.ndarray) and not np.array_equal(

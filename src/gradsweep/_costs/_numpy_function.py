@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._costs._chunks import ENTRIES, Cut, entries_together
+from gradsweep._costs._evaluation import Points
 from gradsweep._costs._numerics import Indices, Slopes
 from gradsweep._costs._reading import OUTSIDE
 from gradsweep._differences._alterations import Watch
@@ -254,6 +255,12 @@ class _Propagation:
         changes = program.run(arguments, lanes)
         largest = max(lanes.largest, lanes.total // _KEPT)
         return _Outcome(program.base, changes, lanes.crossings, largest, lanes.total, lanes.subtracts, self.record.lost)
+
+    def describe(self, task: _Task) -> str:
+        """Where a task evaluates the function."""
+        if self.directions is not None:
+            return "when parameters move along directions"
+        return Points(task.steps, task.indices).describe_all(self.tree)
 
     def _concerns(self, place: int, indices: Indices) -> NDArray[np.bool_]:
         """Which lanes perturb a block."""

@@ -10,7 +10,8 @@ import numpy as np
 from gradsweep._costs._evaluation import Points, gathered
 from gradsweep._costs._numerics import Indices
 from gradsweep._costs._reading import OUTSIDE, read_cost
-from gradsweep._errors import InputError
+from gradsweep._deadlines import OutOfTime, out_of_time
+from gradsweep._errors import GradsweepError, InputError
 from gradsweep._journal import Fields, misfit
 from gradsweep._monitor import current
 from gradsweep._trees import Tree
@@ -99,6 +100,10 @@ class _Calls:
             return self(points)
         return outcome
 
+    def describe(self, points: Points) -> str:
+        """Where a chunk evaluates the function."""
+        return points.describe_all(self._tree)
+
     def explain(self, points: Points) -> None:
         """Raise what the function raises at a point, if it does."""
         try:
@@ -119,7 +124,7 @@ class _Calls:
         self._argument = self._tree.build(self._arrays)
 
     def _evaluate_all(self, points: Points) -> _Outcome:
-        costs, refused, first = np.empty(len(points)), 0, ""
+        costs, refused, first, steady = np.empty(len(points)), 0, "", True
         with np.errstate(all="ignore"):
             for place in range(len(points)):
                 try:
@@ -129,9 +134,38 @@ class _Calls:
                 except OUTSIDE as error:
                     costs[place] = np.nan
                     refused, first = refused + 1, first or f"{type(error).__name__}: {error}"
+                if steady and not np.isfinite(costs[place]):
+                    # Once in a chunk: where a cost is not defined, that may be half of the points.
+                    steady = False
+                    self._require_again(points, place, f"raises {first}" if first else f"is {costs[place]}")
         return _Outcome(costs, refused, first)
 
     def _evaluate(self, points: Points, place: int) -> float:
+        """Value at a point. What the function raises is an InputError, if it does not say that it is not defined there."""
+        try:
+            return self._value(points, place)
+        except (GradsweepError, *OUTSIDE):
+            raise
+        except Exception as error:
+            self._require_again(points, place, f"raises {type(error).__name__}: {error}")
+            raise self._refusal(points, place, error) from error
+
+    def _require_again(self, points: Points, place: int, before: str) -> None:
+        """Raise InputError if a cost that was of no use at a point is fine at the next call."""
+        try:
+            again = self._value(points, place)
+        except GradsweepError:
+            raise
+        except Exception:  # as before
+            return
+        if np.isfinite(again):
+            where = points.describe(place, self._tree)
+            raise InputError(
+                f"cost is not the same at each call, for the same parameters ({where}): at one it {before}, at the next it is "
+                f"{again!r}. What is random, or runs out, must be made once, outside of it"
+            )
+
+    def _value(self, points: Points, place: int) -> float:
         """Value at a point. The working copy is restored by assignment, since what was added cannot be subtracted exactly."""
         theta, working, step = self._tree.values, self._working, float(points.steps[place])
         where: Any = slice(None) if points.indices is None else int(points.indices[place])
@@ -147,10 +181,8 @@ class _Calls:
         argument = self._tree.build(self._tree.arrays(self._working)) if self._builds else self._argument
         try:
             result = self._function(argument)
-        except OUTSIDE:
-            raise
-        except Exception as error:
-            raise self._refusal(points, place, error) from error
+        except OutOfTime:
+            raise out_of_time(points.describe(place, self._tree)) from None
         try:
             return read_cost(result)
         except InputError as error:

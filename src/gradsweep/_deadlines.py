@@ -1,0 +1,130 @@
+"""Calls that never end: how long a call of the cost may take, and how it is ended."""
+
+import contextlib
+import contextvars
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from gradsweep._errors import CostTimeoutError
+
+# Seconds after which a call that caught the exception is told again.
+_AGAIN = 0.5
+
+_allowed: contextvars.ContextVar[float | None] = contextvars.ContextVar("gradsweep_timeout", default=None)
+
+
+class OutOfTime(BaseException):
+    """Raised within a call that takes too long. No Exception, which the code that is called might take for one of its own."""
+
+
+@contextlib.contextmanager
+def calls_limited(seconds: float | None) -> Iterator[None]:
+    """What is done within may call the cost for so many seconds at a time; None for any time."""
+    token = _allowed.set(seconds)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+def allowed() -> float | None:
+    """Seconds that a call of the cost may take; None if that does not matter."""
+    return _allowed.get()
+
+
+def out_of_time(where: str) -> CostTimeoutError:
+    """The error of a call that took longer than it may."""
+    return CostTimeoutError(f"cost does not return within {allowed():g} s{f' {where}' if where else ''}")
+
+
+@contextlib.contextmanager
+def in_time(where: Callable[[], str]) -> Iterator[None]:
+    """A call of the cost; CostTimeoutError if it takes longer than it may, with a text that says where it was evaluated."""
+    try:
+        with deadline(allowed()):
+            yield
+    except OutOfTime:
+        raise out_of_time(where()) from None
+
+
+@contextlib.contextmanager
+def deadline(seconds: float | None) -> Iterator[None]:
+    """Raise OutOfTime within the ``with`` block if it takes longer; None for any time.
+
+    Python looks for signals and exceptions between two of its own instructions. Code in C that does not come back to it, and
+    waits for nothing that a signal ends, cannot be ended by anything but the end of its process.
+    """
+    if seconds is None:
+        yield
+    elif _alarm_is_free():
+        with _rung(seconds):
+            yield
+    else:
+        with _thrown(seconds):
+            yield
+
+
+def _alarm_is_free() -> bool:
+    """Whether there is an alarm clock, and a handler that can be put back: only Python's main thread is sent signals."""
+    return (
+        hasattr(signal, "setitimer")
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGALRM) is not None
+    )
+
+
+@contextlib.contextmanager
+def _rung(seconds: float) -> Iterator[None]:
+    """By the process's alarm clock, which ends waiting, as for a lock or in a sleep, too."""
+    armed = True
+
+    def ring(number: int, frame: Any) -> None:
+        if armed:
+            raise OutOfTime
+
+    begun = time.monotonic()
+    handler = signal.signal(signal.SIGALRM, ring)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
+    try:
+        try:
+            yield
+        finally:
+            armed = False
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, handler)
+        if left:  # somebody else's alarm, as of a test that may take so long
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - begun), 1e-3), interval)
+
+
+@contextlib.contextmanager
+def _thrown(seconds: float) -> Iterator[None]:
+    """By another thread, which throws it into this one: it arrives when this one runs Python's code again."""
+    thread, lock, over = threading.get_ident(), threading.Lock(), threading.Event()
+
+    def watch() -> None:
+        wait = seconds
+        while not over.wait(wait):
+            with lock:
+                if not over.is_set():
+                    _throw(thread, OutOfTime)
+            wait = _AGAIN
+
+    watcher = threading.Thread(target=watch, daemon=True, name="gradsweep deadline")
+    watcher.start()
+    try:
+        yield
+    finally:
+        with lock:
+            over.set()
+            _throw(thread, None)  # what has not arrived yet does not
+
+
+def _throw(thread: int, error: type[BaseException] | None) -> None:
+    import ctypes
+
+    throw: Callable[..., int] = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    throw(ctypes.c_ulong(thread), None if error is None else ctypes.py_object(error))

@@ -1,0 +1,218 @@
+"""joblib's processes, as its active backend has them: on this machine or on others."""
+
+import contextlib
+import contextvars
+import copy
+import dataclasses
+import itertools
+import sys
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import BrokenExecutor
+from typing import Any
+
+from gradsweep._deadlines import out_of_time
+from gradsweep._errors import WorkerError
+from gradsweep._sending import Done, Failed, Sent, evaluate
+
+# Seconds that are waited for an answer beyond those that a call may take, which processes see to themselves if they can: they
+# must start first, and are sent the function.
+_GRACE = 10.0
+
+# Seconds of work that is given to processes at a time, where all of its results come at once.
+_WAVE = 2.0
+
+# Losses of processes in a row after which no others are asked for.
+_LOSSES = 3
+
+
+class Shipment:
+    """A function that processes get once, however many items they are given.
+
+    Parameters
+    ----------
+    sent : Sent
+        The function.
+    """
+
+    def __init__(self, sent: Sent) -> None:
+        self.sent = sent
+        self._place: Any = None
+        self._standing: Any = None
+
+    def on(self, backend: Any) -> Any:
+        """What stands for it beside each item."""
+        name = type(backend).__name__
+        place = backend.client if name == "DaskDistributedBackend" else name
+        if self._place is not place:
+            self._place, self._standing = place, self._shipped(name, backend)
+        return self._standing
+
+    def _shipped(self, name: str, backend: Any) -> Any:
+        if name == "DaskDistributedBackend":
+            import dask
+
+            # A task, unlike data that are scattered, can be done again when all who know its result are gone. And its size is
+            # what it is.
+            with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
+                future = backend.client.submit(_itself, self.sent, key=f"gradsweep-{self.sent.key}", pure=False)
+            # Work goes where its data are, so all are to have them from the beginning.
+            backend.client.replicate(future)
+            return future
+        if name == "RayBackend":
+            import ray
+
+            return dataclasses.replace(self.sent, pickled=ray.put(self.sent.pickled))
+        # joblib's own backends map large arrays into memory.
+        return self.sent
+
+
+def _itself(sent: Sent) -> Sent:
+    return sent
+
+
+class _Held:
+    """Processes that are slow to start, kept for a while."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
+        self._pools: dict[tuple[int, int, float | None], Any] = {}
+
+    def get(self, backend: Any, workers: int, timeout: float | None) -> Any:
+        """A pool that belongs to nobody else: of a copy of the backend, which keeps its processes on itself."""
+        import joblib
+
+        key = id(backend), workers, timeout
+        if key not in self._pools:
+            parallel = joblib.Parallel(n_jobs=workers, backend=copy.copy(backend), **_limits(timeout))
+            self._pools[key] = self._stack.enter_context(parallel)
+        return self._pools[key]
+
+
+_held: contextvars.ContextVar[_Held | None] = contextvars.ContextVar("gradsweep_pools", default=None)
+
+
+@contextlib.contextmanager
+def pools_held() -> Iterator[None]:
+    """Start processes once for all that is done within: those of Ray take some seconds."""
+    if _held.get() is not None:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        token = _held.set(_Held(stack))
+        try:
+            yield
+        finally:
+            _held.reset(token)
+
+
+def evaluated(
+    shipment: Shipment, items: Iterable[Any], jobs: int | None, where: Callable[[], str] = str
+) -> Generator["Done | Failed", None, None]:
+    """Outcomes of items in processes, in order.
+
+    Parameters
+    ----------
+    shipment : Shipment
+        The function.
+    items : iterable
+        Taken as they are needed, also by threads of joblib's, one at a time.
+    jobs : int or None
+        As joblib's ``n_jobs``.
+    where : callable, optional
+        Tells where the first item evaluates the cost that there is no outcome of.
+
+    Yields
+    ------
+    Done or Failed
+        One for each item.
+
+    Raises
+    ------
+    WorkerError
+        A process has died, and with it what it was doing.
+    CostTimeoutError
+        There was no answer in time.
+    """
+    from joblib.parallel import get_active_backend
+
+    backend, _ = get_active_backend(prefer="processes")
+    timeout = shipment.sent.timeout
+    streams = getattr(backend, "supports_return_generator", False)
+    try:
+        yield from (_streamed if streams else _in_waves)(shipment, items, jobs, backend)
+    except _deaths() as error:
+        raise _death() from error
+    except TimeoutError as error:
+        # Whatever the cost raises comes as an outcome: this is joblib's.
+        if timeout is None:
+            raise
+        raise out_of_time(where() if streams else "") from error
+
+
+def _streamed(shipment: Shipment, items: Iterable[Any], jobs: int | None, backend: Any) -> Generator[Any, None, None]:
+    """Each as soon as those before are there."""
+    import joblib
+
+    parallel = joblib.Parallel(n_jobs=jobs, prefer="processes", return_as="generator", **_limits(shipment.sent.timeout))
+    sent = shipment.on(backend)
+    outcomes = iter(parallel(joblib.delayed(evaluate)(sent, item) for item in items))
+    try:
+        # Not by delegation, which would close them before the warning is turned off.
+        for outcome in outcomes:  # noqa: UP028
+            yield outcome
+    finally:
+        # Processes are stopped when their results are not wanted any more, as after an error. joblib warns of it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            if isinstance(outcomes, Generator):
+                outcomes.close()
+
+
+def _in_waves(shipment: Shipment, items: Iterable[Any], jobs: int | None, backend: Any) -> Generator[Any, None, None]:
+    """Some seconds' work at a time, for nothing can be had before all of it is done."""
+    import joblib
+
+    workers = joblib.effective_n_jobs(jobs)
+    sent, source, length, losses = shipment.on(backend), iter(items), workers, 0
+    with contextlib.ExitStack() as stack:
+        held = _held.get() or _Held(stack)
+        while wave := list(itertools.islice(source, length)):
+            while True:
+                begun = time.perf_counter()
+                try:
+                    pool = held.get(backend, workers, shipment.sent.timeout)
+                    outcomes = pool(joblib.delayed(evaluate)(sent, item) for item in wave)
+                    break
+                except _deaths():
+                    # It has new processes now. What the old ones did is done once more.
+                    losses += 1
+                    if losses == _LOSSES:
+                        raise
+            spent = max(time.perf_counter() - begun, 1e-3)
+            losses = 0
+            yield from outcomes
+            length = max(workers, min(2 * length, round(length * _WAVE / spent)))
+
+
+def _limits(timeout: float | None) -> dict[str, Any]:
+    """How joblib is told that an answer must come in time: of one item, not of several that it sends together."""
+    return {} if timeout is None else {"timeout": timeout + _GRACE, "batch_size": 1}
+
+
+def _deaths() -> tuple[type[BaseException], ...]:
+    """What the backends that are loaded raise when a process is lost."""
+    kinds: list[type[BaseException]] = [BrokenExecutor]
+    if "distributed" in sys.modules:
+        kinds.append(sys.modules["distributed"].scheduler.KilledWorker)
+    if "ray" in sys.modules:
+        kinds.append(sys.modules["ray"].exceptions.RayError)
+    return tuple(kinds)
+
+
+def _death() -> WorkerError:
+    return WorkerError(
+        "a worker process died while it evaluated the cost: it was killed, ran out of memory, or the cost ended it; "
+        "with jobs=1 all is evaluated in the caller"
+    )

@@ -1,0 +1,388 @@
+"""More than one machine: workers of Dask and Ray, which know the caller by its messages alone."""
+
+import contextlib
+import importlib.util
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cloudpickle
+import joblib
+import numpy as np
+import pytest
+
+import gradsweep
+from gradsweep import _execution, _planning, _pools, _sending, _workers
+from gradsweep._costs import _numpy_function, _plain_function
+from gradsweep._costs._network_problem import NetworkProblem
+from gradsweep._pools import pools_held
+
+# Workers know no module of this name.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+SOURCES = pathlib.Path(__file__).resolve().parents[1] / "src"
+
+pytestmark = [
+    pytest.mark.cluster,
+    # Both leave sockets and event loops to the garbage collector, some of them after the test that they were of.
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning"),
+]
+
+
+def _needs(*modules: str) -> pytest.MarkDecorator:
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"{' and '.join(missing)} not installed: pip install -e '.[cluster]'")
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.02)
+
+
+# ---- two clusters --------------------------------------------------------------------------------------------------------
+
+
+class DaskCluster:
+    """A scheduler and workers, each a process, which talk TCP."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._file = folder / "scheduler.json"
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(self._file))
+        wait_for(self._file.exists)
+        self.workers = [self.join(), self.join()]
+
+    def _start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
+        command = [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]]
+        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+        process = subprocess.Popen(command, **quiet)
+        self._processes.append(process)
+        return process
+
+    def join(self) -> "subprocess.Popen[bytes]":
+        """Start a worker, which nobody starts again when it dies."""
+        return self._start(
+            "worker",
+            "--host",
+            "127.0.0.1",
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--no-dashboard",
+            "--scheduler-file",
+            str(self._file),
+        )
+
+    def client(self) -> Any:
+        """A client."""
+        from distributed import Client
+
+        return Client(scheduler_file=str(self._file))
+
+    def stop(self) -> None:
+        """End all processes."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    cluster = DaskCluster(tmp_path_factory.mktemp("dask"))
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def dask(dask_cluster: DaskCluster) -> Iterator[DaskCluster]:
+    """joblib is set to a Dask cluster of two workers."""
+    while sum(process.poll() is None for process in dask_cluster.workers) < 2:
+        dask_cluster.workers.append(dask_cluster.join())
+    with dask_cluster.client() as client:
+        client.wait_for_workers(2, timeout=60)
+        with joblib.parallel_config("dask"):
+            yield dask_cluster
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    from joblib.pool import PicklingPool
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+    from ray.util.joblib import register_ray
+
+    bases = PicklingPool.__bases__
+    environment = {"env_vars": {"PYTHONPATH": str(SOURCES)}}
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    store = 128 * 2**20
+    ray.init(num_cpus=2, _node_ip_address="127.0.0.1", object_store_memory=store, runtime_env=environment, **quiet)
+    register_ray()
+    # One pool for all tests that kill none of its processes: it takes seconds to start.
+    with joblib.parallel_config("ray", n_jobs=2), pools_held():
+        yield
+    ray.shutdown()
+    PicklingPool.__bases__ = bases  # Ray has made joblib's own pools into its own
+
+
+@pytest.fixture
+def ray(ray_cluster: None) -> Iterator[None]:
+    """joblib is set to Ray, with two workers."""
+    with joblib.parallel_config("ray", n_jobs=2):
+        yield
+
+
+@pytest.fixture(params=[pytest.param("dask", marks=_needs("dask", "distributed")), pytest.param("ray", marks=_needs("ray"))])
+def cluster(request: pytest.FixtureRequest) -> str:
+    """Either of them."""
+    request.getfixturevalue(request.param)
+    return str(request.param)
+
+
+# ---- the same bits -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def worth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are worth their while whatever there is to do."""
+    monkeypatch.setattr(_workers, "_WORTH_PROCESSES", 0.0)
+    monkeypatch.setattr(_execution, "_WORTH_PROCESSES", 0.0)
+    monkeypatch.setattr(_planning, "_WORTH_WORKERS", 0.0)
+    monkeypatch.setattr(_plain_function, "_MOST_CALLS", 16)
+    monkeypatch.setattr(_numpy_function, "_FEWEST", 16)
+    monkeypatch.setattr(_numpy_function, "_MOST", 16)
+
+
+class Model:
+    """A small network in NumPy, which counts its calls in the caller."""
+
+    def __init__(self) -> None:
+        generator = np.random.default_rng(0)
+        self.x, self.calls = generator.standard_normal((30, 12)), 0
+        self.params = {"W": generator.standard_normal((12, 40)) / 4.0, "v": generator.standard_normal(40)}
+
+    def __call__(self, params: Any) -> Any:
+        self.calls += 1
+        return np.sum(np.tanh(self.x @ params["W"]) @ params["v"]) / len(self.x)
+
+    def gradient(self) -> dict[str, Any]:
+        t = np.tanh(self.x @ self.params["W"])
+        slope = (1.0 - t**2) * self.params["v"] / len(self.x)
+        return {"W": self.x.T @ slope, "v": t.sum(axis=0) / len(self.x)}
+
+
+def plain_report(jobs: int | None) -> tuple[gradsweep.Report, int]:
+    model = Model()
+    report = gradsweep.check(gradsweep.plain(model), model.params, model.gradient(), mode="sweep", jobs=jobs)
+    return report, model.calls
+
+
+def numpy_report(jobs: int | None) -> tuple[gradsweep.Report, int]:
+    model = Model()
+    return gradsweep.check(model, model.params, model.gradient(), mode="sweep", jobs=jobs), model.calls
+
+
+def network_report(jobs: int | None) -> tuple[gradsweep.Report, int]:
+    network = gradsweep.Network([300, 200, 100, 1])
+    generator = np.random.default_rng(0)
+    params, x = network.initialize(0), generator.standard_normal((300, 40))
+    y = (generator.random((1, 40)) < 0.5) * 1.0
+    calls = 0
+    evaluate = NetworkProblem.quotients
+
+    def counting(self: Any, *arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return evaluate(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NetworkProblem, "quotients", counting)
+        gradient = network.gradient(params, x, y)
+        return gradsweep.check(network.cost(x, y), params, gradient, mode="sweep", jobs=jobs), calls
+
+
+@pytest.mark.usefixtures("worth")
+@pytest.mark.parametrize("kind", [plain_report, numpy_report, network_report])
+def test_the_same_bits_as_here(cluster: str, kind: Callable[[int | None], tuple[gradsweep.Report, int]]) -> None:
+    """And most of it is computed there."""
+    (alone, here), (report, left) = kind(1), kind(None)
+    assert report.ok
+    assert not report.notes
+    assert report.evaluations == alone.evaluations
+    assert all(report.numeric[name].tobytes() == block.tobytes() for name, block in alone.numeric.items())
+    assert left <= 0.7 * here
+
+
+@pytest.mark.usefixtures("worth", "cluster")
+def test_the_function_travels_once(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """Not with each chunk, nor is it made anew for each."""
+    pickled = 0
+
+    def counting(self: Any, protocol: Any) -> Any:
+        nonlocal pickled
+        pickled += isinstance(self.pickled, np.ndarray)  # else it is a reference
+        return object.__reduce_ex__(self, protocol)
+
+    class Ballast:
+        """Leaves a file behind wherever it is unpickled."""
+
+        def __init__(self) -> None:
+            self.array = np.ones(10**5)
+
+        def __setstate__(self, state: dict[str, Any]) -> None:
+            self.__dict__ = state
+            (tmp_path / f"{os.getpid()}-{time.monotonic_ns()}").touch()
+
+    ballast = Ballast()
+
+    def function(item: int) -> float:
+        time.sleep(0.01)
+        return float(ballast.array[item])
+
+    monkeypatch.setattr(_sending.Sent, "__reduce_ex__", counting, raising=False)
+    workers = _workers.Workers(function, None, lambda one, other: one == other)
+    for _ in range(3):
+        assert list(workers.run(iter(range(100)), 100)) == [1.0] * 100
+    assert not workers.notes
+    assert pickled <= 3
+    processes = [file.name.split("-")[0] for file in tmp_path.iterdir()]
+    assert 1 <= len(set(processes)) == len(processes) <= 2
+
+
+# ---- workers that come and go --------------------------------------------------------------------------------------------
+
+
+class Slow:
+    """A cost that takes 5 ms, and leaves a file with the name of each process that it runs in."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+        self.x = np.linspace(-1.0, 1.0, 160)
+
+    def __call__(self, params: Any) -> float:
+        (self.folder / str(os.getpid())).touch()
+        time.sleep(0.005)
+        return float(np.sum(params**3))
+
+    def others(self) -> set[int]:
+        """The processes, but for this one."""
+        return {int(file.name) for file in self.folder.iterdir()} - {os.getpid()}
+
+    def check(self, **options: Any) -> gradsweep.Report:
+        return gradsweep.check(gradsweep.plain(self), self.x, 3.0 * self.x**2, mode="sweep", **options)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> gradsweep.Report:
+    """Its report without workers."""
+    return Slow(tmp_path_factory.mktemp("alone")).check(jobs=1)
+
+
+@contextlib.contextmanager
+def meanwhile(function: Callable[[], None]) -> Iterator[None]:
+    """Something else that happens."""
+    thread = threading.Thread(target=function)
+    thread.start()
+    yield
+    thread.join()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.usefixtures("worth", "cluster")
+def test_a_worker_that_is_killed_is_made_up_for(alone: gradsweep.Report, tmp_path: pathlib.Path) -> None:
+    cost = Slow(tmp_path)
+    killed: set[int] = set()
+
+    def kill() -> None:
+        wait_for(lambda: len(cost.others()) >= 2)
+        killed.add(min(cost.others()))
+        os.kill(min(cost.others()), signal.SIGKILL)
+
+    with meanwhile(kill):
+        report = cost.check()
+    assert killed
+    assert report.ok
+    assert report.numeric["params"].tobytes() == alone.numeric["params"].tobytes()
+
+
+@_needs("dask", "distributed")
+@pytest.mark.usefixtures("worth")
+def test_all_workers_are_killed_and_others_come(dask: DaskCluster, tmp_path: pathlib.Path) -> None:
+    """The function is there for who comes later, though all who had it are gone."""
+    cost = Slow(tmp_path)
+    known: set[int] = set()
+
+    def replace() -> None:
+        wait_for(lambda: len(cost.others()) >= 2)
+        known.update(cost.others())
+        for process in known:
+            os.kill(process, signal.SIGKILL)
+        dask.workers.append(dask.join())
+        dask.workers.append(dask.join())
+
+    with meanwhile(replace):
+        report = cost.check()
+    assert report.ok
+    assert len(cost.others() - known) == 2
+
+
+# ---- what a check does meanwhile -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("worth", "cluster")
+def test_progress_interrupts_and_checkpoints(
+    alone: gradsweep.Report, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends it with what there is; the next run goes on there, with the same bits."""
+    monkeypatch.setattr(_pools, "_WAVE", 0.3)
+    folder, path = tmp_path / "processes", tmp_path / "run.h5"
+    folder.mkdir()
+    cost = Slow(folder)
+    seen: list[gradsweep.Progress] = []
+
+    def interrupt(progress: gradsweep.Progress) -> None:
+        if progress.done >= 50 and not seen:
+            # Not from here: a signal that comes while results are waited for is what a person sends.
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        if progress.done >= 50:
+            seen.append(progress)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(gradsweep.Interrupted) as caught:
+            cost.check(progress=interrupt, checkpoint=path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    (block,) = caught.value.report.blocks
+    assert 0 < block.size < 160
+    told: list[gradsweep.Progress] = []
+    report = cost.check(progress=told.append, checkpoint=path)
+    assert report.ok
+    assert len({progress.done for progress in told}) > 2
+    assert report.numeric["params"].tobytes() == alone.numeric["params"].tobytes()
+    assert report.evaluations == alone.evaluations
+
+
+@pytest.mark.usefixtures("worth", "cluster")
+def test_a_cost_that_hangs_there() -> None:
+    """Code in Python is ended in whatever thread it runs."""
+    here, x = os.getpid(), np.ones(300)
+
+    def cost(params: Any) -> float:
+        time.sleep(0.005)
+        while params[170] < 1.0 and os.getpid() != here:
+            pass
+        return float(params @ params)
+
+    with pytest.raises(gradsweep.CostTimeoutError, match=r"does not return within 0\.5 s when params\[170\] falls by"):
+        gradsweep.check(gradsweep.plain(cost), x, 2.0 * x, mode="sweep", timeout=0.5)
