@@ -115,30 +115,29 @@ def dask(dask_cluster: DaskCluster) -> Iterator[DaskCluster]:
 
 
 @pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[None]:
+def ray_backend() -> Iterator[Any]:
+    """joblib's backend of a Ray cluster with two workers, which are started once: it takes seconds."""
     from joblib.pool import PicklingPool
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
-    from ray.util.joblib import register_ray
+    from ray.util.joblib.ray_backend import RayBackend
 
     bases = PicklingPool.__bases__
     environment = {"env_vars": {"PYTHONPATH": str(SOURCES)}}
     quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     store = 128 * 2**20
     ray.init(num_cpus=2, _node_ip_address="127.0.0.1", object_store_memory=store, runtime_env=environment, **quiet)
-    register_ray()
-    # One pool for all tests that kill none of its processes: it takes seconds to start.
-    with joblib.parallel_config("ray", n_jobs=2), pools_held():
-        yield
+    with pools_held():
+        yield RayBackend()
     ray.shutdown()
     PicklingPool.__bases__ = bases  # Ray has made joblib's own pools into its own
 
 
 @pytest.fixture
-def ray(ray_cluster: None) -> Iterator[None]:
-    """joblib is set to Ray, with two workers."""
-    with joblib.parallel_config("ray", n_jobs=2):
+def ray(ray_backend: Any) -> Iterator[None]:
+    """joblib is set to Ray."""
+    with joblib.parallel_config(ray_backend, n_jobs=2):
         yield
 
 

@@ -5,6 +5,7 @@ import contextvars
 import copy
 import dataclasses
 import itertools
+import multiprocessing
 import sys
 import time
 import warnings
@@ -144,7 +145,7 @@ def evaluated(
         yield from (_streamed if streams else _in_waves)(shipment, items, jobs, backend)
     except _deaths() as error:
         raise _death() from error
-    except TimeoutError as error:
+    except multiprocessing.TimeoutError as error:
         # Whatever the cost raises comes as an outcome: this is joblib's.
         if timeout is None:
             raise
