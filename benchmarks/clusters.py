@@ -9,7 +9,7 @@ Two processes each of loky, Dask (a scheduler and two workers, over TCP) and Ray
     milliseconds of a worker for each chunk, beside those that it sleeps, processes being there;
 ``bytes_each``
     bytes through the loopback interface for each chunk beyond the first hundred, whoever sent them: run it where nothing else
-    uses that;
+    uses that. loky has pipes, and processes of one machine share what is in the store of Ray;
 ``bytes_first``
     the same for the first hundred chunks together, the function and its data among them.
 """
@@ -81,27 +81,29 @@ def ray() -> Iterator[None]:
 
 def measure(seconds: float, megabytes: float, chunks: int) -> dict[str, float]:
     """Overheads of the backend that joblib is set to."""
-    ballast = np.random.default_rng(0).standard_normal(int(megabytes * 2**17))
+    ballast, here = np.random.default_rng(0).standard_normal(int(megabytes * 2**17)), os.getpid()
 
     def chunk(number: int) -> float:
-        # Only the first one waits in the caller, so long that what follows is worth processes.
-        time.sleep(seconds if number else 1.0)
+        # In the caller so long that what follows is worth processes.
+        time.sleep(1.0 if os.getpid() == here else seconds)
         return float(ballast[number % 8])
 
     workers = Workers(chunk, None, lambda one, other: one == other)
-    ends, carried = [], [loopback()]
-    begun = time.perf_counter()
-    for _ in workers.run(iter(range(chunks)), chunks):
-        ends.append(time.perf_counter())
-        carried.append(loopback())
-    assert not workers.notes, workers.notes
-    begun += 1.0  # in the caller
-    spent = ends[-1] - ends[_FIRST]
+
+    def run(count: int) -> tuple[list[float], int]:
+        carried, ends = loopback(), []
+        for _ in workers.run(iter(range(count)), count):
+            ends.append(time.perf_counter())
+        assert not workers.notes, workers.notes
+        return ends, loopback() - carried
+
+    (first, second, *_), carried = run(_FIRST)
+    ends, carried_each = run(chunks)
     return {
-        "start": ends[1] - begun,
-        "overhead_ms": 1e3 * (2.0 * spent / (chunks - 1 - _FIRST) - seconds),
-        "bytes_first": carried[_FIRST] - carried[0],
-        "bytes_each": (carried[-1] - carried[_FIRST]) / (chunks - _FIRST),
+        "start": second - first,
+        "overhead_ms": 1e3 * (2.0 * (ends[-1] - ends[0]) / chunks - seconds),
+        "bytes_first": carried,
+        "bytes_each": carried_each / chunks,
     }
 
 
@@ -117,7 +119,7 @@ def main() -> None:
     result = {}
     for name in given.backends:
         with contextlib.suppress(ImportError), starts[name](), pools_held():
-            result[name] = measure(given.seconds, given.megabytes, max(given.chunks, 2 * _FIRST))
+            result[name] = measure(given.seconds, given.megabytes, given.chunks)
     print(json.dumps(result, indent=2))
 
 

@@ -28,7 +28,7 @@ from gradsweep._presenting._layout import Piece, wrap
 from gradsweep._presenting._terminal import render, width_of
 from gradsweep._presenting._text import format_seconds, format_size, lay_out
 from gradsweep._report import Report
-from gradsweep._settings import read_settings
+from gradsweep._settings import read_settings, read_timeout
 from gradsweep._user_code import Target
 from gradsweep.network import Network
 
@@ -90,6 +90,9 @@ Select = Annotated[
 Checkpoint = Annotated[
     pathlib.Path | None,
     typer.Option(metavar="FILE", help="Keep what is computed in this file, and go on from there.", show_default=False),
+]
+Timeout = Annotated[
+    float | None, typer.Option(help="Seconds that a call of the cost may take.", show_default="as long as it takes")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing; the exit status tells.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON, and nothing else.")]
@@ -273,6 +276,7 @@ def check_function(
     seed: Perturbations = 0,
     select: Select = None,
     checkpoint: Checkpoint = None,
+    timeout: Timeout = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
     report_file: ReportFile = None,
@@ -281,6 +285,7 @@ def check_function(
     console = _Console(quiet, as_json, report_file)
     # What is wrong with the options is said before any code runs.
     read_settings(mode.value, scheme.value, step, tolerance, jobs, seed, select=_read_select(select))
+    read_timeout(timeout)
     console.claim_stdout()
     target = Target(function)
     cost, params, gradient = target()
@@ -300,6 +305,7 @@ def check_function(
             seed=seed,
             progress=console.shows_progress,
             checkpoint=checkpoint,
+            timeout=timeout,
         )
     size = format_size(sum(math.prod(block.shape) for block in report.blocks), "parameter")
     console.print(f"Function  {function}, {size} in {format_size(len(report.blocks), 'block')}")

@@ -103,24 +103,33 @@ def _rung(seconds: float) -> Iterator[None]:
 @contextlib.contextmanager
 def _thrown(seconds: float) -> Iterator[None]:
     """By another thread, which throws it into this one: it arrives when this one runs Python's code again."""
-    thread, lock, over = threading.get_ident(), threading.Lock(), threading.Event()
+    thread, lock, over, armed = threading.get_ident(), threading.Lock(), threading.Event(), True
 
     def watch() -> None:
         wait = seconds
         while not over.wait(wait):
             with lock:
-                if not over.is_set():
-                    _throw(thread, OutOfTime)
+                if not armed:
+                    return
+                _throw(thread, OutOfTime)
             wait = _AGAIN
 
-    watcher = threading.Thread(target=watch, daemon=True, name="gradsweep deadline")
-    watcher.start()
-    try:
-        yield
-    finally:
+    def disarm() -> None:
+        nonlocal armed
         with lock:
-            over.set()
+            armed = False
             _throw(thread, None)  # what has not arrived yet does not
+
+    try:
+        try:
+            threading.Thread(target=watch, daemon=True, name="gradsweep deadline").start()
+            yield
+        finally:
+            disarm()
+    finally:
+        # It may have arrived there, too, but not a second time so soon.
+        disarm()
+        over.set()
 
 
 def _throw(thread: int, error: type[BaseException] | None) -> None:
