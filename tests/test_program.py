@@ -185,6 +185,62 @@ def test_values_are_those_of_the_moment() -> None:
     np.testing.assert_allclose(change, (6.0 + w[1, 0]) * STEP * (2.0 * b[1] + STEP), rtol=1e-14)
 
 
+def test_a_view_of_memory_is_what_it_was() -> None:
+    """Read-only views of plain arrays, the largest entry of an array, and an array that is a copy of another one."""
+    plain = np.zeros(3)
+
+    def cost(x: Any, w: Any, b: Any) -> Any:
+        total = 0.0
+        for factor in (1.0, 2.0, 3.0):
+            plain[:] = factor
+            total = total + np.sum(np.broadcast_to(plain, (4, 3)) * x * x)
+        state, before = np.zeros_like(b), np.empty_like(b)
+        state[0], state[1:] = b[0] * 2.0, b[1:] ** 2
+        largest = state.max()
+        for _ in range(2):
+            before[...] = state
+            state[0] = before[1] * b[2]
+            state[1:] = largest
+            total = total + np.sum(state * before)
+        return total + largest
+
+    _assert_the_same(cost)
+
+
+def test_axes_that_are_repeated_or_added() -> None:
+    """By np.einsum, which repeats axes of length 1, and by exponents of more axes than what they are applied to."""
+
+    def cost(x: Any, w: Any, b: Any) -> Any:
+        product = np.einsum("ij,ij->ij", b[:, np.newaxis], w) ** 2
+        return np.sum(product * w) + np.sum(np.sum(b ** np.array([[2.0]]), axis=0) * FEATURES[0, :3])
+
+    _assert_the_same(cost)
+
+
+def test_largest_of_no_rows() -> None:
+    """A selection may be empty."""
+
+    def cost(x: Any, w: Any, b: Any) -> Any:
+        return np.sum(np.max(x[x[:, 0] > 99.0], axis=1)) + np.sum(b * b)
+
+    _assert_the_same(cost)
+
+
+def _assert_the_same(cost: Callable[..., Any]) -> None:
+    """A program gives what the function does, for entries of all arguments."""
+    arrays = matrices()
+    program = program_of(cost, arrays)
+    assert program is not None
+    for place, array in enumerate(arrays):
+        entries, steps = np.arange(array.size), np.full(array.size, STEP)
+        lanes, given = Lanes(array.size), list(arrays)
+        whole: list[Any] = [perturbed(each, np.zeros((*each.shape, array.size)), lanes) for each in given]
+        whole[place] = perturbed_entry(array, entries, steps, lanes)
+        expected = propagate(lambda arguments: cost(*arguments), whole, lanes, fills=False)
+        found = program.run({place: one_hot(array.shape, entries, steps)}, Lanes(array.size))
+        np.testing.assert_allclose(found, expected.changes, rtol=1e-11, atol=1e-22)
+
+
 def test_infinite_values_do_not_change() -> None:
     """A mask of minus infinity before a softmax."""
     mask = np.where(np.tri(4, dtype=bool), 0.0, -np.inf)

@@ -83,7 +83,7 @@ def elements(ufunc: np.ufunc, operands: Sequence[Any], value: NDArray[Any]) -> O
     if len(operands) == 1 and ufunc in SERIES:
         return _by_series(Coefficients(SERIES[ufunc], real(base_of(operands[0])), real(value)), in_full)
     if ufunc is np.square or (ufunc is np.power and _is_number(operands[1], 2.0)):
-        return _square(operands[0], value, in_full)
+        return _square(operands[0], value, in_full) if base_of(operands[0]).shape == value.shape else in_full
     if ufunc is np.power and type(operands[1]) is not Node and operands[1].size == 1:
         return _power(real(base_of(operands[0])), float(operands[1].reshape(-1)[0]), real(value), in_full)
     if ufunc is np.logaddexp and type(operands[0]) is not type(operands[1]) and np.isfinite(value).all():

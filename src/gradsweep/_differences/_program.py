@@ -290,10 +290,14 @@ def _opened(slot: Slot, held: dict[int, Any], lanes: Lanes) -> _Written:
 
 
 def _reset(step: Step, slot: Slot) -> Callable[..., Any]:
-    """All of it becomes a value, which is not copied: changes are never written to."""
+    """All of it becomes a value, which is copied if it is a view of memory: other changes are never written to."""
 
     def run(lanes: Lanes, held: dict[int, Any], changes: Sequence[Change]) -> None:
-        held[slot.number] = changes[0] if changes else None
+        change = changes[0] if changes else None
+        if isinstance(change, np.ndarray) and change.base is not None:
+            written = (each.numbers for each in held.values() if type(each) is _Written)
+            change = change.copy() if any(np.may_share_memory(change, each) for each in written) else change
+        held[slot.number] = change
 
     return run
 

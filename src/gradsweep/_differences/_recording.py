@@ -210,7 +210,8 @@ class Recording:
         if kind is Varying:
             return self.node_of(value)
         if kind is np.ndarray:
-            if value.flags.writeable:
+            # What is read-only may be a view of what is written to elsewhere, as np.broadcast_to gives.
+            if value.flags.writeable or value.base is not None:
                 self._copied += value.size
                 self.intact &= self._copied <= _COPIED
                 value = value.copy() if self.intact else value

@@ -128,7 +128,7 @@ def _comparison(ufunc: np.ufunc, operands: Sequence[Any], nodes: Sequence[Node])
 def _extreme(sign: float) -> Callable[[Step, Sequence[Node]], Run | None]:
     def build(step: Step, nodes: Sequence[Node]) -> Run | None:
         read = _axis_and_dimensions(step)
-        if read is None or np.isinf(step.result.base).any():
+        if read is None or not nodes[0].base.size or np.isinf(step.result.base).any():
             return None
         x, (axis, keepdims) = nodes[0].base, read
         axes = _reductions.axes_of(axis, x.ndim)
@@ -150,8 +150,8 @@ def _extreme(sign: float) -> Callable[[Step, Sequence[Node]], Run | None]:
             assert change is not None
             if not reach_of(change) < room:
                 return full(Varying(x, change, lanes), axis, keepdims=keepdims).change
-            result: Array = dense_of(change)[index]
-            return result
+            # Of a single place it is a view, which would follow what is written to memory later.
+            return np.array(dense_of(change)[index])
 
         return run
 
@@ -219,6 +219,10 @@ def _einsum(step: Step, nodes: Sequence[Node]) -> Run | None:
     names, bases = terms.split(","), [real(base_of(each)) for each in operands]
     if any(len(set(name)) < len(name) for name in names):
         return None
+    sizes: dict[str, int] = {}
+    for name, base in zip(names, bases, strict=True):
+        if any(sizes.setdefault(letter, size) != size for letter, size in zip(name, base.shape, strict=True)):
+            return None  # an axis of length 1 is repeated
     places = [place for place, each in enumerate(operands) if type(each) is Node]
     lane = next(letter for letter in string.ascii_letters if letter not in subscripts)
     pair = ["einsum_path", (0, 1)] if len(names) == 2 else True
