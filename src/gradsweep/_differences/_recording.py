@@ -121,6 +121,8 @@ class Recording:
     arguments: list[Node] = field(default_factory=list)
     intact: bool = True
     _slots: dict[int, tuple[Memory, Slot]] = field(default_factory=dict)
+    # How many of the first nodes share nothing with memory, by its identity.
+    _separate: dict[int, int] = field(default_factory=dict)
     _copied: int = 0
     _kept: int = 0
     # Nodes in the arguments that are being written down.
@@ -158,7 +160,10 @@ class Recording:
         """Keep the values of nodes that share this memory as they are."""
         if self.intact:
             self._slot(memory)
-            for node in self.nodes:
+            # Those before do not: they were looked at when it was last written to.
+            begin = self._separate.get(id(memory), 0)
+            self._separate[id(memory)] = len(self.nodes)
+            for node in self.nodes[begin:]:
                 if np.may_share_memory(node.base, memory.base):
                     node.base = node.base.copy()
 
