@@ -1,6 +1,8 @@
 """Recorded runs repeated on other changes: the same changes and crossings as a run of the function itself gives."""
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._program import Program
 from gradsweep._differences._propagation import perturbed, perturbed_entry, propagate
 from gradsweep._differences._recording import Recording
-from gradsweep._differences._slab import one_hot
+from gradsweep._differences._slab import Slab, one_hot
 
 Array = NDArray[np.float64]
 STEP = 1e-7
@@ -335,3 +337,63 @@ def test_records_are_not_sent_to_workers() -> None:
     sent = pickle.loads(pickle.dumps(record))
     assert sent.program is None
     assert not sent.is_made
+
+
+def test_wrong_rule_for_one_of_many_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block is looked at: a rule that is wrong for single entries of the last one alone does not go unnoticed."""
+    rng = np.random.default_rng(0)
+    params = [rng.normal(size=(30, 30)) for _ in range(9)] + [rng.normal(size=(3, 1))]
+    factor = rng.normal(size=(3, 4))
+
+    def cost(params: Any) -> Any:
+        return sum(np.sum(each * each) for each in params[:9]) + np.sum(np.einsum("ij,ij->ij", params[9], factor) ** 2)
+
+    gradient = [2 * each for each in params[:9]] + [2 * params[9] * np.sum(factor**2, axis=1, keepdims=True)]
+    assert gradsweep.check(cost, params, gradient).ok
+    arguments = _numpy_function._Propagation._arguments
+
+    def last_is_off(self: Any, task: Any) -> Any:
+        found = arguments(self, task)
+        if isinstance(found.get(9), Slab):
+            found[9] = 1.001 * found[9].dense
+        return found
+
+    monkeypatch.setattr(_numpy_function._Propagation, "_arguments", last_is_off)
+    with pytest.raises(gradsweep.OracleError, match=r"\[9\]\[0, 0\] grows"):
+        gradsweep.check(cost, params, gradient)
+
+
+def test_rule_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is raised while a record is repeated, the function itself is run."""
+
+    def fail(self: Any, *given: Any) -> Any:
+        raise AssertionError("a rule of ours")
+
+    monkeypatch.setattr(Program, "run", fail)
+    report = gradsweep.check(lambda w: np.sum(np.tanh(w) ** 2), np.ones(3), 2 * np.tanh(np.ones(3)) / np.cosh(np.ones(3)) ** 2)
+    assert report.ok
+    assert report.evaluated_by == "difference arrays"
+
+
+@pytest.mark.parametrize("make", ["default_rng(0).standard_normal", "RandomState(0).normal"])
+def test_generators_make_their_own_arrays(make: str) -> None:
+    """NumPy's compiled code calls np.empty, too, and must be given an array of its own: the process would end otherwise."""
+    names: dict[str, Any] = {"np": np}
+    code = f"""
+def cost(p):
+    x = np.random.{make}(size=(6, 3))
+    h, unused = np.zeros(6), np.empty(2)
+    for t in range(6):
+        h[t] = np.tanh(x[t] @ p)
+    return np.sum(h)
+"""
+    script = f"import numpy as np, gradsweep\n{code}\nprint(gradsweep.check(cost, np.ones(3), "
+    exec(code, names)
+    gradient = gradsweep.numerical_gradient(gradsweep.plain(names["cost"]), np.ones(3))
+    done = subprocess.run(
+        [sys.executable, "-c", script + f"np.array({gradient.tolist()}), tolerance=1e-5).evaluated_by)"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "difference arrays\n"), done.stderr

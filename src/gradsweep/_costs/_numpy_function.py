@@ -1,6 +1,5 @@
 """A function written with NumPy, on difference arrays."""
 
-import contextlib
 import functools
 import json
 import time
@@ -64,6 +63,9 @@ _RUNS, _FEW_RUNS, _SAFETY = 6, 2, 64.0
 
 # Directions and entries along which difference arrays are held against the plain function, and what the two may differ by.
 _DIRECTIONS, _GUARDED, _AGREEMENT = 2, 8, 1e-6
+
+# Blocks of each of which an entry is among them: all, but where there are very many.
+_GUARDED_BLOCKS = 32
 
 # Steps of these, relative to the parameters, the largest first: of those that cross no kink the largest shows most.
 _VISIBLE = (2.0**-10, 2.0**-17, 2.0**-24)
@@ -201,10 +203,9 @@ class _Propagation:
     def __call__(self, task: _Task) -> _Outcome:
         """Run the function once for all perturbations of a task, or repeat what it did in another run."""
         program = self._program() if task.conditions == _USUAL else None
-        if program is not None:
-            # Where a rule refuses operands of which some do not change here, the function is run, and tells where that is.
-            with contextlib.suppress(Departure):
-                return self._repeat(program, self._arguments(task), len(task.indices))
+        repeated = program and self._repeat(program, self._arguments(task), len(task.indices))
+        if repeated is not None:
+            return repeated
         try:
             return self._perturb(task, writes=False)
         except Departure:
@@ -249,10 +250,15 @@ class _Propagation:
                     arguments[place] = one_hot(leaf.shape, entries, steps) if leaf.shape else steps
         return arguments
 
-    def _repeat(self, program: Program, arguments: Mapping[int, Array | Slab], count: int) -> _Outcome:
-        """What comes of changes of the parameters, by a program."""
+    def _repeat(self, program: Program, arguments: Mapping[int, Array | Slab], count: int) -> _Outcome | None:
+        """What comes of changes of the parameters, by a program; None if it cannot tell."""
         lanes = _USUAL.lanes(count, infinite=self.infinite)
-        changes = program.run(arguments, lanes)
+        try:
+            changes = program.run(arguments, lanes)
+        except Exception:
+            # A rule refuses operands of which some do not change here. Whatever it is: the function itself is run, and tells where,
+            # if there is something wrong.
+            return None
         largest = max(lanes.largest, lanes.total // _KEPT)
         return _Outcome(program.base, changes, lanes.crossings, largest, lanes.total, lanes.subtracts, self.record.lost)
 
@@ -286,7 +292,9 @@ class _Propagation:
         program = self._program() if conditions == _USUAL and watch is None else None
         if program is not None:
             arguments = {place: own for place, own in enumerate(self._by_blocks(change)) if own.size}
-            return self._repeat(program, arguments, len(directions))
+            repeated = self._repeat(program, arguments, len(directions))
+            if repeated is not None:
+                return repeated
         lanes = conditions.lanes(len(directions), infinite=self.infinite)
         lanes.watch = watch
         return self._run_along(change, lanes, None)
@@ -787,9 +795,11 @@ class _Guard:
         """Perturb some entries on their own."""
         scale = self._scale
         drawn = self.generator.choice(len(scale), min(_GUARDED, len(scale)), replace=False)
-        # One of each block, as far as they go, and others.
-        starts = [leaf.start for leaf in self.tree.blocks if leaf.size][:_GUARDED]
-        entries = np.unique(np.concatenate([starts, drawn]))[: 2 * _GUARDED]
+        # One of each block, since what is done to it may be done to no other, and some that are drawn from all.
+        starts = [leaf.start for leaf in self.tree.blocks if leaf.size]
+        if len(starts) > _GUARDED_BLOCKS:
+            starts = self.generator.choice(starts, _GUARDED_BLOCKS, replace=False).tolist()
+        entries = np.unique(np.concatenate([starts, drawn]))
         indices = np.repeat(entries, len(_VISIBLE))
         steps = np.tile(_VISIBLE, len(entries)) * scale[indices]
         points = np.tile(self.tree.values, (len(indices), 1))

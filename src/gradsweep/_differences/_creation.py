@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gradsweep._differences._array import DifferenceArray, operand_of, varies
+from gradsweep._differences._departure import doing
 from gradsweep._differences._factor import Factor
 from gradsweep._differences._lanes import Lanes
 
@@ -74,17 +75,25 @@ def _stand_in() -> None:
             setattr(np, name, functools.wraps(original)(functools.partial(make, name, original)))
 
 
-def _users_lanes() -> Lanes | None:
-    """The lanes of the run that this call is part of; None if there is none, or it is not the user's code that calls."""
+def _users_lanes(name: str) -> Lanes | None:
+    """The lanes of the run that this call is part of; None if there is none, or it is not the user's code that calls.
+
+    Compiled code, as that of NumPy's generators, calls these functions, too, and has no frame of its own: what the user's frame
+    is calling is then another function. To such code a difference array is memory of another kind, and the process ends.
+    """
     lanes: Lanes | None = getattr(_active, "lanes", None)
     if lanes is None:
         return None
-    module = sys._getframe(2).f_globals.get("__name__", "")
-    return None if module.partition(".")[0] in _NOT_USERS else lanes
+    frame = sys._getframe(2)
+    if frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_USERS:
+        return None
+    called = doing(frame).name
+    # By a name of the user's own for it, if the function is named there at all.
+    return lanes if called == name or (not called and name in frame.f_code.co_names) else None
 
 
 def _made(name: str, original: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    lanes = _users_lanes()
+    lanes = _users_lanes(name)
     if lanes is not None and name in ("full", "full_like") and varies((args[1:], options)):
         return _filled(original, *args, **options)
     result = original(*args, **options)
@@ -105,7 +114,7 @@ def _buffer(result: Any, lanes: Lanes) -> Any:
 
 
 def _converted(name: str, original: Callable[..., Any], value: Any, *args: Any, **options: Any) -> Any:
-    lanes = _users_lanes()
+    lanes = _users_lanes(name)
     if lanes is None:
         return original(value, *args, **options)
     value = value.resolve() if type(value) is Factor else value
@@ -135,7 +144,7 @@ def _as_array(name: str, value: Any, dtype: Any = None, *, copy: Any = True, ndm
 
 
 def _reduced(name: str, original: Callable[..., Any], value: Any, *args: Any, **options: Any) -> Any:
-    if _users_lanes() is not None and isinstance(value, list | tuple) and varies(value):
+    if _users_lanes(name) is not None and isinstance(value, list | tuple) and varies(value):
         if name in ("stack", "concatenate", "hstack", "vstack"):
             value = [
                 DifferenceArray(operand_of(each)) if isinstance(each, list | tuple) and varies(each) else each for each in value
