@@ -1,5 +1,6 @@
 """A check that was ended goes on from its checkpoint, and gives the same bits."""
 
+import functools
 import json
 import os
 import pathlib
@@ -483,3 +484,136 @@ def test_killed_at_random_instants(path: pathlib.Path) -> None:
             with h5py.File(path) as file:
                 assert "checkpoint/index" in file
     assert subprocess.run([*command, str(path)], capture_output=True, text=True, check=True).stdout == expected
+
+
+class TestAnotherWay:
+    """A second run may ask for other things than the first one did: what was computed for those is not taken for these."""
+
+    @pytest.fixture(autouse=True)
+    def _written_once(self, monkeypatch: pytest.MonkeyPatch, _small_pieces: None) -> None:
+        """The file is written at the end: nothing is interrupted here."""
+        monkeypatch.setattr(journals, "_INTERVAL", 3600.0)
+
+    @pytest.mark.parametrize("kind", [plain, lambda cost: cost])
+    def test_cost_that_differs_where_parameters_are_zero(self, kind: Callable[[Any], Any], path: pathlib.Path) -> None:
+        """The first block is the same, and so is the value: biases begin at 0, and are passed on otherwise now."""
+        params = point() | {"b": np.zeros(30)}
+
+        def cost(bias: float) -> Callable[[Any], Any]:
+            return lambda given: Counting()({**given, "b": bias * given["b"]})
+
+        gradient = backward(params)
+        gradient["b"] = 2.0 * gradient["b"]
+        assert check(kind(cost(2.0)), params, gradient, checkpoint=path).verdict == "pass"
+        with pytest.raises(DataError, match=r"does not give what it gave when this checkpoint was written"):
+            check(kind(cost(1.0)), params, gradient, checkpoint=path)
+
+    @pytest.mark.parametrize("kind", [plain, lambda cost: cost])
+    def test_gradient_that_is_another_one_at_the_second_point_alone(self, kind: Callable[[Any], Any], path: pathlib.Path) -> None:
+        """As many entries are in dispute there, but not the same ones."""
+
+        def gradient(place: int) -> Callable[[Any], Any]:
+            def wrong_elsewhere(params: Any) -> Any:
+                result = backward(params)
+                result["b"][place] *= 1.0 + (params["b"][place] != point()["b"][place])
+                return result
+
+            return wrong_elsewhere
+
+        assert check(kind(Counting()), point(), gradient(3), checkpoint=path).verdict == "fail"
+        expected = check(kind(Counting()), point(), gradient(5))
+        assert same(check(kind(Counting()), point(), gradient(5), checkpoint=path), expected)
+
+    @pytest.mark.parametrize("kind", [plain, lambda cost: cost])
+    def test_another_second_point(self, kind: Callable[[Any], Any], path: pathlib.Path) -> None:
+        """The gradient takes one now that it did not take."""
+
+        def near(params: Any) -> Any:
+            if np.abs(params["b"] - point()["b"]).max() > 0.1:
+                raise ValueError("too far")
+            return backward(params)
+
+        first = check(kind(Counting()), point(), near, checkpoint=path)
+        second = check(kind(Counting()), point(), backward, checkpoint=path)
+        assert first.displaced is not None
+        assert second.displaced is not None
+        assert first.displaced.size < second.displaced.size
+        assert same(second, check(kind(Counting()), point(), backward))
+
+    @pytest.mark.parametrize("kind", [plain, lambda cost: cost])
+    def test_screen_of_another_gradient(self, kind: Callable[[Any], Any], path: pathlib.Path) -> None:
+        """Other parts of a block are halved."""
+
+        def gradient(row: int) -> Any:
+            result = backward(point())
+            result["W"][row, 2] *= 2.0
+            return result
+
+        assert check(kind(Counting()), point(), gradient(3), mode="screen", checkpoint=path).verdict == "fail"
+        for row in (28, 15, 28):
+            expected = check(kind(Counting()), point(), gradient(row), mode="screen")
+            assert same(check(kind(Counting()), point(), gradient(row), mode="screen", checkpoint=path), expected)
+
+    def test_layers_of_the_same_shape(self, path: pathlib.Path) -> None:
+        """At a large step all of a layer is looked at again: of another layer, for another gradient."""
+        network = Network([6, 6, 6, 6, 1])
+        params = network.initialize(0)
+        X = np.random.default_rng(0).normal(size=(6, 20))
+        Y = (np.arange(20.0) < 7.0).reshape(1, 20)
+        right = network.gradient(params, X, Y)
+        run = functools.partial(check, network.cost(X, Y), params, scheme="forward", step=1e-4, mode="sweep")
+        numeric = run(right).numeric
+        for name in ("W2", "W3", "W1"):
+            # What is found at this step itself agrees there: all that is looked at again are the other blocks.
+            gradient = {key: right[f"d{key}"] if key == name else np.array(numeric[key]) for key in numeric}
+            assert same(run(gradient, checkpoint=path), run(gradient))
+
+    def test_gradient_that_calls_numerical_gradient(self, path: pathlib.Path) -> None:
+        """It is no part of the check, and is not in its journal."""
+
+        def gradient(params: Any) -> Any:
+            return gradsweep.numerical_gradient(plain(Counting()), params)
+
+        expected = check(plain(Counting()), point(), gradient)
+        for _ in range(2):
+            assert same(check(plain(Counting()), point(), gradient, checkpoint=path), expected)
+
+    def test_interrupted_gradient(self) -> None:
+        """What is left of a numeric gradient is no gradient."""
+        with pytest.raises(KeyboardInterrupt) as caught:
+            check(plain(Counting()), point(), lambda params: gradsweep.numerical_gradient(plain(Counting(200)), params))
+        assert not isinstance(caught.value, Interrupted)
+
+    def test_time_that_is_left(self, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A screen that had no time for more has it when the beginning need not be computed again."""
+        monkeypatch.setattr("gradsweep._screening.Budget.left", 0.0)
+        screen = functools.partial(check, plain(Counting()), point(), wrong, mode="screen", max_seconds=3600.0)
+        screen(checkpoint=path)
+        monkeypatch.undo()
+        assert same(screen(checkpoint=path), screen())
+
+    def test_set_of_names(self) -> None:
+        """A set is in another order in each process, and yet it is the same check."""
+        program = (
+            "from gradsweep._settings import read_settings; print(read_settings(select=set('abcdefgh')).described()['select'])"
+        )
+        found = {
+            subprocess.run(
+                [sys.executable, "-c", program],
+                env={**os.environ, "PYTHONHASHSEED": str(seed)},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+            for seed in range(3)
+        }
+        assert len(found) == 1
+
+    def test_interrupt_while_a_result_is_added(self) -> None:
+        """One field of it is there, and the others are not: it is left out."""
+        record = journals.Record("sweep", "costs")
+        record.append({"costs": np.zeros(2), "error": np.zeros(0)})
+        record.columns["costs"].append(np.ones(2))
+        content = journals.Content({}, "", records=[record])
+        assert [column.first(record.count)[0].tolist() for column in record.columns.values()] == [[0.0, 0.0], []]
+        assert checkpoints.format_checkpoint(content)

@@ -346,3 +346,58 @@ def test_many_parameters_go_in_parts(seen: list[Progress], monkeypatch: pytest.M
     assert done == sorted(done)
     assert done[-1] == 307
     assert len(set(done)) > 6
+
+
+class TestAtAnyMoment:
+    """What is cut off in the middle."""
+
+    @pytest.mark.parametrize("kind", [plain, lambda cost: cost])
+    def test_closer_look_that_is_cut_off(self, kind: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing is said of an entry whose closer look has not ended: with steps, but without noise, it is not below that."""
+        monkeypatch.setattr("gradsweep._differences._recording._KEPT", 0)  # so that the cost is called, and can be interrupted
+        monkeypatch.setattr(plain_function, "_MOST_CALLS", 1)
+        params: dict[str, Any] = {"w": np.linspace(0.5, 1.0, 3), "s": 0.7}
+        gradient = {"w": 3.0 * params["w"] ** 2 * np.exp(0.7), "s": 1.01 * np.sum(params["w"] ** 3) * np.exp(0.7)}
+        left = [0]
+
+        def idle(own: monitor.Monitor) -> bool:
+            left[0] -= own._state is monitor._State.CLOSING
+            return own._state is monitor._State.ABANDONED or left[0] < 0
+
+        def cost(given: Any) -> Any:
+            return np.sum(given["w"] ** 3) * np.exp(given["s"])
+
+        def interrupted(call: int) -> Report | None:
+            try:
+                check(kind(Interrupting(call, cost)), params, gradient)
+            except Interrupted as end:
+                report: Report = end.report
+                return report
+            except KeyboardInterrupt:
+                pass
+            return None
+
+        counting = Interrupting(0, cost)
+        check(kind(counting), params, gradient)
+        monkeypatch.setattr(monitor.Monitor, "_idle", property(idle))
+        left[0] = 10**9
+        last = max(call for call in range(counting.calls - 12, counting.calls) if interrupted(call) is not None)
+        verdicts = set()
+        for count in range(0, 200, 2):
+            left[0] = count
+            report = interrupted(last)
+            assert report is not None
+            assert report.blocks[1].status.value in ("not finished", "wrong")
+            verdicts.add(report.verdict)
+        assert verdicts == {"inconclusive", "fail"}
+
+    def test_second_point_of_selected_entries(self, seen: list[Progress]) -> None:
+        """Of a network, too, it is a phase of its own, which is known of from the beginning."""
+        network = Network([20, 15, 10, 1])
+        params = network.initialize(0)
+        X, Y = np.ones((20, 50)), np.ones((1, 50))
+        check(network.cost(X, Y), params, lambda p: network.gradient(p, X, Y), select=7, progress=seen.append)
+        phases = [progress.phase for progress in seen]
+        assert phases == sorted(phases, reverse=True)
+        assert set(phases) == {"sweep", "second point"}
+        assert [progress.remaining > 0.0 for progress in seen] == [True] * (len(seen) - 1) + [False]

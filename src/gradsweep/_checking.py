@@ -294,8 +294,9 @@ def numerical_gradient(
     {'w': array([1.5, 6. ]), 'c': 9.0}
     """
     settings = read_settings("auto", scheme, step, None, jobs, seed)
-    if isinstance(cost, NetworkCost):
-        with pools_held():
+    # A gradient, or a cost, of a check that is under way may call this: it is no part of that check.
+    with watched(Monitor()), pools_held():
+        if isinstance(cost, NetworkCost):
             return differentiate_network(cost, params, settings)
-    with one_blas_thread(), pools_held():
-        return differentiate_function(as_function(cost), params, settings)
+        with one_blas_thread():
+            return differentiate_function(as_function(cost), params, settings)

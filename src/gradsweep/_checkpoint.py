@@ -107,7 +107,7 @@ def put_content(file: "h5py.File", content: Content) -> None:
     file[_INDEX] = np.frombuffer(json.dumps(index).encode(), dtype=np.uint8)
     for number, record in enumerate(content.records):
         for name, column in record.columns.items():
-            values, counts = column.whole()
+            values, counts = column.first(record.count)
             file[f"{_GROUP}/{number}/{name}"] = values
             file[f"{_GROUP}/{number}/{name} counts"] = counts
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._costs._numerics import Indices, Numerics, Slopes
+from gradsweep._monitor import current
 from gradsweep._parameters import Precision
 from gradsweep._trees import Leaf
 from gradsweep._types import Array
@@ -97,6 +98,9 @@ class Closer:
         new, evaluations = indices[~np.isin(indices, self._known)], 0
         if len(new):
             found = self.numerics.settle(new, self.precision)
+            if current().lacks:
+                # Of some of its steps, or without their rounding, it shows nothing: neither a mistake nor that there is none.
+                found = replace(found, values=np.full(len(new), np.nan))
             evaluations, self._tells_kinks = found.evaluations, found.kinks is not None
             kinks = np.zeros(len(new)) if found.kinks is None else found.kinks
             self._known = np.concatenate([self._known, new])

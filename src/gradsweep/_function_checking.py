@@ -161,6 +161,7 @@ def _second_point(
     other = another_point(function, gradient, first.given.tree, first.given.analytic, settings.seed)
     if other is None:
         return None
+    current().place([other.tree.values])
     chosen = [
         sampled_entries(leaf, _AT_SECOND_POINT if is_selected(settings.select, leaf.name) else 0, other.generator)
         for leaf in other.tree.blocks

@@ -15,6 +15,7 @@ from gradsweep._differences._departure import Departure
 from gradsweep._entries import Examined
 from gradsweep._findings import Sighting, explain_function
 from gradsweep._function_points import Given, another_point, examine_or_depart, of_types, with_rounding
+from gradsweep._monitor import current
 from gradsweep._parameters import precision
 from gradsweep._report import Displaced, Report
 from gradsweep._screening import Budget, Found, Screen, Subject
@@ -164,6 +165,7 @@ def _second_point(
     other = another_point(function, gradient, first.tree, first.analytic, settings.seed)
     if other is None:
         return None
+    current().place([other.tree.values])
     numerics = function.numerics(other.tree, other.base, settings, like=like)
     start = Start(other.tree, other.base, other.analytic, numerics)
     screened = _screen(function, gradient, start, settings, time.perf_counter())

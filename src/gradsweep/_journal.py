@@ -1,14 +1,16 @@
 """What a check has computed, in order: enough to go on where an earlier run of the same check was ended.
 
-A check is deterministic but for what it measures by a clock. So its results need no addresses: whatever it asks for in a second
-run it asks for in the same order, and is given what is in the journal before anything is computed anew. What depends on a clock,
-as the lengths of chunks do, is in the journal as a decision.
+A check is deterministic but for what it measures by a clock. So whatever it asks for in a second run it asks for in the same
+order, and is given what is in the journal before anything is computed anew. What depends on a clock, as the lengths of chunks do,
+is in the journal as a decision. Where it asks for something else than it did, as for another gradient, or with more time left,
+that is seen by a digest of each item: what follows in the journal is then of no use, and is computed anew.
 """
 
 import contextlib
+import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -29,6 +31,9 @@ _INTERVAL, _PATIENCE = 2.0, 20.0
 # Characters of what is damaged that are shown.
 _SHOWN = 60
 
+#: The field of a result that tells what it is of.
+ITEM = "item"
+
 # Arrays that are kept apart before they are put together: small ones take more room for themselves than for their numbers.
 _APART = 1024
 
@@ -40,11 +45,23 @@ class Codec(Protocol[Item, Result]):
     def kind(self) -> str:
         """What they are called in a file."""
 
+    def describe(self, item: Item) -> Iterable[bytes | NDArray[Any]]:
+        """What a result is of: all that tells an item from others at the same point."""
+
     def encode(self, result: Result) -> Fields:
         """A result as arrays."""
 
     def decode(self, item: Item, fields: Fields) -> Result:
         """The result that was encoded, of this item. Arrays are of the types that were encoded, of any length."""
+
+
+def address(described: Iterable[bytes | NDArray[Any]]) -> NDArray[np.int64]:
+    """By what an item is told from others: array of shape (1,)."""
+    found = hashlib.blake2b(digest_size=8)
+    for part in described:
+        content = part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes()
+        found.update(len(content).to_bytes(8, "little") + content)
+    return np.frombuffer(found.digest(), dtype="<i8").astype(np.int64)
 
 
 def misfit(what: str, found: int, wanted: int) -> DataError:
@@ -56,6 +73,11 @@ class Values:
     """Codec of results that are arrays of float64 of one dimension."""
 
     kind = "values"
+
+    def describe(self, item: Any) -> Iterable[bytes | NDArray[Any]]:
+        """Points at which there are values."""
+        described: Iterable[bytes | NDArray[Any]] = item.described
+        return described
 
     def encode(self, result: NDArray[Any]) -> Fields:
         """The array itself."""
@@ -96,11 +118,12 @@ class Column:
         if len(self._pieces) > _APART:
             self._pieces = [np.concatenate(self._pieces)]
 
-    def whole(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Values and counts of all results."""
+    def first(self, results: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Values and counts of so many results; there may be one more, if an interrupt came while it was added."""
         if len(self._pieces) > 1:
             self._pieces = [np.concatenate(self._pieces)]
-        return self._pieces[0] if self._pieces else np.empty(0), np.array(self._counts, dtype=np.int64)
+        counts = np.array(self._counts[:results], dtype=np.int64)
+        return self._pieces[0][: int(counts.sum())] if self._pieces else np.empty(0), counts
 
 
 @dataclass(eq=False)
@@ -129,11 +152,21 @@ class Record:
         """A result that was there from the beginning."""
         return {name: column[number] for name, column in self.columns.items()}
 
+    def is_of(self, number: int, item: NDArray[np.int64]) -> bool:
+        """Whether a result that was there from the beginning is of the item of this address."""
+        own = self.columns.get(ITEM)
+        return own is not None and np.array_equal(own[number], item)
+
     def append(self, fields: Fields) -> None:
         """Add a result."""
         for name, values in fields.items():
             self.columns.setdefault(name, Column()).append(values)
         self.count += 1
+
+    def keep(self, results: int) -> None:
+        """Forget all but the first results."""
+        self.columns = {name: Column(*column.first(results)) for name, column in self.columns.items()} if results else {}
+        self.count = self.known = results
 
 
 @dataclass(eq=False)
@@ -228,9 +261,12 @@ class Journal:
         decisions = self._content.decisions
         if self._decided == len(decisions):
             decisions.append((phase, name, json.dumps(value())))
+        if decisions[self._decided][:2] != (phase, name):
+            if not self._decided:
+                raise self._misfit(f"{phase or 'beginning'}, {name}")
+            self._forget()
+            decisions.append((phase, name, json.dumps(value())))
         known = decisions[self._decided]
-        if known[:2] != (phase, name):
-            raise self._misfit(f"{phase or 'beginning'}, {name}")
         self._decided += 1
         with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
             decided = json.loads(known[2])
@@ -245,9 +281,25 @@ class Journal:
             self._content.records.append(Record(phase, kind))
         record = self._content.records[self._taken]
         if (record.phase, record.kind) != (phase, kind):
-            raise self._misfit(f"{phase}, {kind}")
+            if not self._taken:
+                raise self._misfit(f"{phase}, {kind}")
+            self._forget()
+            record = Record(phase, kind)
+            self._content.records.append(record)
         self._taken += 1
         return record
+
+    def depart(self, record: Record, results: int) -> None:
+        """From here on other things are asked for than in the earlier run: forget what it had after these results."""
+        record.keep(results)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget all that has not been asked for yet."""
+        assert self._content is not None
+        del self._content.records[self._taken :]
+        del self._content.decisions[self._decided :]
+        self._changed = True
 
     def _misfit(self, asked: str) -> DataError:
         return DataError(f"{self.place}: does not go with this check, which asks for other things ({asked}). Remove the file")
@@ -259,18 +311,19 @@ class Journal:
 
     def require_same(self, encoded: Fields, record: Record) -> None:
         """Look, once, whether what was computed is computed alike now; DataError if it is not."""
-        self._checked = True
         for name, values in record.fields(0).items():
+            if name == ITEM:
+                continue
             if not np.array_equal(values, encoded.get(name, np.empty(0)), equal_nan=values.dtype.kind == "f"):
                 raise DataError(
                     f"{self.place}: the cost does not give what it gave when this checkpoint was written: it has been changed, "
                     "or gives other values at each call. Remove the file"
                 )
 
-    @property
-    def unchecked(self) -> bool:
-        """Whether nothing of an earlier run has been computed once more yet."""
-        return not self._checked
+    def is_to_be_checked(self) -> bool:
+        """Whether nothing of an earlier run has been computed once more yet, which is then done."""
+        unchecked, self._checked = not self._checked, True
+        return unchecked
 
     def append(self, record: Record, fields: Fields) -> None:
         """Note a result, and write all of them down if it is time."""

@@ -4,13 +4,17 @@ import collections
 import contextlib
 import contextvars
 import enum
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from gradsweep._journal import Codec, Journal
+import numpy as np
+from numpy.typing import NDArray
+
+from gradsweep._journal import ITEM, Codec, Journal, address
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -89,13 +93,15 @@ class Monitor:
     ----------
     interrupted : bool
         Whether that has happened: what is not there, is missing.
+    lacks : bool
+        Whether something is that was asked for after `close`.
     """
 
     def __init__(
         self, tell: Callable[[Progress], None] | None = None, *, catches: bool = False, journal: Journal | None = None
     ) -> None:
         self._tell, self._catches, self.journal = tell, catches, journal
-        self._state, self._deadline = _State.RUNNING, math.inf
+        self._state, self._deadline, self.lacks = _State.RUNNING, math.inf, False
         self._begun = self._told = time.perf_counter()
         self._stages: dict[str, int] = {}
         self._phase = ""
@@ -115,13 +121,16 @@ class Monitor:
         return self._state is _State.ABANDONED or time.perf_counter() > self._deadline
 
     def plan(self, stages: dict[str, int]) -> None:
-        """Say which phases there will be, and how many parameters each of them looks at."""
-        self._stages = dict(stages)
+        """Say which phases there will be, and how many parameters each of them looks at; known once a second point is reached."""
+        if self._phase != SECOND_POINT:
+            self._stages = dict(stages)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """What is done within belongs to a phase."""
         before = self._phase, self._counted, self._pace
+        if before[0] == SECOND_POINT and name == SWEEP:
+            name = SECOND_POINT  # a sweep there
         self._phase, self._counted, self._pace = name, 0, None
         try:
             yield
@@ -183,16 +192,51 @@ class Monitor:
             yield from compute(source, 0)
             return
         record = journal.take(self._phase, codec.kind)
-        for number in range(record.known):
-            item = next(source)
-            if journal.unchecked:
+        known = 0
+        while known < record.known:
+            item = next(source, None)
+            if item is None or not record.is_of(known, address(codec.describe(item))):
+                journal.depart(record, known)
+                source = source if item is None else itertools.chain([item], source)
+                break
+            if journal.is_to_be_checked():
                 (again,) = compute(iter([item]), 0)
                 journal.require_same(codec.encode(again), record)
-            yield codec.decode(item, record.fields(number))
-        for result in compute(source, record.known):
+            yield codec.decode(item, record.fields(known))
+            known += 1
+        # Workers are given items before there are results of those that they have.
+        asked: collections.deque[NDArray[np.int64]] = collections.deque()
+
+        def noted() -> Iterator[Item]:
+            for item in source:
+                asked.append(address(codec.describe(item)))
+                yield item
+
+        for result in compute(noted(), known):
+            of = asked.popleft()
             if not self.interrupted:
-                journal.append(record, codec.encode(result))
+                journal.append(record, {ITEM: of, **codec.encode(result)})
             yield result
+
+    def witness(self, values: NDArray[np.float64]) -> None:
+        """Values that tell the cost from others, and are computed at each run; DataError if they were others in the first run."""
+        journal = self.journal
+        if journal is not None and journal.ready:
+            record = journal.take(self._phase, "witness")
+            if record.known:
+                journal.require_same({"values": values}, record)
+            else:
+                journal.append(record, {"values": values})
+
+    def place(self, described: Iterable[bytes | NDArray[Any]]) -> None:
+        """What follows is at another point, of which this is all that it depends on: what was computed at others is of no use."""
+        journal = self.journal
+        if journal is not None and journal.ready and not self.interrupted:
+            record, own = journal.take(self._phase, "point"), address(described)
+            if record.known and not record.is_of(0, own):
+                journal.depart(record, 0)
+            if not record.known:
+                journal.append(record, {ITEM: own})
 
     def close(self) -> None:
         """Allow what decides about entries that seem to be wrong a little time, after an interrupt."""
@@ -232,6 +276,7 @@ class Monitor:
             yield result
             if entries is not None and share is not None:
                 self._note(entries, share(result))
+        self.lacks = self._state is _State.CLOSING
 
     def _note(self, entries: int, share: float) -> None:
         """Tell that a share of the quotients of these parameters is known, and what is left."""

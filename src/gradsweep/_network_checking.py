@@ -18,7 +18,7 @@ from gradsweep._diagnosis._evidence import Finding
 from gradsweep._errors import InputError
 from gradsweep._findings import Sighting
 from gradsweep._intermediates import read_intermediates
-from gradsweep._monitor import SECOND_POINT, SWEEP, current
+from gradsweep._monitor import DISPUTES, SECOND_POINT, SWEEP, current
 from gradsweep._network_entries import check_selected, report_interrupted
 from gradsweep._network_findings import Tested, explain_network
 from gradsweep._network_screening import screen_network
@@ -135,6 +135,7 @@ def _second_point(
         raise InputError(f"{error} ({AWAY})") from error
     if all(np.array_equal(analytic[name], block, equal_nan=True) for name, block in before.items()):
         return None, None, ()
+    current().place([moved.values])
     with one_blas_thread():
         # By units, since that is quick whatever the first point took; only a screen may be asked for of what is larger still.
         mode = settings.mode if settings.mode == "screen" or settings.select is not None else "neurons"
@@ -200,7 +201,8 @@ def _check(problem: "NetworkProblem", tested: Tested, settings: Settings, begun:
         parameters = {layer: found for layer, found in numeric.items() if isinstance(found, ParameterQuotients)}
         return report_interrupted(problem, tested, parameters, settings, steps, plan, begun)
     judge = _Judge(problem, analytic, numeric, plan, steps, tolerance, exactness)
-    judged = [judge.block(name) for name in problem.shapes]
+    with monitor.phase(DISPUTES):  # not by what is recorded of the sweep, which does not depend on the gradient
+        judged = [judge.block(name) for name in problem.shapes]
     total = Tally.of_all(tally for _, tally, _ in judged)
     blocks = tuple(block for block, _, _ in judged)
     return Report(

@@ -10,7 +10,7 @@ from gradsweep._costs._network_numerics import Entries, NetworkNumerics, leaves_
 from gradsweep._costs._numerics import Indices, Slopes
 from gradsweep._entries import BlockGradients, Judge
 from gradsweep._findings import Sighting
-from gradsweep._monitor import DISPUTES, SWEEP, current
+from gradsweep._monitor import DISPUTES, SECOND_POINT, SWEEP, current
 from gradsweep._network_findings import Tested, explain_network
 from gradsweep._numeric import quotients_of
 from gradsweep._parameters import precision
@@ -58,7 +58,8 @@ def check_selected(
     leaves = leaves_of(problem)
     indices = chosen_entries(settings.select, leaves, settings.seed)
     monitor = current()
-    monitor.plan({SWEEP: sum(map(len, indices))})
+    count = sum(map(len, indices))
+    monitor.plan({SWEEP: count} if tested.call is None else {SWEEP: count, SECOND_POINT: count})
     with monitor.phase(SWEEP):
         if isinstance(settings.select, int):
             numerics = NetworkNumerics(problem, steps, Entries(problem))

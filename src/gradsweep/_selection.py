@@ -27,7 +27,8 @@ def read_selection(select: Any) -> Selection | None:
     if isinstance(select, int | np.integer) and not isinstance(select, bool) and select > 0:
         return int(select)
     if isinstance(select, Sequence | set | frozenset) and select and all(isinstance(name, str) for name in select):
-        return tuple(dict.fromkeys(select))
+        # The order of a set is another one in each process, and a checkpoint is known by what was selected.
+        return tuple(sorted(select) if isinstance(select, set | frozenset) else dict.fromkeys(select))
     raise InputError(f"select must be names of blocks, or a number of entries of each block, of at least 1, not {select!r}")
 
 

@@ -3,7 +3,7 @@
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,9 +80,16 @@ class _Part:
 
 
 class _Parts:
-    """Codec of parts."""
+    """Codec of parts, of these steps."""
 
     kind = "quotients"
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    def describe(self, item: Chunk) -> Iterator[bytes]:
+        """What is perturbed, and how far."""
+        yield repr((self._steps.scheme.name, self._steps.step, self._steps.finer, item)).encode()
 
     def encode(self, result: _Part) -> Fields:
         """Quotients, and what crossed a kink."""
@@ -286,7 +293,7 @@ def _gather(problem: Problem, steps: Steps, chunks: Iterable[Chunk], jobs: int |
         return worked / total
 
     function = functools.partial(_evaluate, problem, steps)
-    parts = current().recorded(chunks, lambda left, before: run(function, left, jobs), _Parts())
+    parts = current().recorded(chunks, lambda left, before: run(function, left, jobs), _Parts(steps))
     for part in current().follow(parts, share):
         first = part.chunk.examples[0] if part.chunk.examples else 0
         done = 0

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradsweep._costs._numerics import Indices
 from gradsweep._monitor import current
@@ -72,6 +73,12 @@ class Points:
     def __len__(self) -> int:
         """Their number."""
         return len(self.steps)
+
+    @property
+    def described(self) -> Iterator[bytes | NDArray[Any]]:
+        """What tells them from other points."""
+        yield b"direction" if self.indices is None else b"entries"
+        yield from (array for array in (self.steps, self.indices, self.direction) if array is not None)
 
     def part(self, chosen: slice) -> "Points":
         """Some of them."""

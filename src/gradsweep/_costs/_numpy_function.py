@@ -146,9 +146,24 @@ class _Outcome:
 
 
 class _Outcomes:
-    """Codec of outcomes. What all changes together took is not asked for again."""
+    """Codec of outcomes. What all changes together took is not asked for again.
+
+    Parameters
+    ----------
+    directions : sequence of Direction, optional
+        What indices are of, if not of parameters.
+    """
 
     kind = "changes"
+
+    def __init__(self, directions: Sequence[Direction] | None) -> None:
+        self._directions = directions
+
+    def describe(self, item: _Task) -> Iterator[bytes | NDArray[Any]]:
+        """Perturbations, and how lanes behave."""
+        yield from (item.indices, item.steps, repr(item.conditions).encode())
+        if self._directions is not None:
+            yield from (repr(self._directions[index]).encode() for index in np.unique(item.indices).tolist())
 
     def encode(self, result: _Outcome) -> Fields:
         """Changes and crossings of all lanes, the base, the size of the largest change, and where plain numbers were made."""
@@ -256,8 +271,8 @@ class _Propagation:
         try:
             changes = program.run(arguments, lanes)
         except Exception:
-            # A rule refuses operands of which some do not change here. Whatever it is: the function itself is run, and tells where,
-            # if there is something wrong.
+            # A rule refuses operands of which some do not change here. Whatever it is: the function itself is run, and tells
+            # where, if there is something wrong.
             return None
         largest = max(lanes.largest, lanes.total // _KEPT)
         return _Outcome(program.base, changes, lanes.crossings, largest, lanes.total, lanes.subtracts, self.record.lost)
@@ -629,20 +644,19 @@ class NumPyFunction:
         mixed = 1 if conditions.decide else self._together(len(offsets))
         starts = None if self.propagation.directions is not None else [leaf.start for leaf in self.propagation.tree.blocks]
         cut = Cut(indices, starts, len(offsets), mixed)
+        codec = _Outcomes(self.propagation.directions)
 
         def outcomes() -> Iterator[tuple[Indices, _Outcome]]:
             # The first entries of each block show how many of it go together, and how long they take.
             rest: list[Indices] = []
             begun = time.perf_counter()
-            beginnings = current().recorded(tasks(cut.first), lambda left, before: map(self.propagation, left), _Outcomes())
+            beginnings = current().recorded(tasks(cut.first), lambda left, before: map(self.propagation, left), codec)
             for piece, outcome in zip(cut.first, beginnings, strict=True):
                 rest += cut.after(piece, outcome.largest, time.perf_counter() - begun)
                 yield piece, outcome
                 begun = time.perf_counter()
             rest += cut.mixed
-            recorded = current().recorded(
-                tasks(rest), lambda left, before: self.workers.run(left, len(rest) - before), _Outcomes()
-            )
+            recorded = current().recorded(tasks(rest), lambda left, before: self.workers.run(left, len(rest) - before), codec)
             yield from zip(rest, recorded, strict=True)
 
         for piece, outcome in current().follow(outcomes(), lambda result: cut.share(result[0])):
@@ -717,6 +731,8 @@ def propagated(
     """
     guard = _Guard(tree, base, plain, np.random.default_rng(seed))
     propagation, first = guard.first_run(_Propagation(function, tree))
+    # All parameters are in it: of the sweep an earlier run is held against no more than a little of one block.
+    current().witness(first.changes)
     usual = scheme.default_step
     try:
         # Single entries leave most zeros out, as chunks do: the size of chunks follows from them.

@@ -1,11 +1,12 @@
 """A cost of which nothing is known but its values: a call for each perturbation."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradsweep._costs._evaluation import Points, gathered
 from gradsweep._costs._numerics import Indices
@@ -45,6 +46,10 @@ class _Outcomes:
     """Codec of outcomes."""
 
     kind = "costs"
+
+    def describe(self, item: Points) -> Iterator[bytes | NDArray[Any]]:
+        """The points."""
+        return item.described
 
     def encode(self, result: _Outcome) -> Fields:
         """Costs, and what was raised."""
