@@ -72,8 +72,9 @@ def check(
         batches if they are faster. Where that is predicted to take more than ten seconds on one core, it takes neurons, or, of a
         function, a screen; the report says which, and why.
     scheme : str, default: "central"
-        ``"central"`` (J(θ+ε) − J(θ−ε)) / 2ε, ``"forward"`` (J(θ+ε) − J(θ)) / ε, ``"five-point"``, which takes steps of ε and 2ε
-        to both sides, or ``"complex"`` Im J(θ+iε) / ε, for functions that accept complex parameters and are analytic.
+        ``"central"`` (J(θ+ε) − J(θ−ε)) / 2ε, ``"forward"`` (J(θ+ε) − J(θ)) / ε, ``"five-point"``
+        (8 (J(θ+ε) − J(θ−ε)) − (J(θ+2ε) − J(θ−2ε))) / 12ε, or ``"complex"`` Im J(θ+iε) / ε, for functions that accept complex
+        parameters and are analytic.
     step : float, optional
         ε, absolute. By default 1e-7 (central), 1e-13 (forward) or 1e-4 (five-point), in a network less where an input is beyond a
         thousand. Where values of the cost are subtracted each parameter has a step of its own, which suits their noise; the
@@ -149,6 +150,12 @@ def check(
 
     A gradient fails if an entry differs by more than the tolerance and by more than the rounding that a backward pass may carry,
     both at this step and at a smaller one. At a kink any value between the one-sided slopes is accepted.
+
+    References
+    ----------
+    I. Dabbura, "Coding Neural Network - Gradient Checking": formulas 1 and 2, which are ``"forward"`` and ``"central"``, and
+    formula 3, the relative difference of two gradients. W. Squire and G. Trapp, "Using complex variables to estimate derivatives
+    of real functions", SIAM Review 40(1), 1998: the complex step.
 
     Examples
     --------
