@@ -88,6 +88,22 @@ class CostTimeoutError(GradsweepError, TimeoutError):
     """A call of the cost takes longer than it may.
 
     The message says where it was evaluated, as far as that is known.
+
+    Examples
+    --------
+    A cost that never returns, but at the point itself:
+
+    >>> import numpy as np
+    >>> import gradsweep
+    >>> def stuck(w):
+    ...     while w[0] != 1.0:
+    ...         pass
+    ...     return float(np.sum(w**2))
+    >>> try:
+    ...     gradsweep.check(gradsweep.plain(stuck), np.ones(3), 2 * np.ones(3), timeout=0.1)
+    ... except gradsweep.CostTimeoutError as error:
+    ...     print(error)
+    cost does not return within 0.1 s ...
     """
 
 
