@@ -22,7 +22,7 @@ import pytest
 import gradsweep
 from gradsweep import CostTimeoutError, InputError, Report, WorkerError, _deadlines, _pools, _workers, check, plain
 from gradsweep import _journal as journals
-from gradsweep._costs import _plain_function
+from gradsweep._costs import _numpy_function, _plain_function
 
 # A worker process may not find this file by the name that it was imported under.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -90,7 +90,7 @@ def test_a_worker_is_killed_and_what_was_done_is_kept(number: int, tmp_path: pat
     def dies(x: Any) -> float:
         if os.getpid() != HERE and moved(2.0 * X - x):  # after all others have grown, and most of them have fallen
             os.kill(os.getpid(), number)
-        time.sleep(0.002)  # so that results are written down as they come
+        time.sleep(0.004)  # so that results are written down as they come
         return cubes(x)
 
     calls = 0
@@ -104,7 +104,7 @@ def test_a_worker_is_killed_and_what_was_done_is_kept(number: int, tmp_path: pat
     with pytest.raises(WorkerError, match="a worker process died"):
         checked(dies, jobs=2, checkpoint=path)
     assert same(checked(counting, jobs=1, checkpoint=path), alone)
-    assert calls < 0.5 * alone.evaluations
+    assert calls < 0.7 * alone.evaluations
 
 
 def test_a_worker_runs_out_of_memory() -> None:
@@ -190,8 +190,10 @@ def test_a_loop_in_c_is_ended_with_its_process(monkeypatch: pytest.MonkeyPatch, 
     wait_for(lambda: not is_there(int(file.read_text())))
 
 
-def test_difference_arrays_that_hang() -> None:
+def test_difference_arrays_that_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a call that carries many perturbations the parameters are known."""
+    # What is recorded and repeated does not call the function again.
+    monkeypatch.setattr(_numpy_function._Propagation, "_program", lambda self: None)
     here = threading.get_ident()
     calls = 0
 

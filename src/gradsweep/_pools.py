@@ -15,7 +15,7 @@ from typing import Any
 
 from gradsweep._deadlines import out_of_time
 from gradsweep._errors import WorkerError
-from gradsweep._sending import Done, Failed, Sent, evaluate
+from gradsweep._sending import Done, Failed, RayStored, Sent, evaluate
 
 # Seconds that are waited for an answer beyond those that a call may take, which processes see to themselves if they can: they
 # must start first, and are sent the function.
@@ -64,7 +64,7 @@ class Shipment:
         if name == "RayBackend":
             import ray
 
-            return dataclasses.replace(self.sent, pickled=ray.put(self.sent.pickled))
+            return dataclasses.replace(self.sent, pickled=RayStored(ray.put(self.sent.pickled)))
         # joblib's own backends map large arrays into memory.
         return self.sent
 

@@ -32,9 +32,9 @@ class Sent:
     ----------
     key : str
         By which a process knows that it has it already.
-    pickled : array of uint8, or ray.ObjectRef
+    pickled : array of uint8, or callable
         An array, since joblib keeps a large one in memory that processes of a machine share, and does not send it with each item.
-        Or where it is in Ray's store.
+        Or what fetches it from where a cluster keeps it.
     shared : bool
         Whether threads of a process may call one copy at once; else each has its own.
     caller : int
@@ -51,11 +51,7 @@ class Sent:
 
     def unpickled(self) -> Callable[[Any], Any]:
         """The function, a new one."""
-        pickled = self.pickled
-        if not isinstance(pickled, np.ndarray):
-            import ray
-
-            pickled = ray.get(pickled)
+        pickled = self.pickled if isinstance(self.pickled, np.ndarray) else self.pickled()
         function: Callable[[Any], Any] = pickle.loads(pickled.data)
         return function
 
@@ -65,6 +61,25 @@ class Done:
     """A result of a process."""
 
     value: Any
+
+
+@dataclass(frozen=True)
+class RayStored:
+    """Something in the store of Ray.
+
+    Attributes
+    ----------
+    reference : ray.ObjectRef
+        Where.
+    """
+
+    reference: Any
+
+    def __call__(self) -> Any:
+        """Itself, as it is."""
+        import ray
+
+        return ray.get(self.reference)
 
 
 class Failed:
