@@ -354,8 +354,9 @@ def test_wrong_rule_for_one_of_many_blocks(monkeypatch: pytest.MonkeyPatch) -> N
 
     def last_is_off(self: Any, task: Any) -> Any:
         found = arguments(self, task)
-        if isinstance(found.get(9), Slab):
-            found[9] = 1.001 * found[9].dense
+        change = found.get(9)
+        if isinstance(change, Slab):
+            found[9] = 1.001 * change.dense
         return found
 
     monkeypatch.setattr(_numpy_function._Propagation, "_arguments", last_is_off)

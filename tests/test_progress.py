@@ -286,6 +286,22 @@ class TestInterrupt:
         assert report.worst(1)[0].index == (0, 5)
         assert np.isnan(report.numeric["W3"]).all()
 
+    def test_from_a_callback(self) -> None:
+        """What shows the progress may be what stops the check, as a window with a button."""
+
+        def stop(progress: Progress) -> None:
+            if progress.done >= 100:
+                raise KeyboardInterrupt
+
+        report = partly(lambda: check(plain(cubes), given(), gradient_of_cubes, progress=stop))
+        assert 100 <= report.blocks[0].size < 300
+
+    def test_evaluations_are_those_of_what_is_known(self) -> None:
+        """What is missing was not computed."""
+        cost = Interrupting(400)
+        report = partly(lambda: check(plain(cost), given(), gradient_of_cubes))
+        assert report.evaluations <= cost.calls
+
     def test_at_the_second_point(self) -> None:
         """The first point was compared whole, and that is no pass yet."""
         whole = Interrupting(0)

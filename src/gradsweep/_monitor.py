@@ -269,14 +269,22 @@ class Monitor:
             except StopIteration:
                 return
             except KeyboardInterrupt:
-                if not self._catches or self.interrupted or (entries is None and self._phase != DISPUTES):
-                    raise
-                self._state = _State.ABANDONED
+                self._abandon(entries)
                 return
             yield result
             if entries is not None and share is not None:
-                self._note(entries, share(result))
+                try:
+                    self._note(entries, share(result))
+                except KeyboardInterrupt:  # as a window's button to stop may raise
+                    self._abandon(entries)
+                    return
         self.lacks = self._state is _State.CLOSING
+
+    def _abandon(self, entries: int | None) -> None:
+        """Leave the rest missing after an interrupt, if what there is is of use; else raise it again."""
+        if not self._catches or self.interrupted or (entries is None and self._phase != DISPUTES):
+            raise
+        self._state = _State.ABANDONED
 
     def _note(self, entries: int, share: float) -> None:
         """Tell that a share of the quotients of these parameters is known, and what is left."""

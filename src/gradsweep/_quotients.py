@@ -345,7 +345,7 @@ def _some_quotients(neighbourhood: Neighbourhood, noise: Noise, scheme: Scheme, 
     left, evaluations = np.arange(count), 0
     with current().counting(count):
         for offsets, factor, side in _attempts(scheme):
-            if not left.size:
+            if not left.size or current().interrupted:
                 break
             tried = neighbourhood.distinct(indices[left], factor * steps[left])
             attempt, spread, finite = _attempt(neighbourhood, noise, indices[left], offsets * tried[:, np.newaxis])

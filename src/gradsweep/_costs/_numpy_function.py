@@ -218,9 +218,10 @@ class _Propagation:
     def __call__(self, task: _Task) -> _Outcome:
         """Run the function once for all perturbations of a task, or repeat what it did in another run."""
         program = self._program() if task.conditions == _USUAL else None
-        repeated = program and self._repeat(program, self._arguments(task), len(task.indices))
-        if repeated is not None:
-            return repeated
+        if program is not None:
+            repeated = self._repeat(program, self._arguments(task), len(task.indices))
+            if repeated is not None:
+                return repeated
         try:
             return self._perturb(task, writes=False)
         except Departure:

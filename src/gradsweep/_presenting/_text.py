@@ -226,8 +226,11 @@ def _prediction(report: Report, width: int) -> list[Line]:
     """Why in this mode, and how long it was to take. What takes no time needs neither."""
     if report.seconds < _NOTEWORTHY and (report.mode == "sweep" or not report.reason):
         return []
-    because = f"{report.mode}: {report.reason}; " if report.reason else ""
-    return _plain(f"{because}predicted {format_seconds(report.predicted)} on one core", width, "  ")
+    # How long a screen takes depends on what it finds.
+    known = math.isfinite(report.predicted)
+    parts = [f"{report.mode}: {report.reason}"] if report.reason else []
+    parts += [f"predicted {format_seconds(report.predicted)} on one core"] if known else []
+    return _plain("; ".join(parts), width, "  ") if parts else []
 
 
 def _because(report: Report, width: int) -> list[Line]:
