@@ -27,6 +27,11 @@ from gradsweep._costs import _numpy_function, _plain_function
 # A worker process may not find this file by the name that it was imported under.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
+# Where a run is stopped, a thread of loky may look for an item that was just taken back.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception in thread ExecutorManagerThread:pytest.PytestUnhandledThreadExceptionWarning"
+)
+
 SOURCES = pathlib.Path(__file__).resolve().parents[1] / "src"
 X = np.linspace(-1.0, 1.0, 200)
 HERE = os.getpid()

@@ -24,6 +24,11 @@ from gradsweep._workers import Workers
 # A worker process may not find this file by the name that it was imported under.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
+# Where a run is stopped, a thread of loky may look for an item that was just taken back.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception in thread ExecutorManagerThread:pytest.PytestUnhandledThreadExceptionWarning"
+)
+
 SOURCES = pathlib.Path(__file__).resolve().parents[1] / "src"
 
 
@@ -98,8 +103,6 @@ def test_one_worker_never_leaves(jobs: int | None) -> None:
     assert {process for _, process in results} == {os.getpid()}
 
 
-# Where a run is stopped, a thread of loky may look for an item that was just taken back.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.usefixtures("processes")
 def test_items_are_generated_as_they_are_needed() -> None:
     made = 0
