@@ -376,13 +376,20 @@ def test_rule_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.evaluated_by == "difference arrays"
 
 
-@pytest.mark.parametrize("make", ["default_rng(0).standard_normal", "RandomState(0).normal"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        "np.random.default_rng(0).standard_normal(size=(6, 3))",
+        "np.random.RandomState(0).normal(size=(6, 3))",
+        "(draw := np.random.default_rng(0).normal, draw(size=(6, 3)))[1]",
+    ],
+)
 def test_generators_make_their_own_arrays(make: str) -> None:
     """NumPy's compiled code calls np.empty, too, and must be given an array of its own: the process would end otherwise."""
     names: dict[str, Any] = {"np": np}
     code = f"""
 def cost(p):
-    x = np.random.{make}(size=(6, 3))
+    x = {make}
     h, unused = np.zeros(6), np.empty(2)
     for t in range(6):
         h[t] = np.tanh(x[t] @ p)

@@ -7,6 +7,7 @@ In all other threads, and in code that is not part of that run, they do what the
 
 import contextlib
 import functools
+import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +30,9 @@ _REDUCTIONS = ("sum", "mean", "max", "min", "prod", "std", "var", "stack", "conc
 
 # Packages whose compiled code takes no difference arrays for buffers.
 _NOT_USERS = {"gradsweep", "numpy", "scipy", "numba", "pandas", "sklearn", "joblib", "h5py", "matplotlib"}
+
+# What makes arrays in compiled code, by methods that may have been given a name.
+_GENERATORS = (np.random.Generator, np.random.RandomState)
 
 _active = threading.local()
 
@@ -88,8 +92,11 @@ def _users_lanes(name: str) -> Lanes | None:
     if frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_USERS:
         return None
     called = doing(frame).name
-    # By a name of the user's own for it, if the function is named there at all.
-    return lanes if called == name or (not called and name in frame.f_code.co_names) else None
+    if called:
+        return lanes if called == name else None
+    # By a name of the user's own, or by none: of this function, unless one of a generator's has such a name.
+    named = itertools.chain(frame.f_locals.values(), frame.f_globals.values())
+    return None if any(isinstance(getattr(value, "__self__", None), _GENERATORS) for value in named) else lanes
 
 
 def _made(name: str, original: Callable[..., Any], *args: Any, **options: Any) -> Any:
