@@ -15,6 +15,7 @@ from gradsweep import _monitor as monitor
 from gradsweep import _quotients as quotients
 from gradsweep import _sweep as sweeps
 from gradsweep._costs import _plain_function as plain_function
+from gradsweep._costs._network_numerics import NetworkNumerics
 from gradsweep._presenting import _progress as presenting
 
 WEIGHTS = np.linspace(-1.0, 1.0, 300)
@@ -285,6 +286,25 @@ class TestInterrupt:
         assert 0 < report.blocks[0].size < 60_000
         assert report.worst(1)[0].index == (0, 5)
         assert np.isnan(report.numeric["W3"]).all()
+
+    def test_network_at_the_second_point(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a network, too: the first point agrees, and that is no pass yet."""
+        network = Network([6, 5, 1])
+        params = network.initialize(0)
+        X, Y = np.random.default_rng(0).random((6, 4)), np.ones((1, 4))
+        quotients, calls = NetworkNumerics.quotients, 0
+
+        def interrupted(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 6:  # of two blocks' weights and biases each at either point
+                raise KeyboardInterrupt
+            return quotients(*arguments)
+
+        monkeypatch.setattr(NetworkNumerics, "quotients", interrupted)
+        report = partly(lambda: check(network.cost(X, Y), params, lambda p: network.gradient(p, X, Y), select=3))
+        assert report.verdict == "inconclusive"
+        assert [block.status.value for block in report.blocks] == ["agrees"] * 4
 
     def test_from_a_callback(self) -> None:
         """What shows the progress may be what stops the check, as a window with a button."""

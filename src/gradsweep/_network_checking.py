@@ -28,7 +28,7 @@ from gradsweep._planning import MODES, Plan, make_plan
 from gradsweep._report import Displaced, Report
 from gradsweep._samples import sample_places
 from gradsweep._schemes import COMPLEX
-from gradsweep._second_point import AWAY, DISPLACEMENTS, describe_raised, displaced_tree, overall_verdict
+from gradsweep._second_point import AWAY, DISPLACEMENTS, describe_raised, displaced_tree, overall_interrupted, overall_verdict
 from gradsweep._settings import Settings
 from gradsweep._sweep import FINER, LayerQuotients, ParameterQuotients, Steps
 from gradsweep._trees import read_tree
@@ -91,11 +91,15 @@ def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, set
         return report
     with monitor.phase(SECOND_POINT):
         elsewhere, displaced, notes = _second_point(cost, params, gradient, analytic, replace(settings, mode=report.mode))
+    verdict = overall_verdict(report.blocks, displaced)
+    if monitor.interrupted:
+        verdict, displaced = overall_interrupted(report.blocks, displaced)
     return replace(
         report,
         findings=report.findings or (elsewhere.findings if elsewhere else ()),
         notes=(*report.notes, *notes),
-        verdict=overall_verdict(report.blocks, displaced),
+        interrupted=monitor.interrupted,
+        verdict=verdict,
         evaluations=report.evaluations + (displaced.evaluations if displaced else 0),
         seconds=time.perf_counter() - begun,
         displaced=displaced,
