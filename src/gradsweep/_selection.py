@@ -54,17 +54,15 @@ def chosen_entries(selection: Selection | None, leaves: Sequence[Leaf], seed: in
     InputError
         There is no block of a name.
     """
-    whole = [np.arange(leaf.start, leaf.stop, dtype=np.intp) for leaf in leaves]
-    if selection is None:
-        return whole
     if isinstance(selection, int):
         generator = np.random.default_rng(seed)
         return [sampled_entries(leaf, selection, generator) for leaf in leaves]
-    unknown = [name for name in selection if name not in {leaf.name for leaf in leaves}]
+    unknown = [name for name in selection or () if name not in {leaf.name for leaf in leaves}]
     if unknown:
         names = ", ".join(leaf.name for leaf in leaves[:_LISTED]) + (", …" if len(leaves) > _LISTED else "")
         raise InputError(f"select: there is no block {unknown[0]!r}; the blocks are {names}")
-    return [own if leaf.name in selection else own[:0] for leaf, own in zip(leaves, whole, strict=True)]
+    stops = [leaf.stop if is_selected(selection, leaf.name) else leaf.start for leaf in leaves]
+    return [np.arange(leaf.start, stop, dtype=np.intp) for leaf, stop in zip(leaves, stops, strict=True)]
 
 
 def describe_unselected(selection: Selection | None, leaves: Sequence[Leaf]) -> tuple[str, ...]:
