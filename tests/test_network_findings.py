@@ -9,6 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 import gradsweep
+from gradsweep import Network
+from gradsweep import _network_checking as network_checking
 
 Array = NDArray[np.float64]
 
@@ -210,3 +212,19 @@ def test_random_errors_have_no_step() -> None:
     report = backprop.check(gradient)
     assert report.findings[0].kind == "from_above"
     assert all(finding.confidence < 0.6 for finding in report.findings)
+
+
+@pytest.mark.parametrize("mode", ["sweep", "neurons"])
+def test_one_entry_of_a_block_that_is_too_large_to_look_at(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large block the diagnosis sees a sample, and what the verdict found beside it: a sample alone would show nothing."""
+    monkeypatch.setattr(network_checking, "_SEEN", 100)
+    monkeypatch.setattr(network_checking, "_SAMPLED", 64)
+    network = Network([50, 40, 1])
+    params = network.initialize(0)
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(50, 6)), (rng.random((1, 6)) < 0.5).astype(np.float64)
+    gradient = {name: np.array(value) for name, value in network.gradient(params, X, Y).items()}
+    gradient["dW1"][23, 31] *= 1.5
+    first = gradsweep.check(network.cost(X, Y), params, gradient, mode=mode).findings[0]
+    assert first.kind == "entries"
+    assert "only entry [23, 31]" in first.message

@@ -286,7 +286,11 @@ class _Judge:
 
     def sighting(self, block: Block) -> Sighting:
         """What the diagnosis may see of a block; of a large one, some entries."""
-        places = None if block.size <= _SEEN else sample_places(block.shape, _SAMPLED)
+        places = None
+        if block.size > _SEEN:
+            # With what is known to be wrong, or a sample may show nothing of it.
+            wrong = [np.ravel_multi_index(entry.index, block.shape) for entry in block.worst if entry.score > 1.0]
+            places = np.union1d(sample_places(block.shape, _SAMPLED), wrong).astype(np.intp)
         numeric = self.numeric[self.problem.layer_of(block.name)].block(block.name)
         noise = self.problem.rounding(block.name, self.precision, self._least)
         if places is None:
