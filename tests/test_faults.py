@@ -408,12 +408,16 @@ def test_an_object_gets_its_parameters_back_at_any_moment() -> None:
     def gradient(x: Any) -> Any:
         return {"w": 3.0 * x["w"] ** 2}
 
+    check(gradsweep.in_place(cost, model), model, gradient)
+    begun = time.perf_counter()
+    check(gradsweep.in_place(cost, model), model, gradient)
+    usual = time.perf_counter() - begun
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     ended = 0
     try:
-        for number in range(100):
+        for number in range(1, 101):
             try:
-                signal.setitimer(signal.ITIMER_REAL, 2e-4 + 1.5e-4 * number)
+                signal.setitimer(signal.ITIMER_REAL, usual * number / 100)
                 try:
                     check(gradsweep.in_place(cost, model), model, gradient)
                 finally:
@@ -423,7 +427,7 @@ def test_an_object_gets_its_parameters_back_at_any_moment() -> None:
             np.testing.assert_array_equal(model["w"], X)
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert ended > 20
+    assert ended  # how many of them depends on what else the machine does
 
 
 # ---- other processes, and several checks at once ---------------------------------------------------------------------------
