@@ -18,7 +18,7 @@ from rich.console import Console as RichConsole
 from typer.exceptions import TyperException
 
 from gradsweep import _demo, datasets, problems
-from gradsweep._checking import check
+from gradsweep._checking import Options, check
 from gradsweep._costs._network import NetworkCost
 from gradsweep._errors import GradsweepError, InputError, Interrupted
 from gradsweep._escaping import one_line
@@ -167,6 +167,8 @@ def network(
 ) -> None:
     """Check backpropagation of a dense network on data of your own, at random parameters."""
     console = _Console(quiet, as_json, report_file, data)
+    options = _options(mode, scheme, step, tolerance, select, jobs, seed, checkpoint)
+    options["progress"] = console.shows_progress
     net = Network(_read_layers(layers), hidden=_read_hidden(hidden))
     available = datasets.count(data)
     if examples > available:
@@ -178,20 +180,7 @@ def network(
     params = net.initialize(seed)
     gradient = net.gradient(params, X, Y)
     with console.interrupts():
-        report = check(
-            cost,
-            params,
-            gradient,
-            mode=mode.value,
-            scheme=scheme.value,
-            step=step,
-            tolerance=tolerance,
-            select=_read_select(select),
-            jobs=jobs,
-            seed=seed,
-            progress=console.shows_progress,
-            checkpoint=checkpoint,
-        )
+        report = check(cost, params, gradient, **options)
     size = sum(math.prod(shape) for shape in cost.shapes.values())
     console.print(f"Network   {'-'.join(map(str, net.layers))}, {hidden}, {size:,} parameters, drawn with seed {seed}")
     console.print(f"Data      {format_size(examples, 'example')} of the {available:,} in {data}")
@@ -225,25 +214,13 @@ def problem(
 ) -> None:
     """Check the gradient in a problem file, as any language may write it."""
     console = _Console(quiet, as_json, report_file, file)
-    read_settings(mode.value, scheme.value, step, tolerance, jobs, seed, select=_read_select(select))
+    options = _options(mode, scheme, step, tolerance, select, jobs, seed, checkpoint)
+    options["progress"] = console.shows_progress
     given = problems.load(file, hidden=hidden and _read_hidden(hidden), output=output, loss=loss, l2=l2)
     _load_kernels()
     try:
         with console.interrupts():
-            report = check(
-                given.cost,
-                given.params,
-                given.gradient,
-                mode=mode.value,
-                scheme=scheme.value,
-                step=step,
-                tolerance=tolerance,
-                select=_read_select(select),
-                jobs=jobs,
-                seed=seed,
-                progress=console.shows_progress,
-                checkpoint=checkpoint,
-            )
+            report = check(given.cost, given.params, given.gradient, **options)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
     net = given.network
@@ -283,30 +260,16 @@ def check_function(
 ) -> None:
     """Check the gradient that a function of your own returns."""
     console = _Console(quiet, as_json, report_file)
-    # What is wrong with the options is said before any code runs.
-    read_settings(mode.value, scheme.value, step, tolerance, jobs, seed, select=_read_select(select))
-    read_timeout(timeout)
+    options = _options(mode, scheme, step, tolerance, select, jobs, seed, checkpoint)
+    options["progress"] = console.shows_progress
+    options["timeout"] = read_timeout(timeout)
     console.claim_stdout()
     target = Target(function)
     cost, params, gradient = target()
     if isinstance(cost, NetworkCost):
         _load_kernels()
     with target.errors(), console.interrupts():
-        report = check(
-            cost,
-            params,
-            gradient,
-            mode=mode.value,
-            scheme=scheme.value,
-            step=step,
-            tolerance=tolerance,
-            select=_read_select(select),
-            jobs=jobs,
-            seed=seed,
-            progress=console.shows_progress,
-            checkpoint=checkpoint,
-            timeout=timeout,
-        )
+        report = check(cost, params, gradient, **options)
     size = format_size(sum(math.prod(block.shape) for block in report.blocks), "parameter")
     console.print(f"Function  {function}, {size} in {format_size(len(report.blocks), 'block')}")
     console.print()
@@ -456,6 +419,31 @@ def _describe_images(done: _demo.Demo) -> str:
 def _read_hidden(hidden: str) -> str | list[str]:
     names = [name.strip() for name in hidden.split(",")]
     return names[0] if len(names) == 1 else names
+
+
+def _options(
+    mode: ModeName,
+    scheme: SchemeName,
+    step: float | None,
+    tolerance: float | None,
+    select: list[str] | None,
+    jobs: int | None,
+    seed: int,
+    checkpoint: pathlib.Path | None,
+) -> Options:
+    """What is passed on to a check; InputError if something of it is of no use, before anything is read or run."""
+    chosen = _read_select(select)
+    read_settings(mode.value, scheme.value, step, tolerance, jobs, seed, select=chosen)
+    return {
+        "mode": mode.value,
+        "scheme": scheme.value,
+        "step": step,
+        "tolerance": tolerance,
+        "select": chosen,
+        "jobs": jobs,
+        "seed": seed,
+        "checkpoint": checkpoint,
+    }
 
 
 def _read_select(select: list[str] | None) -> list[str] | int | None:

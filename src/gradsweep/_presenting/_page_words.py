@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from gradsweep._parameters import format_entry
+from gradsweep._presenting._shown import Report
 from gradsweep._presenting._tables import describe as describe
 from gradsweep._presenting._tables import format_interval as format_interval
 from gradsweep._presenting._tables import format_ratio as format_ratio
@@ -17,35 +17,6 @@ COLOUR = {Status.WRONG: "fail", Status.AGREES: "pass", Status.VACUOUS: "vacuous"
 
 #: By which all others are.
 UNCLEAR = "inconclusive"
-
-
-class Report(Protocol):
-    """What the facts of a report are."""
-
-    @property
-    def difference(self) -> float: ...
-    @property
-    def tolerance(self) -> float: ...
-    @property
-    def precision(self) -> float: ...
-    @property
-    def blocks(self) -> tuple[Block, ...]: ...
-    @property
-    def mode(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def predicted(self) -> float: ...
-    @property
-    def scheme(self) -> str: ...
-    @property
-    def step(self) -> float: ...
-    @property
-    def evaluations(self) -> int: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def evaluated_by(self) -> str: ...
 
 
 def short(value: float) -> str:
