@@ -224,5 +224,5 @@ _LETTERS = {
     "d": numba.types.float64,
     **{f"A{n}": _array(n, readonly=True) for n in (1, 2, 3)},
     **{f"M{n}": _array(n, readonly=False) for n in (1, 2, 3)},
-    "I2": numba.types.Array(numba.types.int64, 2, "C", readonly=True),
+    **{f"I{n}": numba.types.Array(numba.types.int64, n, "C", readonly=True) for n in (1, 2)},
 }

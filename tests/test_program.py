@@ -137,6 +137,34 @@ def test_a_program_gives_what_the_function_does(name: str, seed: int) -> None:
             assert program.base == expected.base
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_compiled_sections_give_what_numpy_does(name: str) -> None:
+    """With more lanes than a tile is wide; where a change is too large for a section, or crosses a kink, as well."""
+    function, arrays = FUNCTIONS[name], matrices()
+    program = program_of(function, arrays)
+    assert program is not None
+    generator = np.random.default_rng(10)
+    for places in [(0,), (1,), (2,), (0, 2), (0, 1, 2)]:
+        for sizes in ([STEP, -STEP], [1e-3, 1e-9], [0.5, STEP]):
+            for sparse in (False, True):
+                steps = np.resize(sizes, 301)
+                changes: dict[int, Any] = {}
+                for place in places:
+                    array = arrays[place]
+                    if sparse:
+                        changes[place] = one_hot(array.shape, generator.integers(0, array.size, len(steps)), steps)
+                    else:
+                        changes[place] = generator.standard_normal((*array.shape, len(steps))) * steps
+                usual, compiled = Lanes(len(steps)), Lanes(len(steps))
+                expected = program.run(changes, usual)
+                found = program.run(changes, compiled, compiled=True)
+                # Large ones may lead to where the function itself cancels.
+                rtol = 1e-12 if max(sizes) < 0.1 else 1e-9
+                np.testing.assert_allclose(found, expected, rtol=rtol, atol=1e-14 * np.abs(expected).max())
+                np.testing.assert_array_equal(compiled.crossings, usual.crossings)
+                assert compiled.subtracts == usual.subtracts
+
+
 def test_what_no_result_depends_on_is_left_out() -> None:
     """Gradients that a function computes beside its cost are not repeated; what may count a crossing is."""
 

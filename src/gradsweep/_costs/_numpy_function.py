@@ -17,7 +17,7 @@ from gradsweep._costs._reading import OUTSIDE
 from gradsweep._differences._alterations import Watch
 from gradsweep._differences._departure import Departure
 from gradsweep._differences._lanes import Lanes, Number, Ties
-from gradsweep._differences._program import Program
+from gradsweep._differences._program import SHORTEST, Program
 from gradsweep._differences._propagation import loss, perturbed, perturbed_entry, propagate, unperturbed
 from gradsweep._differences._recording import Recording
 from gradsweep._differences._slab import Slab, one_hot
@@ -66,6 +66,9 @@ _DIRECTIONS, _GUARDED, _AGREEMENT = 2, 8, 1e-6
 
 # Blocks of each of which an entry is among them: all, but where there are very many.
 _GUARDED_BLOCKS = 32
+
+# Numbers in all changes of a sweep, from which on it is worth loading compiled kernels: NumPy takes about a second for them.
+_WORTH_COMPILING = 5 * 10**8
 
 # Steps of these, relative to the parameters, the largest first: of those that cross no kink the largest shows most.
 _VISIBLE = (2.0**-10, 2.0**-17, 2.0**-24)
@@ -206,7 +209,10 @@ class _Record:
 
 @dataclass(frozen=True, eq=False)
 class _Propagation:
-    """Function and parameters: all that a worker needs. If there are `directions`, these are perturbed, not parameters."""
+    """Function and parameters: all that a worker needs. If there are `directions`, these are perturbed, not parameters.
+
+    What is recorded is repeated by compiled kernels if `compiled`.
+    """
 
     function: Callable[[Any], Any]
     tree: Tree
@@ -214,6 +220,7 @@ class _Propagation:
     infinite: bool = False
     directions: tuple[Direction, ...] | None = None
     record: _Record = field(default_factory=_Record)
+    compiled: bool = False
 
     def __call__(self, task: _Task) -> _Outcome:
         """Run the function once for all perturbations of a task, or repeat what it did in another run."""
@@ -244,6 +251,11 @@ class _Propagation:
                 leaves[place] = unperturbed(leaves[place], lanes)
         return self._run(leaves, lanes)
 
+    @property
+    def can_be_repeated(self) -> bool:
+        """Whether there is a record."""
+        return self._program() is not None
+
     def _program(self) -> Program | None:
         """What the function does, if that can be repeated; recorded with nothing perturbed, when it is asked for first."""
         if not self.record.is_made:
@@ -270,7 +282,7 @@ class _Propagation:
         """What comes of changes of the parameters, by a program; None if it cannot tell."""
         lanes = _USUAL.lanes(count, infinite=self.infinite)
         try:
-            changes = program.run(arguments, lanes)
+            changes = program.run(arguments, lanes, compiled=self.compiled)
         except Exception:
             # A rule refuses operands of which some do not change here. Whatever it is: the function itself is run, and tells
             # where, if there is something wrong.
@@ -455,6 +467,7 @@ class NumPyFunction:
         Slopes
             In their order.
         """
+        self._compile(indices)
         with current().counting(len(indices)):
             values, crossings = self._quotients(indices, self.scheme, self.step)
         self._remember(indices, values)
@@ -480,6 +493,39 @@ class NumPyFunction:
             slopes.values[crossed[known]] = single[known]
             slopes, evaluations = replace(slopes, unclear=unclear), evaluations + extra
         return replace(slopes, evaluations=evaluations)
+
+    def _compile(self, indices: Indices) -> None:
+        """From here on repeat records by compiled kernels, if so much is asked for that loading them is worth it.
+
+        They are held against NumPy's changes first, of an entry of each block.
+        """
+        work = self.outcome.total * len(indices) * len(self.scheme.offsets)
+        if self.propagation.compiled or work < _WORTH_COMPILING or not self.propagation.can_be_repeated:
+            return
+        compiled = replace(self.propagation, compiled=True)
+        steps = np.asarray(self.scheme.steps(self.step))
+        for own in self._samples(indices):
+            task = _Task(np.tile(own, len(steps)), np.repeat(steps, len(own)), _USUAL)
+            known, found = self.propagation(task).changes, compiled(task).changes
+            with np.errstate(invalid="ignore"):
+                allowed = _AGREEMENT * np.abs(known) + _SAME * np.max(np.abs(known), initial=0.0, where=np.isfinite(known))
+                apart = np.flatnonzero(np.isfinite(known) & ~(np.abs(found - known) <= allowed))
+            if len(apart):
+                raise OracleError(
+                    f"compiled kernels and NumPy disagree in the change of the cost {compiled.describe(task)}: "
+                    f"{float(found[apart[0]])!r} by kernels, {float(known[apart[0]])!r} by NumPy"
+                )
+        self.propagation, self.workers = compiled, Workers(compiled, self.workers.jobs, _same)
+
+    def _samples(self, indices: Indices) -> list[Indices]:
+        """Some indices of each block, and of no more than some blocks where there are very many."""
+        count = -(-SHORTEST // len(self.scheme.offsets))
+        if self.propagation.directions is not None:
+            return [np.resize(indices, count)]
+        starts = np.array([leaf.start for leaf in self.propagation.tree.blocks])
+        blocks = np.searchsorted(starts, indices, side="right")
+        each = np.unique(blocks)
+        return [np.resize(indices[blocks == block], count) for block in each[:: -(-len(each) // _GUARDED_BLOCKS)]]
 
     def _remember(self, indices: Indices, values: Array) -> None:
         """Keep quotients that are asked for again when noise is measured."""

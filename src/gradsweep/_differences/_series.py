@@ -29,6 +29,9 @@ Mask: TypeAlias = NDArray[np.bool_]
 # Largest |u| for 2, 3, 4 and 5 terms: what is left out is |u|ⁿ of the first term at most.
 _RADII = tuple(2.0 ** (-54.0 / terms) for terms in range(2, 6))
 
+# Terms of which a kernel has a choice.
+_FEW, _MANY = 3, 5
+
 # Between these a power may be whose series has all its digits.
 _LEAST_POWER, _LARGEST_POWER = 1e-100, 1e100
 
@@ -289,7 +292,8 @@ class Coefficients:
             self._reach = float(reaches.max())
             self._usable = bool(reaches.min() >= _LEAST_STRETCH and self._reach <= _LARGEST_STRETCH)
         self._known: dict[int, Array] = {}
-        self._largest = np.inf
+        # No coefficient is larger than the one before by more than `_growth`, and changes may be as large as `_largest`.
+        self._growth, self._largest = 1.0, np.inf if stretch is None else _LARGEST_STRETCH
 
     @classmethod
     def of_quotients(cls, divisor: Array, quotient: Array) -> "Coefficients":
@@ -313,8 +317,7 @@ class Coefficients:
 
         made = cls(Series(coefficients, lambda z: 1.0 / z), z, value)
         made._usable = made._usable and within(value, _LEAST_POWER, _LARGEST_POWER)
-        # No coefficient is larger than the one before by more than this.
-        made._reach *= max(1.0, abs(exponent - 1.0))
+        made._growth = max(1.0, abs(exponent - 1.0))
         return made
 
     @classmethod
@@ -330,11 +333,12 @@ class Coefficients:
 
     def of(self, size: float) -> Array | None:
         """Coefficients for changes up to this size, of shape (terms, …); None if their series is not known to be right."""
-        if not self._usable or not size <= self._largest or (self._stretch is not None and not size <= _LARGEST_STRETCH):
+        if not self._usable or not size <= self._largest:
             return None
-        terms = terms_for(size * self._reach)
-        if not terms:
-            return None
+        terms = terms_for(size * self._reach * self._growth)
+        return self._of_terms(terms) if terms else None
+
+    def _of_terms(self, terms: int) -> Array:
         known = self._known.get(terms)
         if known is None:
             found = self._series.coefficients(self._z, self._value, terms + self._series.stationary)
@@ -342,6 +346,31 @@ class Coefficients:
                 found = [found[0], *(each * self._stretch**k for k, each in enumerate(found[1:], start=1))]
             known = self._known[terms] = np.array([np.broadcast_to(each, self._z.shape) for each in found])
         return known
+
+    def table(self) -> tuple[Array, int, int] | None:
+        """What a kernel needs to sum the series at each base: with few terms, or with many.
+
+        Returns
+        -------
+        constants : array of shape (bases, 8)
+            The largest change for which few terms do, that for which many do, and up to six coefficients.
+        few, many : int
+            How many coefficients these are.
+        None
+            If the series is not known to be right.
+        """
+        if not self._usable:
+            return None
+        with np.errstate(all="ignore"):
+            found = self._of_terms(_MANY).reshape(-1, self._z.size)
+            reach = self._growth * (np.ones(self._z.size) if self._stretch is None else np.abs(self._stretch).reshape(-1))
+        constants = np.zeros((self._z.size, 8))
+        for column, terms in enumerate((_FEW, _MANY)):
+            constants[:, column] = np.minimum(_RADII[terms - 2] / reach, self._largest)
+        constants[:, 2 : 2 + len(found)] = found.T
+        if not np.isfinite(found).all():
+            return None
+        return constants, _FEW + self._series.stationary, _MANY + self._series.stationary
 
 
 def own_series(series: Series, z: Array, value: Array, change: Array, growth: float = 1.0) -> Array | None:

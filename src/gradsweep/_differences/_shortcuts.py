@@ -127,7 +127,7 @@ def _comparison(ufunc: np.ufunc, operands: Sequence[Any], nodes: Sequence[Node])
 
 def _extreme(sign: float) -> Callable[[Step, Sequence[Node]], Run | None]:
     def build(step: Step, nodes: Sequence[Node]) -> Run | None:
-        read = _axis_and_dimensions(step)
+        read = axis_and_dimensions(step)
         if read is None or not nodes[0].base.size or np.isinf(step.result.base).any():
             return None
         x, (axis, keepdims) = nodes[0].base, read
@@ -161,7 +161,7 @@ def _extreme(sign: float) -> Callable[[Step, Sequence[Node]], Run | None]:
 # ---- sums and matrix products --------------------------------------------------------------------------------------------
 
 
-def _axis_and_dimensions(step: Step) -> tuple[Any, bool] | None:
+def axis_and_dimensions(step: Step) -> tuple[Any, bool] | None:
     """Axis and `keepdims` of a reduction; None if there is anything else to it."""
     options = dict(step.options)
     axis = step.args[1] if len(step.args) > 1 else options.pop("axis", None)
@@ -172,7 +172,7 @@ def _axis_and_dimensions(step: Step) -> tuple[Any, bool] | None:
 
 
 def _total(step: Step, nodes: Sequence[Node], *, mean: bool = False) -> Run | None:
-    read = _axis_and_dimensions(step)
+    read = axis_and_dimensions(step)
     if read is None:
         return None
     axes, keepdims, value = _reductions.axes_of(read[0], nodes[0].base.ndim), read[1], step.result.base

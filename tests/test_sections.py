@@ -1,0 +1,336 @@
+"""Sections of recorded runs by compiled kernels: exact changes, the same verdicts, and NumPy where they do not hold."""
+
+from collections.abc import Callable
+from typing import Any
+
+import mpmath  # type: ignore[import-untyped]
+import numpy as np
+import pytest
+from models import attention, classical, convolution, dense, embedding, generative, normalisation, recurrent, sequence
+from models._model import Case, Model
+from numpy.typing import NDArray
+
+import gradsweep
+from gradsweep._costs import _numpy_function
+from gradsweep._differences import _operations, _program, _sections
+from gradsweep._differences._lanes import Lanes
+from gradsweep._differences._program import SHORTEST, Program
+from gradsweep._differences._propagation import perturbed, propagate
+from gradsweep._differences._recording import Recording
+from gradsweep._differences._sections import Section
+from gradsweep._differences._series import Coefficients
+from gradsweep._errors import OracleError
+
+Array = NDArray[np.float64]
+
+MODULES = (attention, classical, convolution, dense, embedding, generative, normalisation, recurrent, sequence)
+MODELS = [model for module in MODULES for model in module.MODELS]
+
+
+def program_of(function: Callable[[Any], Any], x: Array) -> Program:
+    """A run of a function of one array, recorded."""
+    lanes = Lanes(1)
+    lanes.recording = Recording()
+    program = propagate(function, perturbed(x, np.zeros((*x.shape, 1)), lanes), lanes, fills=False).program
+    assert program is not None
+    return program
+
+
+def sections_of(program: Program) -> list[Section]:
+    """All sections of the plan that was used last."""
+    plan = list(program._compiled_plans.values())[-1]
+    return [part for part, _ in plan if isinstance(part, Section)]
+
+
+@pytest.fixture
+def always_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels, however short a sweep is."""
+    monkeypatch.setattr(_numpy_function, "_WORTH_COMPILING", 0)
+
+
+# ---- single operations, against exact numbers -------------------------------------------------------------------------------
+
+_X = np.array([0.3, -0.7, 1.9, -2.4, 0.05, 3.3])
+_POSITIVE = np.array([0.3, 0.7, 1.9, 2.4, 0.05, 3.3])
+_C = np.array([1.5, -0.4, 2.0, 0.25, -3.0, 0.7])
+
+#: A function of elements, the same of exact numbers x and c, and the point.
+ELEMENTS: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Any], Array]] = {
+    "exp": (np.exp, lambda x, c: mpmath.exp(x), _X),
+    "log": (np.log, lambda x, c: mpmath.log(x), _POSITIVE),
+    "log1p": (np.log1p, lambda x, c: mpmath.log(1 + x), _POSITIVE),
+    "sqrt": (np.sqrt, lambda x, c: mpmath.sqrt(x), _POSITIVE),
+    "tanh": (np.tanh, lambda x, c: mpmath.tanh(x), _X),
+    "sin": (np.sin, lambda x, c: mpmath.sin(x), _X),
+    "cos": (np.cos, lambda x, c: mpmath.cos(x), _X),
+    "arctan": (np.arctan, lambda x, c: mpmath.atan(x), _X),
+    "square": (np.square, lambda x, c: x * x, _X),
+    "cube": (lambda x: x**3, lambda x, c: x**3, _X),
+    "power": (lambda x: x**-1.5, lambda x, c: x ** mpmath.mpf(-1.5), _POSITIVE + 0.2),
+    "negative": (lambda x: -x, lambda x, c: -x, _X),
+    "sum": (lambda x: x + np.tanh(x), lambda x, c: x + mpmath.tanh(x), _X),
+    "difference": (lambda x: _C - x, lambda x, c: c - x, _X),
+    "difference of two": (lambda x: np.exp(x) - x, lambda x, c: mpmath.exp(x) - x, _X - 4.0),
+    "times a constant": (lambda x: x * _C, lambda x, c: x * c, _X),
+    "over a constant": (lambda x: x / _C, lambda x, c: x / c, _X),
+    "product": (lambda x: x * np.exp(x), lambda x, c: x * mpmath.exp(x), _POSITIVE),
+    "square by a product": (lambda x: x * x, lambda x, c: x * x, _X),
+    "reciprocal": (lambda x: _C / x, lambda x, c: c / x, _X),
+    "quotient": (lambda x: np.exp(x) / x, lambda x, c: mpmath.exp(x) / x, _POSITIVE + 2.0),
+    "maximum": (lambda x: np.maximum(x, 0.2), lambda x, c: max(x, mpmath.mpf(0.2)), _X),
+    "minimum": (lambda x: np.minimum(_C, x), lambda x, c: min(x, c), _X),
+}
+
+
+@pytest.mark.parametrize("name", ELEMENTS)
+@pytest.mark.parametrize("size", [1e-9, 1e-7, 1e-5])
+def test_functions_of_elements_are_exact(name: str, size: float) -> None:
+    """Of one element after the other, which the others leave alone: to some units in the last place."""
+    function, exact, x = ELEMENTS[name]
+    program = program_of(lambda given: np.sum(function(given)), x)
+    generator = np.random.default_rng(0)
+    steps = size * generator.uniform(0.2, 1.0, 2 * SHORTEST) * generator.choice([-1.0, 1.0], 2 * SHORTEST)
+    places = np.arange(len(steps)) % len(x)
+    change = np.zeros((len(x), len(steps)))
+    change[places, np.arange(len(steps))] = steps
+    found = program.run({0: change}, Lanes(len(steps)), compiled=True)
+    assert sections_of(program)
+    with mpmath.workdps(60):
+        for place, step, own in zip(places.tolist(), steps.tolist(), found.tolist(), strict=True):
+            z, c = mpmath.mpf(x[place]), mpmath.mpf(_C[place])
+            true = exact(z + mpmath.mpf(step), c) - exact(z, c)
+            assert abs(own - true) <= 2e-15 * abs(true)
+
+
+_A, _B = np.random.default_rng(4).standard_normal((3, 2)), np.random.default_rng(5).standard_normal((4, 5))
+_STACK = np.random.default_rng(6).standard_normal((2, 4, 3))
+
+#: Functions of a matrix of 3 by 4 by NumPy; the same code computes the exact change on arrays of exact numbers.
+WHOLES: dict[str, Callable[[Any], Any]] = {
+    "sum over an axis": lambda x: (x.sum(axis=0) * x.sum(axis=1)[:, None]).sum(),
+    "mean": lambda x: (x.mean(axis=1) * x.mean()).sum(),
+    "product with a plain matrix": lambda x: ((x @ _B) * (x @ _B)).sum(),
+    "product of a plain matrix": lambda x: ((_A.T @ x) * (_A.T @ x)).sum(),
+    "product of two": lambda x: (x @ x.T).sum() * 1.0,
+    "product of two, elements": lambda x: ((x @ x.T) * (x @ x.T)).sum(),
+    "stacks": lambda x: ((x[None] * _STACK[:, :1].transpose(0, 2, 1)) @ _STACK).sum(),
+    "stacks of two": lambda x: ((x[None] * _STACK[:, :1].transpose(0, 2, 1)) @ (x.T[None] * _STACK)).sum(),
+    "a matrix with a vector": lambda x: ((x @ _B[:, 0]) * (_A[:, 0] @ x).sum()).sum(),
+    "a vector with a vector": lambda x: (x[0] @ x[1]) * (x[2] @ _B[:, 1]),
+    "many rows": lambda x: ((np.concatenate([x] * 40) @ _B) * 0.5).sum(),
+    "parts": lambda x: (np.concatenate([x[:, :2], x[:, ::-1]], axis=1) * np.stack([x[0, 0] * x[1, :1]] * 3)).sum(),
+    "turned and reshaped": lambda x: ((x @ _B).T.reshape(3, 5) * (x @ _B)).reshape(-1)[2:9].sum(),
+    "turned and taken apart": lambda x: ((x @ _B)[:, 1:3] * (x @ _B)[1:2, :2]).sum(axis=0).sum(),
+}
+
+
+def exact_product(left: Any, right: Any) -> Any:
+    """``left @ right`` of arrays of exact numbers."""
+    if left.ndim == right.ndim == 1:
+        return (left * right).sum()
+    return np.matmul(left, right)
+
+
+@pytest.mark.parametrize("name", WHOLES)
+def test_sums_and_products_are_exact(name: str) -> None:
+    """Of dense changes, beside the sum of the sizes of all terms."""
+    function, x = WHOLES[name], np.random.default_rng(7).standard_normal((3, 4))
+    program = program_of(function, x)
+    change = 1e-6 * np.random.default_rng(8).standard_normal((3, 4, SHORTEST))
+    found = program.run({0: change}, Lanes(SHORTEST), compiled=True)
+    assert sections_of(program)
+
+    def exact(values: Array) -> Any:
+        return np.array([mpmath.mpf(value) for value in values.reshape(-1)], dtype=object).reshape(values.shape)
+
+    with mpmath.workdps(50):
+        at = function(exact(x))
+        for lane in range(0, SHORTEST, 5):
+            true = function(exact(x) + exact(change[..., lane])) - at
+            largest = float(np.abs(change[..., lane]).max())
+            assert abs(float(found[lane]) - float(true)) <= 1e-13 * max(abs(float(true)), largest)
+
+
+# ---- where sections end -----------------------------------------------------------------------------------------------------
+
+
+def recurrent_net(hidden: int = 6, inputs: int = 3, times: int = 5, batch: int = 4) -> tuple[Callable[..., Any], Any]:
+    """An LSTM, as it is usually written."""
+    generator = np.random.default_rng(1)
+    x, y = generator.standard_normal((times, batch, inputs)), generator.standard_normal((batch, hidden))
+    params = {"W": generator.standard_normal((inputs + hidden, 4 * hidden)) * 0.3, "b": np.zeros(4 * hidden)}
+
+    def sigmoid(z: Any) -> Any:
+        return 1.0 / (1.0 + np.exp(-z))
+
+    def cost(p: Any) -> Any:
+        h, c = np.zeros((batch, hidden)), np.zeros((batch, hidden))
+        for t in range(times):
+            z = np.concatenate([x[t], h], axis=1) @ p["W"] + p["b"]
+            i, f, o = sigmoid(z[:, :hidden]), sigmoid(z[:, hidden : 2 * hidden]), sigmoid(z[:, 2 * hidden : 3 * hidden])
+            c = f * c + i * np.tanh(z[:, 3 * hidden :])
+            h = o * np.tanh(c)
+        return np.mean((h - y) ** 2)
+
+    return cost, params
+
+
+def test_a_recurrent_net_is_one_section(always_compiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is dense of it, and nothing between: slabs are dealt with before."""
+    seen: list[list[Any]] = []
+    planned = Program._planned
+
+    def noted(self: Program, *given: Any) -> Any:
+        plan = planned(self, *given)
+        seen.append([part for part, _ in plan])
+        return plan
+
+    monkeypatch.setattr(Program, "_planned", noted)
+    cost, params = recurrent_net()
+    gradient = gradsweep.numerical_gradient(cost, params)
+    seen.clear()
+    assert gradsweep.check(cost, params, gradient).ok
+    assert seen
+    for parts in seen:
+        (section,) = [part for part in parts if isinstance(part, Section)]
+        # Beside the slabs of the first step, and what is added to each step by the perturbed entry.
+        assert len(section.instructions) > 4 * (len(parts) - 1)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_the_corpus_has_the_same_quotients(model: Model, always_compiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With kernels and without, for each model that runs on difference arrays."""
+    case: Case = model.build(0)
+    compiled = gradsweep.check(case.cost, case.params, case.gradient)
+    monkeypatch.setattr(_numpy_function, "_WORTH_COMPILING", np.inf)
+    usual = gradsweep.check(case.cost, case.params, case.gradient)
+    assert compiled.ok
+    assert usual.ok
+    assert compiled.kinks == usual.kinks
+    assert [block.status for block in compiled.blocks] == [block.status for block in usual.blocks]
+    for one, other in zip(compiled.blocks, usual.blocks, strict=True):
+        assert one.difference == pytest.approx(other.difference, abs=1e-13)
+
+
+def test_crossings_are_counted_by_numpy() -> None:
+    """A unit at its kink, in the midst of what is compiled."""
+    weights = np.random.default_rng(2).standard_normal((5, 8))
+    x = np.random.default_rng(3).standard_normal(5)
+    x -= weights[:, 0] * (x @ weights[:, 0]) / (weights[:, 0] @ weights[:, 0])  # the first unit gets 0, nearly
+
+    def cost(given: Any) -> Any:
+        return np.sum(np.maximum(given @ weights, 0.0) * np.tanh(given).sum())
+
+    program = program_of(cost, x)
+    change = 1e-7 * np.random.default_rng(5).standard_normal((5, SHORTEST))
+    usual, compiled = Lanes(SHORTEST), Lanes(SHORTEST)
+    expected = program.run({0: change}, usual)
+    np.testing.assert_allclose(program.run({0: change}, compiled, compiled=True), expected, rtol=1e-14)
+    np.testing.assert_array_equal(compiled.crossings, usual.crossings)
+    assert usual.crossings.any()
+
+
+def test_changes_that_are_too_large_are_left_to_numpy() -> None:
+    """For these perturbations; nothing of a trial that was given up remains."""
+    x = np.linspace(0.5, 2.0, 6)
+    program = program_of(lambda given: np.sum(np.tanh(given) * given), x)
+    steps = np.where(np.arange(SHORTEST) == 7, 0.25, 1e-7)
+    change = np.zeros((6, SHORTEST)) + steps
+    usual, compiled = Lanes(SHORTEST), Lanes(SHORTEST)
+    found = program.run({0: change}, compiled, compiled=True)
+    np.testing.assert_array_equal(found, program.run({0: change}, usual))  # to the bit
+    assert compiled.total == usual.total
+
+
+def test_few_lanes_and_large_arrays_are_left_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither gains anything."""
+    x = np.linspace(0.5, 2.0, 6)
+    program = program_of(lambda given: np.sum(np.tanh(given) * given), x)
+    program.run({0: np.full((6, SHORTEST - 1), 1e-7)}, Lanes(SHORTEST - 1), compiled=True)
+    assert not program._compiled_plans
+    monkeypatch.setattr(_operations, "_MOST_ENTRIES", 5)
+    program.run({0: np.full((6, SHORTEST), 1e-7)}, Lanes(SHORTEST), compiled=True)
+    assert not sections_of(program)
+
+
+def test_long_sections_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where their lists and constants would grow beyond all bounds, and plans that are not used any more are dropped."""
+    x = np.linspace(0.5, 2.0, 6)
+
+    def cost(given: Any) -> Any:
+        for _ in range(8):
+            given = np.tanh(given * 1.1)
+        return np.sum(given)
+
+    whole, cut = program_of(cost, x), program_of(cost, x)
+    change = np.zeros((6, SHORTEST)) + 1e-7
+    expected = whole.run({0: change}, Lanes(SHORTEST), compiled=True)
+    assert len(sections_of(whole)) == 1
+    monkeypatch.setattr(_operations, "_MOST", 100)
+    monkeypatch.setattr(_program, "_KEPT", 0)
+    for scale in (1.0, 4.0, 1.0):
+        found = cut.run({0: scale * change}, Lanes(SHORTEST), compiled=True)
+        assert len(cut._compiled_plans) == 1
+    assert len(sections_of(cut)) > 2
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_wide_sections_are_left_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where not even the narrowest tile fits into some megabytes."""
+    monkeypatch.setattr(_sections, "_MOST_CELLS", 10)
+    x = np.linspace(0.5, 2.0, 6)
+    program = program_of(lambda given: np.sum(np.tanh(given) * given), x)
+    change = np.zeros((6, SHORTEST)) + 1e-7
+    found = program.run({0: change}, Lanes(SHORTEST), compiled=True)
+    assert not sections_of(program)
+    np.testing.assert_array_equal(found, program.run({0: change}, Lanes(SHORTEST)))
+
+
+# ---- checks -----------------------------------------------------------------------------------------------------------------
+
+
+def test_kernels_are_held_against_numpy(always_compiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong constant is found before anything is judged by it."""
+    cost, params = recurrent_net()
+    gradient = gradsweep.numerical_gradient(cost, params)
+    table = Coefficients.table
+
+    def wrong(self: Any) -> Any:
+        made = table(self)
+        assert made is not None
+        made[0][:, 2:] *= 1.0 + 1e-4
+        return made
+
+    monkeypatch.setattr(Coefficients, "table", wrong)
+    with pytest.raises(OracleError, match="compiled kernels and NumPy disagree"):
+        gradsweep.check(cost, params, gradient)
+
+
+def test_short_sweeps_load_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would take longer than the sweep."""
+    monkeypatch.setattr(Program, "_compiled", None)  # would raise
+    cost, params = recurrent_net()
+    assert gradsweep.check(cost, params, gradsweep.numerical_gradient(cost, params)).ok
+
+
+@pytest.mark.parametrize("scheme", ["central", "forward", "five-point"])
+def test_a_mistake_is_found_by_kernels(scheme: str, always_compiled: None) -> None:
+    """In the very entry."""
+    cost, params = recurrent_net()
+    gradient = gradsweep.numerical_gradient(cost, params)
+    assert gradsweep.check(cost, params, gradient, scheme=scheme).ok
+    gradient["W"][3, 5] *= 1.0 + 1e-4
+    report = gradsweep.check(cost, params, gradient, scheme=scheme)
+    assert report.verdict == "fail"
+    (worst,) = report.worst(1)
+    assert (worst.block, worst.index) == ("W", (3, 5))
+
+
+def test_workers_give_the_same_bits(always_compiled: None) -> None:
+    """Processes plan for themselves."""
+    cost, params = recurrent_net(hidden=10)
+    gradient = gradsweep.numerical_gradient(cost, params)
+    alone = gradsweep.check(cost, params, gradient, jobs=1)
+    together = gradsweep.check(cost, params, gradient, jobs=2)
+    for name in params:
+        np.testing.assert_array_equal(alone.numeric[name], together.numeric[name])
