@@ -1,5 +1,6 @@
 """What goes wrong around a check: workers that die, costs that hang or are not the same at each call, signals at any moment."""
 
+import dataclasses
 import multiprocessing
 import os
 import pathlib
@@ -10,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,6 +25,8 @@ import gradsweep
 from gradsweep import CostTimeoutError, InputError, Report, WorkerError, _deadlines, _pools, _workers, check, plain
 from gradsweep import _journal as journals
 from gradsweep._costs import _numpy_function, _plain_function
+from gradsweep._processes import Processes, ProcessLostError
+from gradsweep._sending import Done, send
 
 # A worker process may not find this file by the name that it was imported under.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -88,8 +92,9 @@ def same(one: Report, other: Report) -> bool:
 # ---- workers that die ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_worker_is_killed_and_what_was_done_is_kept(number: int, tmp_path: pathlib.Path, alone: Report) -> None:
+def test_a_worker_is_killed_and_what_was_done_is_kept(number: int, backend: str, tmp_path: pathlib.Path, alone: Report) -> None:
     """The next run goes on where it was, and computes the rest alone."""
 
     def dies(x: Any) -> float:
@@ -106,10 +111,147 @@ def test_a_worker_is_killed_and_what_was_done_is_kept(number: int, tmp_path: pat
         return cubes(x)
 
     path = tmp_path / "run.h5"
-    with pytest.raises(WorkerError, match="a worker process died"):
+    begun = time.monotonic()
+    with joblib.parallel_config(backend), pytest.raises(WorkerError, match="a worker process died"):
         checked(dies, jobs=2, checkpoint=path)
+    assert time.monotonic() - begun < 20.0
     assert same(checked(counting, jobs=1, checkpoint=path), alone)
     assert calls < 0.7 * alone.evaluations
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_what_a_killed_worker_did_is_done_again(
+    method: str, tmp_path: pathlib.Path, alone: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another one: `multiprocessing.Pool` would wait for it for ever."""
+    monkeypatch.setenv("JOBLIB_START_METHOD", method)
+
+    def slow(x: Any) -> float:
+        if os.getpid() != HERE:
+            (tmp_path / str(os.getpid())).touch()
+            time.sleep(0.004)
+        return cubes(x)
+
+    killed: list[int] = []
+
+    def kill() -> None:
+        wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
+        killed.append(min(int(file.name) for file in tmp_path.iterdir()))
+        os.kill(killed[0], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with joblib.parallel_config("multiprocessing", n_jobs=2):
+        report = checked(slow)
+    thread.join()
+    assert killed
+    assert same(report, alone)
+    assert not report.notes
+    others = {int(file.name) for file in tmp_path.iterdir()}
+    assert len(others) > 2
+    assert not any(is_there(process) for process in others)
+
+
+@pytest.fixture
+def two() -> Iterator[Processes]:
+    """Two processes that wait to be given something."""
+    with Processes(2, None) as processes:
+        found = processes(send(lambda item: (item, os.getpid()), None), range(8))
+        assert [outcome.value[0] for outcome in found if isinstance(outcome, Done)] == list(range(8))
+        yield processes
+
+
+def pids(processes: Processes) -> set[int]:
+    """Of processes that answer."""
+
+    def who(item: int) -> int:
+        time.sleep(0.05)
+        return os.getpid()
+
+    return {outcome.value for outcome in processes(send(who, None), range(8)) if isinstance(outcome, Done)}
+
+
+def test_a_process_dies_while_it_has_nothing_to_do(two: Processes) -> None:
+    """One that waits at a queue which all share would take the queue with it."""
+    before = pids(two)
+    assert len(before) == 2
+    os.kill(min(before), signal.SIGKILL)
+    wait_for(lambda: not is_there(min(before)))
+    with pytest.raises(ProcessLostError):
+        pids(two)
+    after = pids(two)
+    assert len(after) == 2
+    assert not after & before
+    assert not any(is_there(process) for process in before)
+
+
+def test_a_process_dies_and_leaves_a_child(two: Processes, tmp_path: pathlib.Path) -> None:
+    """Its end of the pipe lives on in the child."""
+
+    def orphan(item: int) -> int:
+        if item == 3 and (child := os.fork()):
+            (tmp_path / str(child)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if item == 3:
+            time.sleep(60.0)
+            os._exit(0)
+        return item
+
+    with pytest.raises(ProcessLostError):
+        two(send(orphan, None), range(8))
+    (child,) = (int(file.name) for file in tmp_path.iterdir())
+    assert is_there(child)
+    os.kill(child, signal.SIGKILL)
+
+
+def test_a_result_that_cannot_be_sent(two: Processes) -> None:
+    """Is an error, and no loss."""
+    outcomes = two(send(lambda item: (yield item), None), range(3))
+    assert [type(getattr(outcome, "error", None)) for outcome in outcomes] == [TypeError] * 3
+    assert len(pids(two)) == 2
+
+
+def test_a_function_is_sent_to_each_process_once(two: Processes) -> None:
+    """And again after another one, which is no more than some take turns."""
+    pickled = 0
+
+    class Counting(np.ndarray[Any, Any]):
+        """Counts how often it is sent from here."""
+
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            nonlocal pickled
+            pickled += os.getpid() == HERE
+            return np.asarray(self).__reduce_ex__(protocol)
+
+    sent = send(lambda item: item, None)
+    sent = dataclasses.replace(sent, pickled=sent.pickled.view(Counting))
+    for _ in range(3):
+        two(sent, range(20))
+    assert 1 <= pickled <= 2
+    pids(two)
+    two(sent, range(20))
+    assert 2 <= pickled <= 4
+
+
+def test_parallel_work_within_a_process() -> None:
+    """As in joblib's own: in threads, and nothing is said about it."""
+
+    def threads(item: int) -> int:
+        if os.getpid() == HERE:
+            return 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return len(set(joblib.Parallel(n_jobs=2)(joblib.delayed(slow_ident)() for _ in range(4))))
+
+    def slow_ident() -> int:
+        time.sleep(0.05)
+        return threading.get_ident()
+
+    workers = _workers.Workers(threads, None, lambda one, other: True)
+    with joblib.parallel_config("multiprocessing", n_jobs=2):
+        results = list(workers.run(iter(range(4)), 4))
+    assert results[1:] == [2, 2, 2]
+    assert not workers.notes
 
 
 def test_a_worker_runs_out_of_memory() -> None:
@@ -175,8 +317,9 @@ def test_a_call_that_hangs_in_another_thread() -> None:
         pool.submit(checked, spin, jobs=1, timeout=0.4).result(timeout=30.0)
 
 
-def test_a_loop_in_c_is_ended_with_its_process(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    """It cannot be ended otherwise, and only its chunk is known."""
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+def test_a_loop_in_c_is_ended_with_its_process(backend: str, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """It cannot be ended otherwise, and only its chunk is known, where results come one by one."""
     monkeypatch.setattr(_pools, "_GRACE", 2.0)
     file = tmp_path / "process"
 
@@ -186,12 +329,12 @@ def test_a_loop_in_c_is_ended_with_its_process(monkeypatch: pytest.MonkeyPatch, 
             sum(range(10**12))
         return cubes(x)
 
-    with pytest.raises(
-        CostTimeoutError, match=r"within 0\.5 s when one of params\[\d+\] to params\[\d+\] moves by up to"
-    ) as caught:
+    message = r"within 0\.5 s" + r" when one of params\[\d+\] to params\[\d+\] moves by up to" * (backend == "loky")
+    with joblib.parallel_config(backend), pytest.raises(CostTimeoutError, match=message) as caught:
         checked(endless, jobs=2, timeout=0.5)
-    first, last = (int(part.split("]")[0]) for part in str(caught.value).split("params[")[1:])
-    assert first <= 150 <= last
+    if backend == "loky":
+        first, last = (int(part.split("]")[0]) for part in str(caught.value).split("params[")[1:])
+        assert first <= 150 <= last
     wait_for(lambda: not is_there(int(file.read_text())))
 
 
@@ -337,6 +480,7 @@ def test_not_a_number_for_some_parameters(jobs: int) -> None:
 
 PROGRAM = """
     import os, pathlib, signal, sys, time
+    import joblib
     import numpy as np
     import gradsweep
 
@@ -354,13 +498,15 @@ PROGRAM = """
 
     x = np.ones(2000)
     try:
-        gradsweep.check(gradsweep.plain(cost), x, 2 * x, mode="sweep", jobs=2)
+        with joblib.parallel_config(sys.argv[3]):
+            gradsweep.check(gradsweep.plain(cost), x, 2 * x, mode="sweep", jobs=2)
     except gradsweep.Interrupted as error:
         print("interrupted,", error.report.verdict, flush=True)
     assert (x == 1.0).all()
 """
 
 
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
 @pytest.mark.parametrize(
     ("number", "to_all", "does"),
     [
@@ -371,13 +517,13 @@ PROGRAM = """
         (signal.SIGKILL, False, "hang"),
     ],
 )
-def test_no_process_is_left(number: int, to_all: bool, does: str, tmp_path: pathlib.Path) -> None:
+def test_no_process_is_left(number: int, to_all: bool, does: str, backend: str, tmp_path: pathlib.Path) -> None:
     """Whatever ends the caller, or all that a terminal has started, while workers are at work."""
     script, folder = tmp_path / "program.py", tmp_path / "processes"
     script.write_text(textwrap.dedent(PROGRAM), encoding="utf-8")
     folder.mkdir()
     process = subprocess.Popen(
-        [sys.executable, str(script), str(folder), does],
+        [sys.executable, str(script), str(folder), does, backend],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -1,4 +1,4 @@
-"""joblib's processes, as its active backend has them: on this machine or on others."""
+"""Processes as joblib's active backend has them: on this machine or on others."""
 
 import contextlib
 import contextvars
@@ -9,12 +9,13 @@ import multiprocessing
 import sys
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
 from gradsweep._deadlines import out_of_time
 from gradsweep._errors import WorkerError
+from gradsweep._processes import Processes, ProcessLostError
 from gradsweep._sending import Done, Failed, RayStored, Sent, evaluate
 
 # Seconds that are waited for an answer beyond those that a call may take, which processes see to themselves if they can: they
@@ -78,17 +79,34 @@ class _Held:
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._stack = stack
-        self._pools: dict[tuple[int, int, float | None], Any] = {}
+        self._pools: dict[tuple[int, int, float | None], _Pool] = {}
 
-    def get(self, backend: Any, workers: int, timeout: float | None) -> Any:
-        """A pool that belongs to nobody else: of a copy of the backend, which keeps its processes on itself."""
-        import joblib
-
+    def get(self, backend: Any, workers: int, timeout: float | None) -> "_Pool":
+        """A pool that belongs to nobody else."""
         key = id(backend), workers, timeout
         if key not in self._pools:
-            parallel = joblib.Parallel(n_jobs=workers, backend=copy.copy(backend), **_limits(timeout))
-            self._pools[key] = self._stack.enter_context(parallel)
+            self._pools[key] = self._stack.enter_context(_pool(backend, workers, timeout))
         return self._pools[key]
+
+
+# Takes a function that was sent, and items; gives their outcomes, all at once.
+_Pool = Callable[[Any, Sequence[Any]], list[Done | Failed]]
+
+
+@contextlib.contextmanager
+def _pool(backend: Any, workers: int, timeout: float | None) -> Iterator[_Pool]:
+    """Processes of a backend that gives no result before all are there."""
+    import joblib
+
+    if type(backend).__name__ == "MultiprocessingBackend":
+        # joblib's own would wait for ever for what a process did that has died.
+        limit = None if timeout is None else timeout + _GRACE
+        with Processes(workers, limit, backend.get_nested_backend()) as processes:
+            yield processes
+        return
+    # Of a copy of the backend, which keeps its processes on itself.
+    with joblib.Parallel(n_jobs=workers, backend=copy.copy(backend), **_limits(timeout)) as parallel:
+        yield lambda sent, items: parallel(joblib.delayed(evaluate)(sent, item) for item in items)
 
 
 _held: contextvars.ContextVar[_Held | None] = contextvars.ContextVar("gradsweep_pools", default=None)
@@ -184,7 +202,7 @@ def _in_waves(shipment: Shipment, items: Iterable[Any], jobs: int | None, backen
                 begun = time.perf_counter()
                 try:
                     pool = held.get(backend, workers, shipment.sent.timeout)
-                    outcomes = pool(joblib.delayed(evaluate)(sent, item) for item in wave)
+                    outcomes = pool(sent, wave)
                     break
                 except _deaths():
                     # It has new processes now. What the old ones did is done once more.
@@ -204,7 +222,7 @@ def _limits(timeout: float | None) -> dict[str, Any]:
 
 def _deaths() -> tuple[type[BaseException], ...]:
     """What the backends that are loaded raise when a process is lost."""
-    kinds: list[type[BaseException]] = [BrokenExecutor]
+    kinds: list[type[BaseException]] = [BrokenExecutor, ProcessLostError]
     if "distributed" in sys.modules:
         kinds.append(sys.modules["distributed"].scheduler.KilledWorker)
     if "ray" in sys.modules:

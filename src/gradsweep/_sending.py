@@ -158,7 +158,7 @@ _changing = threading.Lock()
 def evaluate(sent: Sent, item: Any) -> Done | Failed:
     """Evaluate an item in a worker."""
     try:
-        _end_with(sent.caller)
+        end_with(sent.caller)
         function = _rebuilt(sent)
         with one_blas_thread():
             return Done(call(function, item, sent.timeout))
@@ -183,7 +183,7 @@ def _rebuilt(sent: Sent) -> Callable[[Any], Any]:
     return function
 
 
-def _end_with(caller: int) -> None:
+def end_with(caller: int) -> None:
     """End this process when its caller's has ended, however that did, if that has started it.
 
     Workers of joblib look for their caller every five minutes only, and one that hangs in a call of the cost never does.
