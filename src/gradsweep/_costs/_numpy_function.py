@@ -259,7 +259,8 @@ class _Propagation:
     def _program(self) -> Program | None:
         """What the function does, if that can be repeated; recorded with nothing perturbed, when it is asked for first."""
         if not self.record.is_made:
-            self._run_along(np.zeros((1, len(self.tree.values))), _USUAL.lanes(1, infinite=self.infinite), Recording())
+            nowhere = self._by_blocks(np.zeros((1, len(self.tree.values))), np.zeros(1))
+            self._run_along(nowhere, _USUAL.lanes(1, infinite=self.infinite), Recording())
         return self.record.program
 
     def _arguments(self, task: _Task) -> dict[int, Array | Slab]:
@@ -315,30 +316,33 @@ class _Propagation:
         return changes.reshape(*leaf.shape, len(indices))
 
     def along(self, directions: Array, steps: Array, conditions: Conditions = _USUAL, watch: Watch | None = None) -> _Outcome:
-        """Add whole directions: `directions` of shape (lanes, parameters)."""
-        change = directions * steps[:, np.newaxis]
+        """Add whole directions: `directions` of shape (n, parameters), each by as many of the steps, one after the other."""
+        changes = self._by_blocks(directions, steps)
         program = self._program() if conditions == _USUAL and watch is None else None
         if program is not None:
-            arguments = {place: own for place, own in enumerate(self._by_blocks(change)) if own.size}
-            repeated = self._repeat(program, arguments, len(directions))
+            repeated = self._repeat(program, {place: own for place, own in enumerate(changes) if own.size}, len(steps))
             if repeated is not None:
                 return repeated
-        lanes = conditions.lanes(len(directions), infinite=self.infinite)
+        lanes = conditions.lanes(len(steps), infinite=self.infinite)
         lanes.watch = watch
-        return self._run_along(change, lanes, None)
+        return self._run_along(changes, lanes, None)
 
-    def _run_along(self, change: Array, lanes: Lanes, recording: Recording | None) -> _Outcome:
-        """Run it once with changes of all parameters, of shape (lanes, parameters)."""
+    def _run_along(self, changes: list[Array], lanes: Lanes, recording: Recording | None) -> _Outcome:
+        """Run it once with changes of all blocks."""
         lanes.recording = recording
         leaves = self.tree.arrays(self.tree.values.copy())
-        for place, own in enumerate(self._by_blocks(change)):
+        for place, own in enumerate(changes):
             leaves[place] = perturbed(leaves[place], own, lanes)
         return self._run(leaves, lanes)
 
-    def _by_blocks(self, change: Array) -> Iterator[Array]:
-        """Changes of the blocks, lanes as their last axis."""
+    def _by_blocks(self, directions: Array, steps: Array) -> list[Array]:
+        """Changes of the blocks, lanes as their last axis. Each lane is as long as all parameters: none is formed twice."""
+        changes = []
         for leaf in self.tree.blocks:
-            yield np.ascontiguousarray(change.T[leaf.start : leaf.stop].reshape(*leaf.shape, len(change)))
+            change = np.repeat(directions[:, leaf.start : leaf.stop].T, len(steps) // len(directions), axis=1)
+            change *= steps
+            changes.append(change.reshape(*leaf.shape, len(steps)))
+        return changes
 
     def _run(self, leaves: Sequence[Any], lanes: Lanes) -> _Outcome:
         recording = lanes.recording
@@ -830,8 +834,8 @@ class _Guard:
     def first_run(self, propagation: _Propagation) -> tuple[_Propagation, _Outcome]:
         """Perturb all parameters at once along some directions, and so learn what it takes to run the function."""
         scale = self._scale
-        drawn = scale * self.generator.choice([-1.0, 1.0], (_DIRECTIONS, len(scale)))
-        directions, steps = np.repeat(drawn, len(_VISIBLE), axis=0), np.tile(_VISIBLE, _DIRECTIONS)
+        directions = scale * self.generator.choice([-1.0, 1.0], (_DIRECTIONS, len(scale)))
+        steps = np.tile(_VISIBLE, _DIRECTIONS)
         try:
             outcome = propagation.along(directions, steps)
         except Departure:
@@ -842,10 +846,9 @@ class _Guard:
             propagation = replace(propagation, infinite=True)
             outcome = propagation.along(directions, steps)
         _agree("at the given parameters", outcome.base, self.base, _SAME * max(abs(self.base), 1.0))
-        points = self.tree.values + directions * steps[:, np.newaxis]
         try:
             self._compare(
-                points,
+                lambda place: self.tree.values + directions[place // len(_VISIBLE)] * steps[place],
                 outcome,
                 lambda group: f"along direction {group} of all parameters",
                 lambda place: _spread(lambda conditions: propagation.along(directions, steps, conditions), place),
@@ -865,15 +868,18 @@ class _Guard:
         entries = np.unique(np.concatenate([starts, drawn]))
         indices = np.repeat(entries, len(_VISIBLE))
         steps = np.tile(_VISIBLE, len(entries)) * scale[indices]
-        points = np.tile(self.tree.values, (len(indices), 1))
-        points[np.arange(len(indices)), indices] += steps
         outcome = self._without_kinks(propagation, indices, steps)
+
+        def point(place: int) -> Array:
+            values = self.tree.values.copy()
+            values[indices[place]] += steps[place]
+            return values
 
         def run(conditions: Conditions) -> _Outcome:
             return propagation(_Task(indices, steps, conditions))
 
         self._compare(
-            points,
+            point,
             outcome,
             lambda group: f"when {self.tree.describe(int(entries[group]))} grows",
             lambda place: _spread(run, place),
@@ -905,10 +911,15 @@ class _Guard:
         return scale
 
     def _compare(
-        self, points: Array, outcome: _Outcome, describe: Callable[[int], str], simulate: Callable[[int], float]
+        self,
+        point: Callable[[int], Array],
+        outcome: _Outcome,
+        describe: Callable[[int], str],
+        simulate: Callable[[int], float],
     ) -> None:
         """Compare changes at groups of points, of each group at the first one that crosses no kink.
 
+        `point` gives one of them: all of them, where there are many blocks, would fill a hundred times what the parameters do.
         `simulate` gives the rounding that the difference of two plain values may have at a point, from runs with jitter.
         """
         # Of the values alone, however small they are; what they are made of shows by jitter, where that is not enough.
@@ -921,7 +932,7 @@ class _Guard:
                     raise loss(_first(outcome.lost))
                 continue
             place = group * len(_VISIBLE) + int(np.argmax(places))
-            own, other = float(outcome.changes[place]), self._plain_at(points[place], describe(group)) - self.base
+            own, other = float(outcome.changes[place]), self._plain_at(point(place), describe(group)) - self.base
             if np.isfinite(other):
                 allowed = _AGREEMENT * max(abs(own), abs(other)) + rounding
                 if not abs(own - other) <= allowed:
