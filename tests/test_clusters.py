@@ -16,13 +16,13 @@ import cloudpickle
 import joblib
 import numpy as np
 import pytest
+from joblib.parallel import get_active_backend
 
 import gradsweep
 from gradsweep import _execution, _planning, _pools, _sending, _workers
 from gradsweep._costs import _chunks, _plain_function
 from gradsweep._costs._network_problem import NetworkProblem
 from gradsweep._costs._numpy_function import _Propagation
-from gradsweep._pools import pools_held
 
 # Workers know no module of this name.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -47,6 +47,13 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it does not happen"
         time.sleep(0.02)
+
+
+def loopback() -> int:
+    """Bytes that processes of this machine have sent each other by TCP."""
+    lines = pathlib.Path("/proc/net/dev").read_text(encoding="utf-8").splitlines()
+    (line,) = (line for line in lines if line.strip().startswith("lo:"))
+    return int(line.split(":")[1].split()[0])
 
 
 # ---- two clusters --------------------------------------------------------------------------------------------------------
@@ -115,31 +122,61 @@ def dask(dask_cluster: DaskCluster) -> Iterator[DaskCluster]:
             yield dask_cluster
 
 
-@pytest.fixture(scope="module")
-def ray_backend() -> Iterator[Any]:
-    """joblib's backend of a Ray cluster with two workers, which are started once: it takes seconds."""
-    from joblib.pool import PicklingPool
+class RayCluster:
+    """Two nodes, each with a scheduler, a store and workers of its own: processes, which talk TCP."""
 
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        # Else each node would set handlers of signals, which the main thread alone can.
+        self._cluster = Cluster(initialize_head=True, head_node_args=self._options(), shutdown_at_exit=False)
+        self.address: str = self._cluster.address
+        self.others = [self.join()]
+
+    @staticmethod
+    def _options() -> dict[str, Any]:
+        return {"num_cpus": 1, "object_store_memory": 128 * 2**20, "include_dashboard": False}
+
+    def join(self) -> Any:
+        """Start a node."""
+        return self._cluster.add_node(**self._options())
+
+    def kill(self) -> None:
+        """Kill all processes of a node: not of that one which the caller is on."""
+        self._cluster.remove_node(self.others.pop(), allow_graceful=False)
+
+    def processors(self) -> int:
+        """How many there are, as far as is known."""
+        import ray
+
+        return int(ray.cluster_resources().get("CPU", 0))
+
+    def stop(self) -> None:
+        """End all processes."""
+        self._cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[RayCluster]:
+    """A Ray cluster of two nodes, to which the caller is connected: it takes seconds."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
-    from ray.util.joblib.ray_backend import RayBackend
 
-    bases = PicklingPool.__bases__
     environment = {"env_vars": {"PYTHONPATH": str(SOURCES)}}
-    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    store = 128 * 2**20
-    ray.init(num_cpus=2, _node_ip_address="127.0.0.1", object_store_memory=store, runtime_env=environment, **quiet)
-    with pools_held():
-        yield RayBackend()
+    cluster = RayCluster()
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
+    yield cluster
     ray.shutdown()
-    PicklingPool.__bases__ = bases  # Ray has made joblib's own pools into its own
+    cluster.stop()
 
 
 @pytest.fixture
-def ray(ray_backend: Any) -> Iterator[None]:
-    """joblib is set to Ray."""
-    with joblib.parallel_config(ray_backend, n_jobs=2):
-        yield
+def ray(ray_cluster: RayCluster) -> Iterator[RayCluster]:
+    """joblib is set to Ray, with a worker on each node."""
+    from ray.util.joblib.ray_backend import RayBackend
+
+    with joblib.parallel_config(RayBackend(), n_jobs=2):
+        yield ray_cluster
 
 
 @pytest.fixture(params=[pytest.param("dask", marks=_needs("dask", "distributed")), pytest.param("ray", marks=_needs("ray"))])
@@ -269,15 +306,15 @@ def test_the_function_travels_once(monkeypatch: pytest.MonkeyPatch, tmp_path: pa
 
 
 class Slow:
-    """A cost that takes 5 ms, and leaves a file with the name of each process that it runs in."""
+    """A cost that takes 5 ms, or elsewhere as long as is said, and leaves a file with the name of each process it runs in."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: pathlib.Path, elsewhere: float = 0.005) -> None:
+        self.folder, self.elsewhere, self.here = folder, elsewhere, os.getpid()
         self.x = np.linspace(-1.0, 1.0, 160)
 
     def __call__(self, params: Any) -> float:
         (self.folder / str(os.getpid())).touch()
-        time.sleep(0.005)
+        time.sleep(0.005 if os.getpid() == self.here else self.elsewhere)
         return float(np.sum(params**3))
 
     def others(self) -> set[int]:
@@ -340,6 +377,92 @@ def test_all_workers_are_killed_and_others_come(dask: DaskCluster, tmp_path: pat
         report = cost.check()
     assert report.ok
     assert len(cost.others() - known) == 2
+
+
+@_needs("ray")
+@pytest.mark.usefixtures("worth", "ray")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_data_are_sent_to_each_node_once() -> None:
+    """By way of its store, from which its workers read them."""
+    from ray.experimental import get_object_locations
+
+    ballast = np.random.default_rng(0).random(4 * 10**6)
+
+    def function(item: int) -> float:
+        time.sleep(0.01)
+        return float(ballast[item])
+
+    before = loopback()
+    workers = _workers.Workers(function, None, lambda one, other: one == other)
+    for _ in range(3):
+        assert list(workers.run(iter(range(60)), 60)) == ballast[:60].tolist()
+    assert not workers.notes
+    assert workers._shipment
+    reference = workers._shipment.on(get_active_backend()[0]).pickled.reference
+    (place,) = get_object_locations([reference]).values()
+    assert len(set(place["node_ids"])) == 2
+    # Others may use it meanwhile, but not that much: with each item it would be gigabytes.
+    assert ballast.nbytes <= loopback() - before < 3 * ballast.nbytes
+
+
+@_needs("ray")
+@pytest.mark.usefixtures("worth", "ray")
+def test_a_cost_that_ends_every_process() -> None:
+    """It is given some, and no more."""
+    here, x = os.getpid(), np.linspace(-1.0, 1.0, 160)
+
+    def cost(params: Any) -> float:
+        if os.getpid() != here and params[100] > x[100]:
+            os._exit(1)
+        return float(np.sum(params**3))
+
+    with pytest.raises(gradsweep.WorkerError, match="a worker process died"):
+        gradsweep.check(gradsweep.plain(cost), x, 3.0 * x**2, mode="sweep")
+
+
+@_needs("ray")
+@pytest.mark.usefixtures("worth", "ray")
+def test_a_loop_in_c_is_ended_with_its_process(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """The next check has a process again."""
+    monkeypatch.setattr(_pools, "_GRACE", 2.0)
+    here, x = os.getpid(), np.linspace(-1.0, 1.0, 160)
+
+    def cost(params: Any) -> float:
+        if os.getpid() != here and params[100] > x[100]:
+            (tmp_path / str(os.getpid())).touch()
+            sum(range(10**12))
+        return float(np.sum(params**3))
+
+    with pytest.raises(gradsweep.CostTimeoutError, match=r"within 0\.5 s when one of params\[\d+\] to params\[\d+\] moves"):
+        gradsweep.check(gradsweep.plain(cost), x, 3.0 * x**2, mode="sweep", timeout=0.5)
+    (process,) = (int(file.name) for file in tmp_path.iterdir())
+    wait_for(lambda: not pathlib.Path(f"/proc/{process}").exists())
+
+
+@_needs("ray")
+@pytest.mark.usefixtures("worth")
+def test_a_node_is_killed_and_another_joins(ray: RayCluster, alone: gradsweep.Report, tmp_path: pathlib.Path) -> None:
+    """What is left goes on meanwhile, and whoever joins late is given work."""
+    # Until somebody joins there is one worker, who would take longer than a node takes to start.
+    cost = Slow(tmp_path, 0.04)
+    known: set[int] = set()
+    killed: list[bool] = []
+
+    def replace() -> None:
+        wait_for(lambda: len(cost.others()) == 2)
+        known.update(cost.others())
+        ray.kill()
+        wait_for(lambda: sum(pathlib.Path(f"/proc/{process}").exists() for process in known) == 1)
+        killed.append(True)
+        ray.others.append(ray.join())
+
+    with meanwhile(replace):
+        report = cost.check()
+    assert killed
+    assert report.ok
+    assert report.numeric["params"].tobytes() == alone.numeric["params"].tobytes()
+    assert report.evaluations == alone.evaluations
+    assert cost.others() - known
 
 
 # ---- what a check does meanwhile -----------------------------------------------------------------------------------------

@@ -112,8 +112,8 @@ def check(
         together, of which the first took a twentieth of a second. One that takes longer ends the check with an error that says
         which parameter had moved, by how much; or which parameters, where many go together. Code in Python is ended wherever it
         is. A loop in C that does not come back to Python cannot be ended in the caller, nor can waiting within C in any thread
-        but Python's main one: with ``jobs=2`` or more, worker processes of this machine are killed ten seconds later. Workers of
-        a cluster are not: the check ends, and they go on. Kernels and compiled functions have no timeout.
+        but Python's main one: with ``jobs=2`` or more, worker processes of this machine, and of Ray, are killed ten seconds
+        later. Workers of Dask are not: the check ends, and they go on. Kernels and compiled functions have no timeout.
 
     Returns
     -------

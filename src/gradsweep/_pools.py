@@ -16,6 +16,7 @@ from typing import Any
 from gradsweep._deadlines import out_of_time
 from gradsweep._errors import WorkerError
 from gradsweep._processes import Processes, ProcessLostError
+from gradsweep._ray_tasks import evaluated_by_ray
 from gradsweep._sending import Done, Failed, RayStored, Sent, evaluate
 
 # Seconds that are waited for an answer beyond those that a call may take, which processes see to themselves if they can: they
@@ -114,7 +115,7 @@ _held: contextvars.ContextVar[_Held | None] = contextvars.ContextVar("gradsweep_
 
 @contextlib.contextmanager
 def pools_held() -> Iterator[None]:
-    """Start processes once for all that is done within: those of Ray take some seconds."""
+    """Start processes once for all that is done within: that may take a second, and what is done no longer."""
     if _held.get() is not None:
         yield
         return
@@ -158,9 +159,11 @@ def evaluated(
 
     backend, _ = get_active_backend(prefer="processes")
     timeout = shipment.sent.timeout
-    streams = getattr(backend, "supports_return_generator", False)
+    by_ray = type(backend).__name__ == "RayBackend"
+    streams = by_ray or getattr(backend, "supports_return_generator", False)
+    way = _by_ray if by_ray else _streamed if streams else _in_waves
     try:
-        yield from (_streamed if streams else _in_waves)(shipment, items, jobs, backend)
+        yield from way(shipment, items, jobs, backend)
     except _deaths() as error:
         raise _death() from error
     except multiprocessing.TimeoutError as error:
@@ -187,6 +190,15 @@ def _streamed(shipment: Shipment, items: Iterable[Any], jobs: int | None, backen
             warnings.simplefilter("ignore", UserWarning)
             if isinstance(outcomes, Generator):
                 outcomes.close()
+
+
+def _by_ray(shipment: Shipment, items: Iterable[Any], jobs: int | None, backend: Any) -> Generator[Any, None, None]:
+    """Each as soon as those before are there, by tasks."""
+    import joblib
+
+    limit = None if shipment.sent.timeout is None else shipment.sent.timeout + _GRACE
+    sent = shipment.on(backend)
+    return evaluated_by_ray(sent, items, backend, lambda: int(joblib.effective_n_jobs(jobs)), limit)
 
 
 def _in_waves(shipment: Shipment, items: Iterable[Any], jobs: int | None, backend: Any) -> Generator[Any, None, None]:
