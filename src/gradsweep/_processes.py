@@ -164,7 +164,7 @@ def _give(idle: _Process, sent: Sent, waiting: "collections.deque[tuple[int, Any
     idle.place, item = waiting.popleft()
     try:
         idle.connection.send((sent if idle.key != sent.key else replace(sent, pickled=None), item))
-    except (BrokenPipeError, ConnectionError) as error:
+    except OSError as error:
         raise ProcessLostError from error
     idle.key, idle.since = sent.key, time.monotonic()
 
