@@ -22,7 +22,7 @@ import gradsweep
 from gradsweep import _execution, _planning, _pools, _sending, _workers
 from gradsweep._costs import _chunks, _plain_function
 from gradsweep._costs._network_problem import NetworkProblem
-from gradsweep._costs._numpy_function import _Propagation
+from gradsweep._costs._runs import Propagation
 
 # Workers know no module of this name.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -227,7 +227,7 @@ def plain_report(jobs: int | None) -> tuple[gradsweep.Report, int]:
 def numpy_report(jobs: int | None) -> tuple[gradsweep.Report, int]:
     model = Model()
     return counted(
-        _Propagation, "__call__", lambda: gradsweep.check(model, model.params, model.gradient(), mode="sweep", jobs=jobs)
+        Propagation, "__call__", lambda: gradsweep.check(model, model.params, model.gradient(), mode="sweep", jobs=jobs)
     )
 
 

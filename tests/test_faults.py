@@ -24,7 +24,7 @@ import pytest
 import gradsweep
 from gradsweep import CostTimeoutError, InputError, Report, WorkerError, _deadlines, _pools, _workers, check, plain
 from gradsweep import _journal as journals
-from gradsweep._costs import _numpy_function, _plain_function
+from gradsweep._costs import _plain_function, _runs
 from gradsweep._processes import Processes, ProcessLostError
 from gradsweep._sending import Done, send
 
@@ -341,7 +341,7 @@ def test_a_loop_in_c_is_ended_with_its_process(backend: str, monkeypatch: pytest
 def test_difference_arrays_that_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a call that carries many perturbations the parameters are known."""
     # What is recorded and repeated does not call the function again.
-    monkeypatch.setattr(_numpy_function._Propagation, "_program", lambda self: None)
+    monkeypatch.setattr(_runs.Propagation, "_program", lambda self: None)
     here = threading.get_ident()
     calls = 0
 

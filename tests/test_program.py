@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 import gradsweep
-from gradsweep._costs import _numpy_function
+from gradsweep._costs import _runs
 from gradsweep._differences import _recording
 from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._program import Program
@@ -360,7 +360,7 @@ def test_the_users_code_is_run_a_few_times_only() -> None:
 
 def test_records_are_not_sent_to_workers() -> None:
     """They would be large; a worker makes its own."""
-    record = _numpy_function._Record()
+    record = _runs.Record()
     record.program, record.is_made = program_of(FUNCTIONS["softmax"], matrices()), True
     sent = pickle.loads(pickle.dumps(record))
     assert sent.program is None
@@ -378,7 +378,7 @@ def test_wrong_rule_for_one_of_many_blocks(monkeypatch: pytest.MonkeyPatch) -> N
 
     gradient = [2 * each for each in params[:9]] + [2 * params[9] * np.sum(factor**2, axis=1, keepdims=True)]
     assert gradsweep.check(cost, params, gradient).ok
-    arguments = _numpy_function._Propagation._arguments
+    arguments = _runs.Propagation._arguments
 
     def last_is_off(self: Any, task: Any) -> Any:
         found = arguments(self, task)
@@ -387,7 +387,7 @@ def test_wrong_rule_for_one_of_many_blocks(monkeypatch: pytest.MonkeyPatch) -> N
             found[9] = 1.001 * change.dense
         return found
 
-    monkeypatch.setattr(_numpy_function._Propagation, "_arguments", last_is_off)
+    monkeypatch.setattr(_runs.Propagation, "_arguments", last_is_off)
     with pytest.raises(gradsweep.OracleError, match=r"\[9\]\[0, 0\] grows"):
         gradsweep.check(cost, params, gradient)
 
