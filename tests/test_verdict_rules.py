@@ -141,7 +141,7 @@ class Form:
     interval: Callable[[slice], tuple[Array, Array]] | None = None
 
 
-FORMS = ("dense", "later columns", "product", "decay", "dense and decay", "kinks", "kinks and decay")
+FORMS = ("dense", "later columns", "product", "constant", "decay", "dense and decay", "kinks", "kinks and decay")
 
 
 def formed(kind: str, shape: tuple[int, int], seed: int = 0) -> Form:
@@ -169,6 +169,9 @@ def formed(kind: str, shape: tuple[int, int], seed: int = 0) -> Form:
         if kind != "dense and decay":
             numeric = replace(numeric, weights=weights, slope=0.25, constant=0.125)
             given = given + 0.25 * weights + 0.125
+    if kind == "constant":
+        numeric = replace(numeric, constant=0.125)
+        given = given + 0.125
     if "kinks" not in kind:
         return Form(numeric, rounding, given, given, allowed)
     width = np.where(generator.random(shape) < 0.3, generator.uniform(0.1, 1.0, shape), 0.0)
@@ -259,6 +262,21 @@ class TestBlock:
         assert_as_by_hand(tally, form, analytic)
         assert tally.differing == len(places)
 
+    def test_counts_of_parts_add_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of whatever there is in several parts; and of the largest entries, if they are equal, it is the first one's noise."""
+        monkeypatch.setattr(_verdict, "_ENTRIES", 10)
+        low = np.ones((9, 4))
+        low[[0, 1, 5, 8], 2] = 0.0
+        high = low.copy()
+        high[[1, 4, 5], 0] = 2.0
+        noise = np.full((9, 4), 1e-10)
+        analytic = low.copy()
+        analytic[[3, 8], 1] = -3.0
+        noise[3, 1], noise[8, 1], noise[6, 3] = 2e-10, 3e-10, 5e-10
+        tally = compare(Sides("W", analytic, dense(low), dense(noise), lambda rows: (low[rows], high[rows])), TOLERANCE)
+        assert (tally.differing, tally.vacuous, tally.kinks) == (2, 4, 3)
+        assert (tally.largest, tally.noise_at_largest, tally.largest_noise) == (3.0, 2e-10, 5e-10)
+
     @pytest.mark.parametrize("dtype", [np.float32, np.int8, np.float16, np.longdouble])
     def test_types(self, dtype: Any) -> None:
         """Compared as what float64 makes of it."""
@@ -342,6 +360,21 @@ class TestParts:
         assert len(asked) == count
         assert all((rows.stop - rows.start) * shape[1] <= AT_ONCE or rows.stop - rows.start == 1 for rows in asked)
 
+    def test_in_one_go(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A gradient that can be compared as it lies there needs no parts, which take 40 % longer."""
+        compared_rows: list[slice] = []
+
+        def compare_rows(tally: Tally, sides: Sides, rows: slice, tolerance: float) -> None:
+            compared_rows.append(rows)
+            whole(tally, sides, rows, tolerance)
+
+        whole = _verdict._compare_rows
+        monkeypatch.setattr(_verdict, "_compare_rows", compare_rows)
+        values, nothing = np.ones((3, AT_ONCE)), zeros((3, AT_ONCE))
+        for analytic in (values, values.astype(np.float32), np.asfortranarray(values)):
+            compare(Sides("W", analytic, nothing, nothing), TOLERANCE)
+        assert compared_rows == [slice(0, 3), *(2 * [slice(0, 1), slice(1, 2), slice(2, 3)])]
+
     @pytest.mark.parametrize("given", ["float64", "float32", "Fortran"])
     def test_memory(self, given: str) -> None:
         """A gradient that can be compared as it lies there is not copied, and of others there is never more than a part."""
@@ -372,6 +405,12 @@ class TestParts:
             assert rows.dtype == np.float64
             assert rows.flags.c_contiguous
             assert rows.tolist() == other[1:3].tolist()
+
+    @pytest.mark.skipif(np.finfo(np.longdouble).max == np.finfo(np.float64).max, reason="long double is float64 here")
+    def test_beyond_float64(self) -> None:
+        """Infinite, without a warning on the side."""
+        huge = np.array([["1e4000", "-1e4000", "2"]], dtype=np.longdouble)
+        assert Sides("W", huge, zeros((1, 3)), zeros((1, 3))).tested(slice(None)).tolist() == [[math.inf, -math.inf, 2.0]]
 
 
 def zeros(shape: tuple[int, int]) -> BlockMatrix:

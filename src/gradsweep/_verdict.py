@@ -124,7 +124,7 @@ class Block:
     kinks : int
         Entries at a kink, where any value between the one-sided slopes is accepted, and what the usual backward passes give.
     worst : tuple of Entry
-        At most ten, the worst first.
+        At most ten, the worst first. Where fewer differ there are others behind them, which need not be the next worst.
     interval : tuple of float, optional
         Where `difference` is an estimate from random directions: with 95 % probability it lies between these.
     looked_at : int, optional
@@ -208,12 +208,12 @@ class Tally:
 
 
 def ratio(gap: float, size: float) -> float:
-    """Gap / size; 0 where both are zero, infinite where only the size is, NaN where either is NaN or infinite."""
+    """Gap / size; 0 where both are zero, infinite where only the size is, NaN where the size is infinite or either is NaN."""
     if gap == 0.0 and size == 0.0:
         return 0.0
     if not math.isfinite(size):
-        return float("nan")
-    return gap / size if size else float("inf")
+        return math.nan
+    return gap / size if size else math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,7 +289,7 @@ def _compare_rows(tally: Tally, sides: Sides, rows: slice, tolerance: float) -> 
     scores = worst[:, 0]
     for norm_name, place in _NORMS.items():
         squares = totals[getattr(comparison, place)]
-        root = math.sqrt(squares) if squares >= 0.0 else math.nan
+        root = math.sqrt(squares)
         # Near the ends of the number range squares overflow or underflow: then once more, scaled.
         exact = norm_name == "gap" and not scores.any()  # not the least difference
         if not (_SAFE[0] < root < _SAFE[1]) and not math.isnan(squares) and not exact:
@@ -326,8 +326,7 @@ class _Comparer:
         if sides.interval is None:
             matrices |= {comparison.NUMERIC: numeric.matrix.dense}
             matrices |= {comparison.LEFT: numeric.matrix.left, comparison.RIGHT: numeric.matrix.right}
-            if numeric.weights is not None:
-                self._rule[comparison.DECAY], self._rule[comparison.SHIFT] = numeric.slope, numeric.constant
+            self._rule[comparison.DECAY], self._rule[comparison.SHIFT] = numeric.slope, numeric.constant
         else:
             # What is accepted is formed here, so all is given as it stands, these rows alone.
             below, above = sides.interval(rows)
@@ -445,12 +444,13 @@ def block_status(tally: Tally, size: int, tolerance: float, *, confirmed: bool, 
 
 def interrupted(blocks: Sequence[Block]) -> tuple[Block, ...]:
     """Blocks of a check that was interrupted: what is wrong remains so, and what agrees or is vacuous as a whole."""
-    known = (Status.WRONG, Status.AGREES, Status.VACUOUS)
-    whole = [block.size == math.prod(block.shape) or block.status is Status.WRONG for block in blocks]
-    return tuple(
-        block if done and block.status in known else replace(block, status=Status.UNFINISHED)
-        for block, done in zip(blocks, whole, strict=True)
-    )
+    return tuple(block if _stays(block) else replace(block, status=Status.UNFINISHED) for block in blocks)
+
+
+def _stays(block: Block) -> bool:
+    """Whether further entries cannot change what is known of a block."""
+    whole = block.size == math.prod(block.shape)
+    return block.status is Status.WRONG or (whole and block.status in (Status.AGREES, Status.VACUOUS))
 
 
 def overall(blocks: Sequence[Block]) -> Literal["pass", "fail", "inconclusive"]:
