@@ -3,7 +3,7 @@
 import math
 import tracemalloc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import FrozenInstanceError, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gradsweep import _verdict
 from gradsweep._matrices import BlockMatrix, Matrix
+from gradsweep._sensitivity import Sensitivity
 from gradsweep._verdict import (
     Block,
     Entry,
@@ -371,9 +372,10 @@ class TestParts:
         whole = _verdict._compare_rows
         monkeypatch.setattr(_verdict, "_compare_rows", compare_rows)
         values, nothing = np.ones((3, AT_ONCE)), zeros((3, AT_ONCE))
-        for analytic in (values, values.astype(np.float32), np.asfortranarray(values)):
+        swapped = np.dtype(np.float64).newbyteorder()
+        for analytic in (values, values.astype(np.float32), values.astype(swapped), np.asfortranarray(values)):
             compare(Sides("W", analytic, nothing, nothing), TOLERANCE)
-        assert compared_rows == [slice(0, 3), *(2 * [slice(0, 1), slice(1, 2), slice(2, 3)])]
+        assert compared_rows == [slice(0, 3), *(3 * [slice(0, 1), slice(1, 2), slice(2, 3)])]
 
     @pytest.mark.parametrize("given", ["float64", "float32", "Fortran"])
     def test_memory(self, given: str) -> None:
@@ -546,7 +548,18 @@ class TestSensitivity:
         assert found.scale == pytest.approx(1.5 * (2e-7 + 4.0 * 1e-9 / 2.0))
         assert found.entry == pytest.approx(1.5 * (4e-7 + 4.0 * 3e-9))
         assert found.largest == 2.0
-        assert Tally(largest=2.0).sensitivity(TOLERANCE).entry == pytest.approx(4e-7)
+
+    def test_without_noise(self) -> None:
+        found = Tally(largest=2.0).sensitivity(TOLERANCE)
+        assert found.scale == pytest.approx(2e-7)
+        assert found.entry == pytest.approx(4e-7)
+
+    def test_of_zeros(self) -> None:
+        """No factor shows, and an entry that is not zero does if it is above the noise."""
+        found = compared(np.zeros((2, 3)), np.zeros((2, 3)), noise=1e-12).sensitivity(TOLERANCE)
+        assert (found.scale, found.largest) == (math.inf, 0.0)
+        assert found.entry == pytest.approx(4e-12)
+        assert Tally().sensitivity(TOLERANCE) == Sensitivity(math.inf, 0.0, 0.0)
 
     @pytest.mark.parametrize("kind", FORMS)
     def test_what_it_promises(self, kind: str) -> None:
@@ -562,6 +575,14 @@ class TestSensitivity:
             assert compare(replace(sides, analytic=spoilt), TOLERANCE).differing == 1
         if form.interval is None:
             assert compare(replace(sides, analytic=analytic * (1.0 + 1.001 * found.scale)), TOLERANCE).differing > 0
+
+
+def test_what_a_report_holds_is_not_changed() -> None:
+    """Neither an entry nor a block can be made to look right after the fact."""
+    with pytest.raises(FrozenInstanceError):
+        reports.entry("W").numeric = 2.0  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        reports.block("W").status = Status.AGREES  # type: ignore[misc]
 
 
 # ---- statuses ------------------------------------------------------------------------------------------------------------
