@@ -392,8 +392,36 @@ class TestParts:
             tracemalloc.stop()
         assert tally.differing == 0
         assert tally.analytic == pytest.approx(math.sqrt(values.size))
-        # Beside a part, the kernel's rows: ten of them.
-        assert peak < (0 if given == "float64" else 8 * AT_ONCE) + 8 * 12 * 4096
+        # Beside a part, the kernel's rows, ten of them, and the scores.
+        assert peak < (0 if given == "float64" else 8 * AT_ONCE) + 8 * 16 * 4096
+
+    def test_ordinary_numbers_take_one_pass(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Norms are not formed once more, row by row, where squares do: nor that of a gap that is none."""
+
+        def again(*arguments: object) -> float:
+            raise AssertionError(arguments)
+
+        monkeypatch.setattr(_verdict._Comparer, "norm", again)
+        values = np.random.default_rng(0).standard_normal((5, 6))
+        assert compared(values, values, noise=1e-12).gap == 0.0
+        assert compared(1e120 * values, 1e-120 * values, noise=1e-12).gap > 0.0
+
+    @pytest.mark.parametrize(("differing", "looks"), [(0, 1), (1, 10), (30, 10)])
+    def test_rows_that_are_looked_at_again(self, monkeypatch: pytest.MonkeyPatch, differing: int, looks: int) -> None:
+        """For the entries that are shown, of which there are ten at most: however many differ."""
+        rows: list[int] = []
+
+        def entries(comparer: Any, analytic: Array, start: int, row: int, count: int) -> list[Entry]:
+            rows.append(row)
+            found: list[Entry] = plain(comparer, analytic, start, row, count)
+            return found
+
+        plain = _verdict._Comparer.entries
+        monkeypatch.setattr(_verdict._Comparer, "entries", entries)
+        analytic = np.ones((40, 3))
+        analytic[:differing, 1] = 2.0
+        assert compared(analytic, np.ones((40, 3))).differing == differing
+        assert len(rows) == len(set(rows)) == looks
 
     def test_rows_of_the_tested_gradient(self) -> None:
         """The caller's own memory where that will do, and C-contiguous float64 in any case."""
