@@ -250,12 +250,12 @@ class TestBlock:
         if 0 < count <= 10:
             assert {entry.index for entry in tally.candidates[:count]} == set(places)
 
-    @pytest.mark.parametrize("places", [[(4, 3)], [(0, 0), (8, 39)], [(3, 7), (2, 8), (6, 9), (5, 1), (0, 5)]])
+    @pytest.mark.parametrize("places", [[(4, 3)], [(0, 0), (9, 39)], [(3, 7), (2, 8), (6, 9), (5, 1), (0, 5), (8, 2)]])
     @pytest.mark.parametrize("kind", FORMS)
     def test_in_parts(self, monkeypatch: pytest.MonkeyPatch, kind: str, places: list[tuple[int, int]]) -> None:
         """A gradient that is converted, or compared with intervals, some rows at a time: as if it were one."""
-        monkeypatch.setattr(_verdict, "_ENTRIES", 100)
-        form = formed(kind, (9, 40))
+        monkeypatch.setattr(_verdict, "_ENTRIES", 130)
+        form = formed(kind, (10, 40))
         analytic = np.asfortranarray(np.clip(1.0, form.low, form.high))
         for number, place in enumerate(places):
             analytic[place] = form.high[place] + 0.5**number
@@ -340,6 +340,16 @@ class TestBlock:
         expected = {0: (-1.0, True), 1: (2.0, True), 2: (0.5, True), 3: (-1.0, True), 4: (2.0, True), 5: (1.0, False)}
         assert shown == expected
         assert {entry.index[1] for entry in tally.candidates[:2]} == {3, 4}
+
+    def test_slopes_that_are_no_numbers(self) -> None:
+        """They accept nothing, and are no kink."""
+        low, high = np.array([[1.0, math.nan, 1.0]]), np.array([[1.0, math.nan, 2.0]])
+        sides = Sides("W", np.ones((1, 3)), dense(low), dense(np.zeros((1, 3))), lambda rows: (low[rows], high[rows]))
+        tally = compare(sides, TOLERANCE)
+        assert (tally.differing, tally.kinks) == (1, 1)
+        worst = tally.candidates[0]
+        assert (worst.index, worst.kink) == ((0, 1), False)
+        assert math.isnan(worst.numeric)
 
 
 class TestParts:
