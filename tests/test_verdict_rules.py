@@ -650,6 +650,13 @@ class TestBlockStatus:
         assert block_status(tally, 6, TOLERANCE, confirmed=False) is Status.VACUOUS
         assert block_status(tally, 7, TOLERANCE, confirmed=False) is not Status.VACUOUS
 
+    def test_one_entry_above_the_noise(self) -> None:
+        """From the comparison on: of a block that is below the noise otherwise, it is what can be verified."""
+        values = np.full((30, 40), 1e-10)
+        assert block_status(compared(values, -values, noise=1e-9), 1200, TOLERANCE, confirmed=False) is Status.VACUOUS
+        values[29, 39] = 1e-3
+        assert block_status(compared(values, values, noise=1e-9), 1200, TOLERANCE, confirmed=False) is Status.AGREES
+
     def test_zeros_against_what_vanishes_with_the_step(self) -> None:
         """It differed at this step and not at a smaller one, so that there is nothing but zeros on both sides."""
         tally = Tally(analytic=0.0, numeric=1e-9, gap=1e-9, differing=2)
