@@ -728,9 +728,10 @@ class TestOverall:
 
 class TestInterrupted:
     @pytest.mark.parametrize("status", Status)
-    def test_whole_blocks(self, status: Status) -> None:
+    @pytest.mark.parametrize("shape", [(3, 4), (30, 40), (500,), ()])
+    def test_whole_blocks(self, status: Status, shape: tuple[int, ...]) -> None:
         """What was known of the whole block remains known; and what was unclear might have been cleared up."""
-        (before,) = blocks(status)
+        before = reports.block("W", status, shape)
         known = status in (Status.AGREES, Status.VACUOUS, Status.WRONG)
         assert interrupted([before]) == (before if known else replace(before, status=Status.UNFINISHED),)
 
