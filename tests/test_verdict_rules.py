@@ -717,6 +717,10 @@ class TestOverall:
         assert overall(blocks(*statuses)) == verdict
         assert overall(blocks(*reversed(statuses))) == verdict
 
+    def test_of_nothing(self) -> None:
+        """Where nothing was compared nothing passes."""
+        assert overall([]) == "inconclusive"
+
     @pytest.mark.parametrize("status", INCONCLUSIVE)
     def test_one_that_is_not_known(self, status: Status) -> None:
         """Agreement elsewhere does not make up for it, and it does not excuse what is wrong elsewhere."""

@@ -454,10 +454,10 @@ def _stays(block: Block) -> bool:
 
 
 def overall(blocks: Sequence[Block]) -> Literal["pass", "fail", "inconclusive"]:
-    """Verdict over all blocks: ``"pass"``, ``"fail"`` or ``"inconclusive"``."""
+    """Verdict over all blocks: ``"pass"``, ``"fail"`` or ``"inconclusive"``, which is what is said of nothing, too."""
     statuses = {block.status for block in blocks}
     if Status.WRONG in statuses:
         return "fail"
-    if statuses - {Status.AGREES, Status.VACUOUS} or statuses == {Status.VACUOUS}:
+    if statuses - {Status.AGREES, Status.VACUOUS} or Status.AGREES not in statuses:
         return "inconclusive"
     return "pass"
