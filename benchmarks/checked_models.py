@@ -1,6 +1,7 @@
 """How long a check of any cost function takes, against the plain two-sided loop over the same function, in one run.
 
-Run it on a quiet machine: python benchmarks/checked_models.py [PART OF A NAME …]. It pins itself to one core.
+Run it on a quiet machine: python benchmarks/checked_models.py [PART OF A NAME … | --larger]. It pins itself to one core. With
+``--larger`` the models are those of `larger_models`, and checked without compiled kernels as well.
 """
 
 import hardware
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
 
+import larger_models
 import numpy as np
 from models import attention, classical, convolution, dense, embedding, generative, normalisation, recurrent, sequence
 from models._model import Case, Model
@@ -22,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gradsweep
+from gradsweep._costs import _numpy_function
 from gradsweep._trees import Tree, read_tree
 
 MODULES = (attention, classical, convolution, dense, embedding, generative, normalisation, recurrent, sequence)
@@ -66,21 +69,22 @@ def loop_seconds(case: Case, tree: Tree) -> float:
     return float(fastest) * len(values) / len(sample)
 
 
-def check_seconds(case: Case) -> tuple[float, gradsweep.Report]:
+def check_seconds(case: Case, repeats: int = REPEATS) -> tuple[float, gradsweep.Report]:
     """Seconds that a whole check takes, of a gradient that was computed before."""
     gradient = case.gradient(case.params)
     report = gradsweep.check(case.cost, case.params, gradient)
     fastest = np.inf
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         begun = time.perf_counter()
         report = gradsweep.check(case.cost, case.params, gradient)
         fastest = min(fastest, time.perf_counter() - begun)
     return float(fastest), report
 
 
-def main() -> None:
+def corpus(words: list[str]) -> Table:
+    """Models of the tests."""
     table = Table("model", "parameters", "cost", "loop", "check", "loop / check", "formula 3", "evaluated by")
-    for model, case, tree in models(sys.argv[1:]):
+    for model, case, tree in models(words):
         seconds, report = check_seconds(case)
         loop = loop_seconds(case, tree)
         table.add_row(
@@ -93,7 +97,37 @@ def main() -> None:
             f"{report.difference:.1e}",
             report.evaluated_by,
         )
-    Console(width=160).print(table)
+    return table
+
+
+def larger() -> Table:
+    """Larger ones, with compiled kernels and without."""
+    table = Table("model", "parameters", "cost", "loop", "by NumPy", "check", "loop / check", "formula 3")
+    for name, build in larger_models.MODELS.items():
+        case = build()
+        tree = read_tree(case.params)
+        seconds, report = check_seconds(case)
+        worth, _numpy_function._WORTH_COMPILING = _numpy_function._WORTH_COMPILING, sys.maxsize
+        without, _ = check_seconds(case, 1)
+        _numpy_function._WORTH_COMPILING = worth
+        loop = loop_seconds(case, tree)
+        table.add_row(
+            name,
+            f"{len(tree.values):,}",
+            f"{loop / len(tree.values) / 2.0 * 1e6:.0f} µs",
+            f"{loop:.2f} s",
+            f"{without:.2f} s",
+            f"{seconds:.2f} s",
+            f"{loop / seconds:.1f}",
+            f"{report.difference:.1e}",
+        )
+    return table
+
+
+def main() -> None:
+    """Print a table."""
+    words = sys.argv[1:]
+    Console(width=160).print(larger() if words == ["--larger"] else corpus(words))
 
 
 if __name__ == "__main__":

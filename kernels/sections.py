@@ -55,7 +55,7 @@ ADDRESS, COUNT, PLACES = range(3)
 _LARGEST = 1.7976931348623157e308
 
 #: Lanes of a product that go through all of its terms together: eight rows of them are in L1.
-PIECE = 1024
+PIECE = 512
 
 #: Lanes of several rows that go through a matrix product together: rows of few lanes would mostly set loops up.
 LONG = 256
@@ -124,16 +124,17 @@ def _leaves(numbers: Array, begin: Place, lanes: Place, limit: float) -> bool:
 
 @part
 def _load(
-    outside: Integers, number: int, places: Integers, rows: int, begin: int, lanes: Place, total: int, cells: Array, to: Place,
-    width: Place,
+    outside: Integers, number: int, places: Integers, rows: int, entries: int, registers: int, begin: int, lanes: Place,
+    total: int, cells: Array, to: Place, width: Place,
 ) -> None:  # fmt: skip
-    """Changes from outside; lanes that the tile has no more are 0."""
+    """Changes from outside, whose entries have an order of their own; lanes that the tile has no more are 0."""
     count, listed = outside[number, COUNT], outside[number, PLACES]
     values = vector_at(outside[number, ADDRESS], count * total)
     if listed < 0 and count == rows:
         for row in range(rows):
             place = to + np.uint64(row) * width
-            _copy(values, np.uint64(row * total + begin), cells, place, lanes)
+            entry = row if entries < 0 else places[entries + row]
+            _copy(values, np.uint64(entry * total + begin), cells, place, lanes)
             _clear(cells, place + lanes, width - lanes)
         return
     _clear(cells, to, np.uint64(rows) * width)
@@ -141,7 +142,8 @@ def _load(
         for row in range(count):
             own = places[listed + row]
             for lane in range(lanes):
-                there = np.uint64(own + places[listed + count + begin + int(lane)])
+                entry = own + places[listed + count + begin + int(lane)]
+                there = np.uint64(entry if registers < 0 else places[registers + entry])
                 cells[to + there * width + lane] = values[np.uint64(row * total + begin) + lane]
 
 
@@ -155,18 +157,24 @@ def _series(constants: Array, at: Place, few: int, many: int, cells: Array, begi
             return False
     own = at + np.uint64(2)
     a, b, c = constants[own], constants[own + np.uint64(1)], constants[own + np.uint64(2)]
-    if terms == 3:
+    d, e = constants[own + np.uint64(3)], constants[own + np.uint64(4)]
+    f = constants[own + np.uint64(5)] if terms == 6 else 0.0
+    # In place and apart: of the same row twice the compiler could not tell that it may work on several lanes at once.
+    if terms == 3 and to == begin:
+        for lane in range(width):
+            delta = cells[to + lane]
+            cells[to + lane] = delta * (a + delta * (b + delta * c))
+    elif terms == 3:
         for lane in range(width):
             delta = cells[begin + lane]
             cells[to + lane] = delta * (a + delta * (b + delta * c))
-    elif terms == 4:
-        d = constants[own + np.uint64(3)]
+    elif to == begin:
+        e = 0.0 if terms == 4 else e
         for lane in range(width):
-            delta = cells[begin + lane]
-            cells[to + lane] = delta * (a + delta * (b + delta * (c + delta * d)))
+            delta = cells[to + lane]
+            cells[to + lane] = delta * (a + delta * (b + delta * (c + delta * (d + delta * (e + delta * f)))))
     else:
-        d, e = constants[own + np.uint64(3)], constants[own + np.uint64(4)]
-        f = constants[own + np.uint64(5)] if terms == 6 else 0.0
+        e = 0.0 if terms == 4 else e
         for lane in range(width):
             delta = cells[begin + lane]
             cells[to + lane] = delta * (a + delta * (b + delta * (c + delta * (d + delta * (e + delta * f)))))
@@ -335,8 +343,11 @@ def run(
             for row in range(rows):
                 a, b = _row(places, listed, row, first, width), _row(places, also, row, second, width)
                 there = to + np.uint64(row) * width
-                for lane in range(width):
-                    cells[there + lane] = cells[a + lane] + sign * cells[b + lane]
+                if a == there:
+                    _add(cells, b, sign, cells, there, width)
+                else:
+                    for lane in range(width):
+                        cells[there + lane] = cells[a + lane] + sign * cells[b + lane]
         elif code == SCALE or code == DIVIDE_BY:
             for row in range(rows):
                 a, there = _row(places, listed, row, first, width), to + np.uint64(row) * width
@@ -430,7 +441,7 @@ def run(
         elif code == CLEAR:
             _clear(cells, to, np.uint64(rows) * width)
         elif code == LOAD:
-            _load(outside, first, places, rows, begin, filled, total, cells, to, width)
+            _load(outside, second, places, rows, listed, also, begin, filled, total, cells, to, width)
         elif code == STORE:
             values = vector_at(outside[second, ADDRESS], rows * total)
             for row in range(rows):

@@ -47,7 +47,7 @@ class Register:
     Attributes
     ----------
     rows : int
-        How many.
+        How many; there may be more than entries.
     is_turned : bool
         Whether the last axis of the array comes first. A product δA·B is then one product of matrices with long rows.
     """
@@ -128,6 +128,8 @@ class Emission:
         Numbers of the nodes that change.
     entries : set of int
         Of these the ones of which each lane changes a single entry.
+    turns : bool
+        Whether what comes from outside is turned, as products of it need it.
     operations : list of Operation
         In order.
     values : dict of int to Register
@@ -146,6 +148,7 @@ class Emission:
 
     affected: set[int]
     entries: set[int]
+    turns: bool = False
     operations: list[Operation] = field(default_factory=list)
     values: dict[int, Register] = field(default_factory=dict)
     other_order: dict[int, Register] = field(default_factory=dict)
@@ -158,8 +161,10 @@ class Emission:
         """The register of a node, which is loaded if nothing here has made it."""
         known = self.values.get(node.number)
         if known is None:
-            known = self.values[node.number] = Register(node.base.size)
-            self.operations.append(Operation("LOAD", known, node.base.size, sizes=(len(self.needed),)))
+            known = self.values[node.number] = Register(node.base.size, self.turns and node.base.ndim > 1)
+            orders = (_turned(node.base.shape), _turned_rows(node.base.shape)) if known.is_turned else (None, None)
+            load = Operation("LOAD", known, known.rows, first_rows=orders[0], second_rows=orders[1], sizes=(len(self.needed),))
+            self.operations.append(load)
             self.needed.append(node)
         return known
 
@@ -233,6 +238,15 @@ class Emission:
         for node in step.made:
             self.values.pop(node.number, None)
         return False
+
+
+def needs_turned(step: Step, affected: set[int]) -> bool:
+    """Whether a step is a product of a matrix that changes with one that does not, as where examples are rows."""
+    operands = step.args[0] if step.key is np.matmul else step.args
+    if step.key not in (np.matmul, np.dot) or len(operands) != 2:
+        return False
+    first, second = (type(each) is Node and each.number in affected for each in operands)
+    return first and not second and np.ndim(base_of(operands[1])) == 2
 
 
 #: Adds the operations of a step; False if it cannot.
@@ -534,6 +548,13 @@ def _matmul(emission: Emission, step: Step, instruction: Instruction) -> bool:
     return True
 
 
+def _whole_rows(matrix: Array) -> Array:
+    """A matrix with rows of zeros behind it, so that none is left over where four go together."""
+    padded = np.zeros((-(-len(matrix) // 4) * 4, matrix.shape[1]))
+    padded[: len(matrix)] = matrix
+    return padded
+
+
 def _put_product_of_rows(emission: Emission, step: Step, operands: Sequence[Any], factors: tuple[Array, Array]) -> None:
     """δA·B, all rows of A at once, and what an entry of B adds in each lane: a column, of A after its own change."""
     left, right = factors
@@ -541,10 +562,11 @@ def _put_product_of_rows(emission: Emission, step: Step, operands: Sequence[Any]
     rows = left.size // terms
     moved = emission.varies(operands[0])
     register = emission.laid(operands[0], is_turned=True) if moved else None
-    out = emission.values[step.result.number] = Register(step.result.base.size, step.result.base.ndim > 1)
+    matrix = _whole_rows(right.T)
+    out = emission.values[step.result.number] = Register(len(matrix) * rows, step.result.base.ndim > 1)
     emission.put("CLEAR", out, out.rows)
     if register is not None:
-        emission.put("PRODUCT", out, columns, register, matrix=np.ascontiguousarray(right.T), sizes=(terms, rows, 1, 0))
+        emission.put("PRODUCT", out, len(matrix), register, matrix=matrix, sizes=(terms, rows, 1, 0))
     if emission.varies(operands[1]):
         factor, number = np.ascontiguousarray(left).reshape(rows, terms), emission.outside(operands[1])
         sizes = (number, terms, columns)
@@ -559,10 +581,11 @@ def _put_product_of_columns(emission: Emission, step: Step, operands: Sequence[A
     is_entry = emission.varies(operands[0]) and operands[0].number in emission.entries and operands[0].base.ndim == 2
     first = emission.laid(operands[0], is_turned=False) if emission.varies(operands[0]) and not is_entry else None
     second = emission.laid(operands[1], is_turned=False) if emission.varies(operands[1]) else None
-    out = emission.new(step.result)
+    factor = _whole_rows(left)
+    out = emission.values[step.result.number] = Register(len(factor) * columns)
     emission.put("CLEAR", out, out.rows)
     if second is not None:
-        emission.put("PRODUCT", out, rows, second, matrix=np.ascontiguousarray(left), sizes=(terms, columns, 1, 0))
+        emission.put("PRODUCT", out, len(factor), second, matrix=factor, sizes=(terms, columns, 1, 0))
     if is_entry:
         number = emission.outside(operands[0])
         matrix, sizes = np.ascontiguousarray(right), (number, columns, rows)
@@ -653,7 +676,9 @@ def _held(emission: Emission, slot: Slot) -> Register:
         if first is not None:
             assert slot.first is not None
             rows = _turned_rows(slot.first.base.shape) if first.is_turned else None
-            emission.put("SCATTER", known, first.rows, first, first_rows=rows, second_rows=_places(slot, slot.whole, ...))
+            emission.put(
+                "SCATTER", known, slot.first.base.size, first, first_rows=rows, second_rows=_places(slot, slot.whole, ...)
+            )
     return known
 
 

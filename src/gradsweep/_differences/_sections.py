@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gradsweep._differences._instructions import Instruction
 from gradsweep._differences._known_elements import Change, spread
 from gradsweep._differences._lanes import Lanes
-from gradsweep._differences._operations import Emission, Operation, Register
+from gradsweep._differences._operations import Emission, Operation, Register, needs_turned
 from gradsweep._differences._recording import Node
 from gradsweep._differences._slab import Slab
 from gradsweep._types import Array
@@ -66,9 +66,9 @@ class Section:
         operations = list(emission.operations)
         for number, node in enumerate(outputs):
             register = emission.values[node.number]
-            listed = emission.rows(node, node.base.shape, Register(register.rows))
+            listed = emission.rows(node, node.base.shape, Register(node.base.size))
             sizes = (len(self._needed) + number,)
-            operations.append(Operation("STORE", None, register.rows, register, first_rows=listed, sizes=sizes))
+            operations.append(Operation("STORE", None, node.base.size, register, first_rows=listed, sizes=sizes))
         places, self._registers = _placed(operations)
         self._lists, self._constants = _Pool(np.int64), _Pool(np.float64)
         rows = [self._row(operation, places) for operation in operations]
@@ -161,7 +161,7 @@ _SIZES: dict[str, Any] = dict.fromkeys(
 ) | {
     "NEAR": lambda kernel: (),
     "NEAR_BOTH": lambda kernel: (),
-    "LOAD": lambda kernel: (kernel.FIRST,),
+    "LOAD": lambda kernel: (kernel.SECOND,),
     "STORE": lambda kernel: (kernel.SECOND,),
     "SERIES": lambda kernel: (kernel.P, kernel.Q, kernel.R),
     "SUM": lambda kernel: (kernel.P,),
@@ -204,6 +204,8 @@ def _placed(operations: Sequence[Operation]) -> tuple[dict[int, int], int]:
     free: list[tuple[int, int]] = []  # first row, rows; in order
     top = 0
     for place, operation in enumerate(operations):
+        if _may_be_in_place(operation) and last[id(operation.first)] == place and id(operation.out) not in places:
+            places[id(operation.out)] = places[id(operation.first)]
         for register in operation.registers:
             if id(register) in places:
                 continue
@@ -215,10 +217,19 @@ def _placed(operations: Sequence[Operation]) -> tuple[dict[int, int], int]:
                 places[id(register)] = first
                 if rows > register.rows:
                     free.insert(fitting, (first + register.rows, rows - register.rows))
+        kept = {places[id(each)] for each in operation.registers if last[id(each)] > place}
         for register in {id(each): each for each in operation.registers}.values():
-            if last[id(register)] == place:
+            if last[id(register)] == place and places[id(register)] not in kept:
                 free = _joined([*free, (places[id(register)], register.rows)])
     return places, top
+
+
+def _may_be_in_place(operation: Operation) -> bool:
+    """Whether the result may take the place of the first operand."""
+    first, out = operation.first, operation.out
+    if operation.code not in ("SERIES", "ADD", "SUBTRACT") or operation.first_rows is not None or first is operation.second:
+        return False
+    return first is not None and out is not None and first.rows == out.rows and first is not out
 
 
 def _joined(free: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -316,9 +327,10 @@ def divided(instructions: Sequence[Instruction], kinds: Kinds, refused: set[int]
 
 def _runs(instructions: Sequence[Instruction], kinds: Kinds, refused: set[int]) -> list[tuple[Emission, list[Instruction]]]:
     """Instructions in runs, by turns of those without operations and of those with."""
+    turns = any(needs_turned(each.step, kinds.affected) for each in instructions)
     runs: list[tuple[Emission, list[Instruction]]] = []
     before: list[Instruction] = []
-    emission, own, made = Emission(kinds.affected, kinds.entries), [], set[int]()
+    emission, own, made = Emission(kinds.affected, kinds.entries, turns), [], set[int]()
     for instruction in instructions:
         able = id(instruction) not in refused and all(number in kinds.dense for number in instruction.outputs)
         if able and emission.emit(instruction):
@@ -327,9 +339,9 @@ def _runs(instructions: Sequence[Instruction], kinds: Kinds, refused: set[int]) 
         elif made.isdisjoint(instruction.reads):
             before.append(instruction)
         else:
-            runs += [(Emission(kinds.affected, kinds.entries), before), (emission, own)]
-            before, emission, own, made = [instruction], Emission(kinds.affected, kinds.entries), [], set()
-    return [*runs, (Emission(kinds.affected, kinds.entries), before), (emission, own)]
+            runs += [(Emission(kinds.affected, kinds.entries, turns), before), (emission, own)]
+            before, emission, own, made = [instruction], Emission(kinds.affected, kinds.entries, turns), [], set()
+    return [*runs, (Emission(kinds.affected, kinds.entries, turns), before), (emission, own)]
 
 
 def _split_memory(runs: Sequence[tuple[Emission, list[Instruction]]]) -> set[int]:
