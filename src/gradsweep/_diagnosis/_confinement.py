@@ -25,6 +25,12 @@ _ZERO = 1e-12
 # Share of the sum of sizes from which on a sum is not what is left of terms that cancel.
 _NOT_CANCELLED = 1e-3
 
+# Up to which range a gradient is one number, from which range on another one is not, and how near a sum that number is.
+_ONE_NUMBER, _SEVERAL_NUMBERS, _OF_THE_SUM = 1e-12, 1e-3, 1e-5
+
+# Examples from which on a number that is so many times a sum is one that was summed over them.
+_LEAST_EXAMPLES = 3
+
 # Integers up to which a factor of one entry is more than chance.
 _PLAIN = 10
 
@@ -71,8 +77,7 @@ def say_accumulated(seen: Seen) -> Claim | None:
     if not norm(more) > _TWO_GRADIENTS * max(size, norm(second)):
         return None
     known = more if seen.places is None else more[seen.places]
-    numeric = seen.numeric.reshape(-1)
-    adds = norm(known - numeric) <= _TWO_GRADIENTS * norm(numeric) or norm(more - first) <= _TWO_GRADIENTS * size
+    adds = _is_once_more(known, seen.numeric.reshape(-1)) or _is_once_more(more, first)
     ratio = norm(second) / size if size else math.inf
     return Claim(
         kind="accumulated",
@@ -86,6 +91,12 @@ def say_accumulated(seen: Seen) -> Claim | None:
         key=adds,
         evidence={"ratio": ratio},
     )
+
+
+def _is_once_more(more: Array, gradient: Array) -> bool:
+    """Whether what a second call gives beyond the first is a gradient; of one that is zero, or not known, nothing can be said."""
+    size = norm(gradient)
+    return size > 0.0 and norm(more - gradient) <= _TWO_GRADIENTS * size
 
 
 def say_at_kinks(seen: Seen) -> Claim:
@@ -121,21 +132,32 @@ def fit_one_number(block: Evidence) -> Claim | None:
     """A bias whose gradient is one number, broadcast."""
     if not block.is_vector or block.size < 2:
         return None
-    whole = block.seen.places is None
     numeric, analytic = block.numeric, block.analytic
-    total = float(numeric.sum())
-    if np.ptp(analytic) <= 1e-12 * np.max(np.abs(analytic)) and np.ptp(numeric) > 1e-3 * np.max(np.abs(numeric)):
-        value = float(analytic[0])
+    value, total = float(analytic[0]), float(numeric.sum())
+    if np.ptp(analytic) > _ONE_NUMBER * abs(value) or np.ptp(numeric) <= _SEVERAL_NUMBERS * np.max(np.abs(numeric)):
+        return None
+    which, confidence = "", 0.85
+    if block.seen.places is None:
         matches = {"the sum over all of them": total, "the mean over all of them": total / len(numeric)}
-        named = [words for words, wanted in matches.items() if whole and abs(value - wanted) <= 1e-5 * abs(wanted)]
-        which = f", {named[0]} of the numerical one" if named else ""
-        return _sum_claim(
-            block,
-            f"the gradient is {number(value * block.scale)} in every entry{which}",
-            "a sum over all axes that is broadcast over the units",
-            0.97 if named else 0.85,
-        )
-    return None
+        named = [words for words, wanted in matches.items() if abs(value - wanted) <= _OF_THE_SUM * abs(wanted)]
+        if named:
+            which, confidence = f", {named[0]} of the numerical one", 0.97
+        elif not _is_multiple(value, total):
+            return None
+    return _sum_claim(
+        block,
+        f"the gradient is {number(value * block.scale)} in every entry{which}",
+        "a sum over all axes that is broadcast over the units",
+        confidence,
+    )
+
+
+def _is_multiple(value: float, total: float) -> bool:
+    """Whether a number is an integer, as of examples, times a sum, or a sum over one; of few, any number may be."""
+    if not value or not total:
+        return False
+    size = max(abs(value / total), abs(total / value))
+    return round(size) >= _LEAST_EXAMPLES and abs(size - round(size)) <= _OF_THE_SUM * size
 
 
 def fit_sum(block: Evidence) -> Claim | None:

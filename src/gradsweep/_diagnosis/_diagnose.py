@@ -124,7 +124,7 @@ def _claims(blocks: Sequence[Seen], tolerance: float) -> list[Claim]:
     not_finite = [claim for seen in failing if (claim := say_not_finite(seen))]
     claims += not_finite
     left = {seen.name for seen in failing if seen.status is Status.WRONG} - {claim.blocks[0] for claim in not_finite}
-    evidence = {seen.name: Evidence(seen, tolerance) for seen in blocks if seen.name in left and seen.analytic.size}
+    evidence = {seen.name: Evidence(seen, tolerance) for seen in blocks if seen.name in left and seen.numeric.size}
     layers = Layers(blocks, evidence)
     numbers = Numbers(
         examples=next((seen.examples for seen in blocks if seen.examples), None),

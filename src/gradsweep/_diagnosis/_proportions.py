@@ -218,7 +218,7 @@ def _uniform_guard(block: Evidence, factor: float, misfit: float, entries: int) 
 def fit_parameter_as_factor(block: Evidence) -> Claim | None:
     """The gradient is the numerical one times or over the parameter, or its exponential: with respect to something else."""
     theta, on = block.parameter, block.signal
-    if not np.isfinite(theta).all() or (len(theta) > 1 and np.ptp(theta) <= 1e-6 * np.max(np.abs(theta), initial=0.0)):
+    if not np.isfinite(theta).all() or (len(theta) > 1 and np.ptp(theta) <= 1e-6 * np.max(np.abs(theta))):
         return None
     with np.errstate(all="ignore"):
         kinds = {
@@ -255,7 +255,7 @@ def fit_missing_term(block: Evidence) -> Claim | None:
         "sign of the parameter": np.sign(block.parameter),
         "constant": np.ones(len(block.places)),
     }
-    if len(block.parameter) and np.ptp(block.parameter) == 0.0:
+    if np.ptp(block.parameter) == 0.0:
         terms.pop("sign of the parameter")
     entries = int(np.count_nonzero(block.differs))
     for words, term in terms.items():
