@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from blocks import across, drawn, evidence
 
-from gradsweep._diagnosis._evidence import Claim
+from gradsweep._diagnosis._evidence import Claim, certainty
 from gradsweep._diagnosis._proportions import (
     Numbers,
     fit_factor,
@@ -78,6 +78,11 @@ def test_a_factor_that_is_no_such_number_is_just_a_constant(factor: float) -> No
     assert (meaning.value, meaning.cause, meaning.known) == (factor, "a constant that is missing, or counted twice", False)
 
 
+def test_a_factor_of_one_means_nothing() -> None:
+    meaning = NUMBERS.meaning(1.0, (), 0.0)
+    assert (meaning.value, meaning.cause, meaning.known) == (1.0, "", True)
+
+
 @pytest.mark.parametrize("examples", [None, 1])
 def test_without_several_examples_no_factor_is_their_number(examples: int | None) -> None:
     numbers = Numbers(examples=examples, extents=(5,))
@@ -92,6 +97,7 @@ def test_of_two_examples_a_two_is_a_mean_and_not_a_correction_of_one() -> None:
     assert numbers.meaning(0.5, (), 0.0).cause.startswith("a mean over 2 examples where")
     assert Numbers(examples=3, extents=()).meaning(1.5, (), 0.0).cause == "a division by 2 in place of 3"
     assert not numbers.meaning(1.5, (), 0.0).known
+    assert "2·5 = 10" in Numbers(examples=2, extents=(5,)).meaning(10.0, (), 0.0).cause
 
 
 def test_extents_of_the_block_itself_come_before_those_of_others() -> None:
@@ -123,12 +129,13 @@ def test_an_integer_is_one_only_if_it_can_be_told_from_the_next() -> None:
     assert UNKNOWN.meaning(47.0, (), 1e-3).value == 47.0
     assert UNKNOWN.meaning(1 / 47, (), 1e-3).value == 1 / 47
     assert UNKNOWN.meaning(47.01, (), 1e-3).value == 47.0
-    assert UNKNOWN.meaning(53.01, (), 1e-3).value == 53.01
+    assert UNKNOWN.meaning(50.01, (), 1e-3).value == 50.0
+    assert UNKNOWN.meaning(51.01, (), 1e-3).value == 51.01
     assert UNKNOWN.meaning(53.0, (), 1e-5).known
 
 
 def test_large_integers_are_named_and_hardly_a_sign_of_anything() -> None:
-    for integer, known in ((3, True), (1000, True), (1001, False), (999_983, False)):
+    for integer, known in ((3, True), (1000, True), (1001, False), (1_000_000, False)):
         for factor in (float(integer), 1.0 / integer, -float(integer)):
             meaning = UNKNOWN.meaning(factor, (), 0.0)
             assert f"a mean over {integer} " in meaning.cause
@@ -180,6 +187,86 @@ def test_noise_does_not_make_a_factor_of_anything() -> None:
     assert of_factor(analytic, VALUES, noise=np.full(VALUES.shape, 0.1)) is None
     analytic = 3.0 * VALUES + 2.0 * 0.02 * across(VALUES)
     assert of_factor(analytic, VALUES, noise=np.full(VALUES.shape, 0.1)) is not None
+
+
+@pytest.mark.parametrize("factor", [2.0, -3.0, 0.1])
+@pytest.mark.parametrize(("errors", "known"), [(4.8, True), (5.2, False)])
+def test_a_factor_may_be_off_by_five_standard_errors(factor: float, errors: float, known: bool) -> None:
+    # What is left of a factor f beside d is ε·|d|, and the standard error of f is ε/√n.
+    relative = 5e-4
+    left = relative * abs(factor) * math.sqrt(VALUES.size) / errors
+    fitted = factor * (1.0 + relative)
+    claim = named(of_factor(fitted * VALUES + left * across(VALUES), VALUES, noise=np.full(VALUES.shape, 0.01)))
+    assert claim.key == pytest.approx(factor if known else fitted, rel=1e-5)
+
+
+def test_what_may_as_well_be_zero_is_no_factor() -> None:
+    small = 1e-6 * drawn(6, 5, seed=3)
+    assert of_factor(small, VALUES) is None
+    assert of_factor(1e-6 * VALUES, VALUES) is not None
+    for errors, fits in ((4.8, False), (5.2, True)):
+        left = 1e-6 * math.sqrt(VALUES.size) / errors
+        assert (of_factor(1e-6 * VALUES + left * across(VALUES), VALUES) is not None) == fits
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_a_factor_is_as_certain_as_it_has_digits(count: int) -> None:
+    numeric = drawn(count)
+    for factor, parameters in ((3.0, 0), (1.2345, 1)):
+        claim = named(of_factor(factor * numeric + abs(factor - 1.0) * 8e-6 * across(numeric), numeric))
+        assert claim.confidence == pytest.approx(certainty(8e-6, count, parameters), rel=1e-9)
+    theta = drawn(count, seed=7)
+    term = 0.123 * (theta + 8e-6 * across(theta))
+    claim = named(fit_missing_term(evidence(numeric + term, numeric, parameter=theta)))
+    assert claim.confidence == pytest.approx(certainty(claim.misfit, count, 1), rel=1e-9)
+    analytic = numeric * theta
+    left = 8e-6 * np.linalg.norm(analytic - numeric) * across(numeric) / np.linalg.norm(numeric)
+    claim = named(fit_parameter_as_factor(evidence(analytic + left, numeric, parameter=theta)))
+    assert claim.confidence == pytest.approx(0.95 * certainty(claim.misfit, count, 0), rel=1e-9)
+    claim = named(of_factor((1.0 + 1e-3) * numeric + 8e-9 * across(numeric), numeric))
+    assert claim.confidence == pytest.approx(0.9 * certainty(claim.misfit, count, 1), rel=1e-9)
+
+
+def test_two_numbers_beside_each_other_make_a_fit_less_certain() -> None:
+    numeric, theta = drawn(6), drawn(6, seed=7)
+    for analytic, parameters in ((3.0 * numeric + 0.1 * theta, 2), (0.1 * theta, 1)):
+        left = drawn(6, seed=4)
+        left *= 8e-6 * np.linalg.norm(analytic - numeric) / np.linalg.norm(left)
+        claim = named(fit_factor_and_term(evidence(analytic + left, numeric, parameter=theta), UNKNOWN))
+        assert claim.confidence == pytest.approx(0.95 * certainty(claim.misfit, 6, parameters), rel=1e-9)
+
+
+def beneath_noise(analytic: Array, numeric: Array) -> tuple[Array, Array, dict[str, Any]]:
+    """The same with a row of entries that are beneath the noise and differ by more than all others together."""
+    rows = np.full((1, numeric.shape[1]), 60.0)
+    noise = np.vstack([np.zeros(numeric.shape), rows + 1.0])
+    return np.vstack([analytic, -rows]), np.vstack([numeric, rows]), {"noise": noise}
+
+
+def test_a_gap_beneath_the_noise_makes_no_fit_better() -> None:
+    unit = across(VALUES) / np.linalg.norm(VALUES)
+    for share, fits in ((0.5e-5, True), (2e-5, False)):
+        scaled = 3.0 * VALUES + share * np.linalg.norm(2.0 * VALUES) * unit
+        analytic, numeric, others = beneath_noise(scaled, VALUES)
+        assert (of_factor(analytic, numeric, **others) is not None) == fits
+        theta = np.vstack([THETA, drawn(1, 5)])
+        times = VALUES * THETA
+        analytic, numeric, others = beneath_noise(times + share * np.linalg.norm(times - VALUES) * unit, VALUES)
+        assert (fit_parameter_as_factor(evidence(analytic, numeric, parameter=theta, **others)) is not None) == fits
+        both = 3.0 * VALUES + 0.1 * THETA
+        left = drawn(6, 5, seed=4)
+        left *= 1.2 * share * np.linalg.norm(both - VALUES) / np.linalg.norm(left)
+        analytic, numeric, others = beneath_noise(both + left, VALUES)
+        assert (fit_factor_and_term(evidence(analytic, numeric, parameter=theta, **others), UNKNOWN) is not None) == fits
+        scales = drawn(6, 1, seed=3) * VALUES
+        left = np.array([across(row) for row in VALUES])
+        left *= share * np.linalg.norm(scales - VALUES) / np.linalg.norm(left)
+        analytic, numeric, others = beneath_noise(scales + left, VALUES)
+        assert (0 in [each.axis for each in fit_scales(evidence(analytic, numeric, **others))]) == fits
+        # A term is fitted where the two differ by more than the noise.
+        analytic, numeric, others = beneath_noise(VALUES + 0.1 * (THETA + share * across(THETA)), VALUES)
+        numeric[-1], analytic[-1] = 30.0, -30.0
+        assert (fit_missing_term(evidence(analytic, numeric, parameter=theta, **others)) is not None) == fits
 
 
 def test_noise_decides_whether_a_factor_is_a_number_with_a_meaning() -> None:
@@ -251,8 +338,8 @@ def test_a_factor_that_is_all_but_one_is_a_guard(factor: float, words: str) -> N
     claim = named(of_factor(factor * VALUES, VALUES))
     assert (claim.kind, claim.blocks, claim.key, claim.entries) == ("guard", ("W",), "uniform", 30)
     assert claim.what == f"the gradient is {words} the numerical one"
-    assert "log(p + 1e-7)" in claim.cause
-    assert "guards against division by zero" in claim.advice
+    assert claim.cause == "a small constant, as of log(p + 1e-7) or a norm's ε, that is in the cost or in the gradient alone"
+    assert claim.advice == "Compare the guards against division by zero in the forward and in the backward pass."
     assert claim.confidence == pytest.approx(0.9, abs=1e-6)
     assert claim.evidence["factor"] == pytest.approx(factor, rel=1e-12)
     assert claim.evidence["relative_gap"] == pytest.approx(abs(factor - 1), rel=1e-6)
@@ -264,6 +351,11 @@ def test_a_factor_near_one_that_means_something_is_a_factor() -> None:
     assert named(of_factor(1.0021 * VALUES, VALUES)).kind == "factor"
     claim = named(of_factor(2000 / 1999 * VALUES, VALUES, Numbers(2000, ())))
     assert (claim.kind, claim.cause) == ("factor", "a division by 1999 in place of 2000")
+
+
+def test_a_factor_of_one_is_a_guard_however_small_the_tolerance() -> None:
+    claim = named(fit_factor(evidence((1 + 5e-9) * VALUES, VALUES, tolerance=1e-12), UNKNOWN))
+    assert (claim.kind, claim.key) == ("guard", "uniform")
 
 
 def test_one_number_that_is_nearly_right_is_hardly_a_guard() -> None:
@@ -305,6 +397,11 @@ def test_a_gradient_with_respect_to_something_else_is_named(analytic: Array, wor
 def test_a_parameter_that_is_the_same_everywhere_is_any_factor() -> None:
     for analytic in (2.0 * VALUES, VALUES * np.exp(2.0)):
         assert fit_parameter_as_factor(evidence(analytic, VALUES, parameter=np.full((6, 5), 2.0))) is None
+    assert fit_parameter_as_factor(evidence([0.5, 0.7], [1.0, 1.4], parameter=np.array([0.5, 0.5]))) is None
+    for size in (1e-3, 1e3):
+        for spread, fits in ((2e-7, False), (2e-6, True)):
+            varied = size * (1.0 + spread * np.linspace(0.0, 1.0, 30).reshape(6, 5))
+            assert (fit_parameter_as_factor(evidence(VALUES * varied, VALUES, parameter=varied)) is not None) == fits
     varied = 2.0 + 1e-5 * THETA
     assert fit_parameter_as_factor(evidence(VALUES * varied, VALUES, parameter=varied)) is not None
 
@@ -324,7 +421,8 @@ def test_a_parameter_that_is_not_finite_is_no_factor(bad: float) -> None:
 def test_parameters_of_zero_or_beyond_exp_are_no_error() -> None:
     theta = THETA.copy()
     theta[0, 0], theta[1, 1] = 0.0, 800.0
-    claim = named(fit_parameter_as_factor(evidence(VALUES * theta, VALUES, parameter=theta)))
+    with np.errstate(all="raise"):
+        claim = named(fit_parameter_as_factor(evidence(VALUES * theta, VALUES, parameter=theta)))
     assert claim.evidence == {"factor": "the numerical one times the parameter"}
 
 
@@ -506,6 +604,34 @@ def test_a_penalty_that_cannot_be_told_from_the_gradient_is_not_fitted(theta: Ar
     assert fit_factor_and_term(evidence(3.0 * VALUES, VALUES, parameter=theta), UNKNOWN) is None
 
 
+def test_a_gradient_that_is_the_penalty_alone_is_said_to_be_that() -> None:
+    for size in (1.0, 1e-6):
+        claim = named(fit_factor_and_term(evidence(0.1 * THETA, size * VALUES + 0.1 * THETA), UNKNOWN))
+        assert (claim.kind, claim.blocks, claim.entries) == ("zero", ("W",), 30)
+        assert claim.what == "the gradient is 0.1 times the parameter, and nothing else"
+        assert claim.cause == "a penalty alone: a gradient of the rest that is never computed, or a path that is cut"
+        assert claim.advice == "Look whether this gradient is assigned at all, and under which name."
+        assert claim.key == ("penalty alone", 0.1)
+        assert claim.evidence["coefficient"] == pytest.approx(0.1)
+        assert claim.confidence == pytest.approx(0.95)
+        assert claim.misfit < 1e-9
+    sampled = named(fit_factor_and_term(evidence(0.1 * THETA, VALUES, places=range(0, 30, 2)), UNKNOWN))
+    assert sampled.what.endswith("nothing else (in 15 entries looked at, of 30)")
+    # A factor of so little is one all the same.
+    claim = named(fit_factor_and_term(evidence(1e-4 * VALUES + 0.1 * THETA, VALUES), UNKNOWN))
+    assert claim.evidence["factor"] == pytest.approx(1e-4)
+
+
+def test_a_factor_of_one_beside_a_penalty_is_none() -> None:
+    noise = np.full((6, 5), 1e-3)
+    exact = 2.0 * (1 + 2e-4) * VALUES + 0.1 * THETA
+    assert named(fit_factor_and_term(evidence(exact, VALUES, noise=noise), UNKNOWN)).key == pytest.approx(2.0004)
+    left = 1e-4 * drawn(6, 5, seed=4)
+    assert named(fit_factor_and_term(evidence(exact + left, VALUES, noise=noise), UNKNOWN)).key == 2.0
+    near = (1 + 2e-4) * VALUES + 0.1 * THETA
+    assert fit_factor_and_term(evidence(near + left, VALUES, noise=noise), UNKNOWN) is None
+
+
 def test_a_numerical_gradient_of_zero_has_no_factor_beside_a_penalty() -> None:
     assert fit_factor_and_term(evidence(0.1 * THETA, np.zeros((6, 5))), UNKNOWN) is None
 
@@ -563,11 +689,15 @@ def test_scales_need_more_entries_than_there_are_units() -> None:
     # One unit that is known is a factor of the block.
     numeric = VALUES * (np.arange(6) == 1)[:, None]
     assert fit_scales(evidence(3.0 * numeric, numeric)) == []
-    # Ten units: half as many entries more.
-    for places, fits in ((15, True), (14, False)):
-        chosen = [*range(0, 40, 4), *range(1, 40, 4)][:places]
-        block = evidence(drawn(10, 1, seed=3) * drawn(10, 4), drawn(10, 4), places=sorted(chosen))
-        assert (0 in [each.axis for each in fit_scales(block)]) == fits
+    # Half as many entries more as there are units, of which those without a gradient are none.
+    for units, entries, fits in ((10, 15, True), (10, 14, False), (11, 16, True), (11, 15, False)):
+        chosen = sorted([*range(0, 4 * units, 4), *range(1, 4 * units, 4)][:entries])
+        scaled = drawn(units, 1, seed=3) * drawn(units, 4)
+        assert (0 in [each.axis for each in fit_scales(evidence(scaled, drawn(units, 4), places=chosen))]) == fits
+        columns = evidence(drawn(1, 4, seed=3) * drawn(units, 4), drawn(units, 4), places=chosen[: units + 1])
+        assert [each.axis for each in fit_scales(columns)] == [1]
+    numeric = drawn(10, 4) * (np.arange(10) < 2)[:, None]
+    assert [each.axis for each in fit_scales(evidence(drawn(10, 1, seed=3) * numeric, numeric))] == [0]
 
 
 @pytest.mark.parametrize(("share", "fits"), [(0.8e-5, True), (1.2e-5, False)])
@@ -613,7 +743,32 @@ def test_a_gap_is_small_by_its_size(relative: float, expected: list[str]) -> Non
 def test_a_gap_that_goes_along_with_the_gradient_is_no_rounding(along: bool, order: list[str]) -> None:
     claims = fit_small_gap(evidence(small_gap(1e-6, along=along), MANY))
     assert [claim.kind for claim in sorted(claims, key=lambda claim: -claim.confidence)] == order
-    assert all(0.5 < claim.confidence < 0.7 for claim in claims)
+    assert {claim.confidence for claim in claims} == ({0.56, 0.65} if along else {0.58, 0.57})
+
+
+@pytest.mark.parametrize(
+    ("count", "cosine", "systematic"),
+    [
+        (400, 0.19, False),
+        (400, 0.21, True),
+        (400, -0.21, True),
+        (4, 0.79, False),
+        (4, 0.81, True),
+        (3, 0.81, True),
+        (2, 0.9, False),
+    ],
+)
+def test_how_much_a_gap_goes_along_with_the_gradient_is_weighed_by_its_entries(
+    count: int, cosine: float, systematic: bool
+) -> None:
+    values = drawn(count)
+    gap = cosine * values + math.sqrt(1.0 - cosine**2) * across(values)
+    claims = fit_small_gap(evidence(values + 1e-6 * gap, values))
+    assert [claim.confidence for claim in claims] == ([0.56, 0.65] if systematic else [0.58, 0.57])
+
+
+def test_right_blocks_have_no_small_gap() -> None:
+    assert fit_small_gap(evidence(MANY, MANY)) == []
 
 
 def test_a_small_gap_is_claimed_with_its_numbers() -> None:
@@ -622,7 +777,11 @@ def test_a_small_gap_is_claimed_with_its_numbers() -> None:
     assert precision.entries == guard.entries == 200
     assert precision.what == "the gradient is off by 1.0e-06 of its size, as float32 rounds, and the gap has no pattern"
     assert precision.cause == "a backward pass, or part of it, in float32"
-    assert "casts" in precision.advice
+    assert precision.advice == "Look for arrays of a less precise type than the parameters', and for casts."
+    assert guard.cause == "a constant as in log(p + 1e-7) or a norm's ε, or another form of a function, on one side alone"
+    assert guard.advice == (
+        "Compare guards against division by zero, and forms of functions, in the forward and the backward pass."
+    )
     assert precision.evidence["type"] == "float32"
     assert precision.evidence["digits"] == 53
     assert precision.evidence["relative_gap"] == guard.evidence["relative_gap"] == pytest.approx(1e-6, rel=0.2)
@@ -653,8 +812,15 @@ def test_zeros_signs_and_sizes_do_not_hide_in_which_type_values_were() -> None:
     numeric = MANY.copy()
     analytic[:7] = numeric[:7] = 0.0
     for scale in (2.0**-60, 1.0, 2.0**60):
-        (claim,) = fit_small_gap(evidence(scale * analytic, scale * numeric))
+        (claim,) = fit_small_gap(evidence((scale * analytic).reshape(20, 20), (scale * numeric).reshape(20, 20)))
         assert claim.evidence["digits"] == 11
+    two = np.array([ROUNDED["float16"][0][0], ROUNDED["float16"][0][1]] * 20)
+    (claim,) = fit_small_gap(evidence(two, two + 1e-3 * drawn(40)))
+    assert claim.evidence["digits"] == 11
+    for digits, kinds in ((5, ["precision"]), (4, ["precision", "guard"])):
+        values = (2.0 ** (digits - 1) + 1.0 + 2.0 * np.arange(2)) / 2.0**digits
+        claims = fit_small_gap(evidence(np.tile(values, 20), np.tile(values, 20) + 1e-3 * drawn(40)))
+        assert [claim.kind for claim in claims] == kinds
 
 
 def test_plain_numbers_are_not_taken_for_rounded_ones() -> None:

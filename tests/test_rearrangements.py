@@ -1,13 +1,14 @@
 """Right numbers in wrong places: each order is told by its array, and random numbers are in no order."""
 
+import dataclasses
 import itertools
 from typing import Any
 
 import numpy as np
 import pytest
-from blocks import drawn, evidence
+from blocks import TOLERANCE, drawn, evidence, seen
 
-from gradsweep._diagnosis._evidence import Claim
+from gradsweep._diagnosis._evidence import Claim, Evidence, certainty
 from gradsweep._diagnosis._rearrangements import fit_lookup, fit_order, fit_other_block
 from gradsweep._types import Array
 
@@ -164,6 +165,7 @@ def test_axes_of_one_entry_are_in_no_order() -> None:
     assert named(of_order(numeric.transpose(2, 1, 0), numeric)).what == THE_TRANSPOSE
     numeric = drawn(2, 3, 4, 2, 3, 1)
     assert named(of_order(numeric.transpose(3, 1, 2, 0, 4, 5), numeric)).kind == "transposed"
+    assert named(of_order(numeric[:, ::-1], numeric)).what == the_numerical_one("axis 1 turned round")
 
 
 def test_of_more_than_five_axes_orders_are_not_tried() -> None:
@@ -181,6 +183,14 @@ def test_a_simple_order_is_preferred_to_another_that_explains_as_much() -> None:
     assert named(of_order(numeric[::-1], numeric)).what == the_numerical_one("axis 0 turned round")
     symmetric = SQUARE + SQUARE[::-1, ::-1]
     assert named(of_order(symmetric.T, symmetric)).what == THE_TRANSPOSE
+
+
+@pytest.mark.parametrize("parts", [(2, 6), (6, 2), (3, 4), (4, 3)])
+def test_two_parts_of_an_axis_are_taken_in_the_wrong_order(parts: tuple[int, int]) -> None:
+    first, second = parts
+    claim = named(of_order(FLAT.reshape(first, second).T.reshape(-1), FLAT))
+    assert claim.what == the_numerical_one(f"{first} by {second} read as {second} by {first} along the 12")
+    assert claim.cause == TWO_PARTS
 
 
 @pytest.mark.parametrize("extent", [3, 4])
@@ -222,6 +232,7 @@ def test_an_order_leaves_no_more_than_rounding(share: float, fits: bool) -> None
     assert (claim is not None) == fits
     if claim is not None:
         assert claim.misfit == pytest.approx(share, rel=1e-2)
+        assert claim.what == THE_TRANSPOSE
 
 
 def test_an_order_holds_for_all_entries_and_not_for_the_first_alone() -> None:
@@ -244,6 +255,14 @@ def test_an_order_is_seen_beside_a_penalty_in_the_right_one(slope: float) -> Non
         assert claim.key == ("transposed", THE_TRANSPOSE)
         assert claim.evidence == {"order": THE_TRANSPOSE}
         assert claim.entries == 30
+        # The penalty's coefficient is a number of its own.
+        left = drawn(6, 6, seed=5) * 3e-6 * np.linalg.norm(analytic - numeric) / np.linalg.norm(drawn(6, 6, seed=5))
+        few = [1, 2, 3, 6, 8, 12, 13]
+        claim = named(of_order(analytic + left, numeric, parameter=theta, places=few))
+        assert claim.confidence == pytest.approx(certainty(claim.misfit, claim.entries, 1), rel=1e-9)
+    numeric = drawn(2, 2)
+    claim = named(of_order(numeric.T * (1.0 + 3e-7 * drawn(2, 2, seed=1)), numeric))
+    assert claim.confidence == pytest.approx(certainty(claim.misfit, claim.entries, 0), rel=1e-9)
     assert of_order(SQUARE.T + 0.3 * theta, SQUARE, parameter=theta) is None
 
 
@@ -299,6 +318,19 @@ def test_columns_slices_and_entries_are_looked_up_as_rows_are() -> None:
     assert claim.key == (None, None)
 
 
+def test_numbers_of_a_whole_block_may_come_in_a_row() -> None:
+    block = seen(drawn(7, 3)[[3, 1, 0, 2, 6, 5, 4]], drawn(7, 3))
+    flat = Evidence(dataclasses.replace(block, numeric=block.numeric.reshape(-1)), TOLERANCE)
+    assert "5 rows" in named(fit_lookup(flat)).what
+
+
+def test_rows_that_stand_as_entries_of_a_transpose_would_are_no_matrix() -> None:
+    numeric = drawn(12, 3)
+    order = np.arange(12).reshape(3, 4).T.reshape(-1)
+    claim = named(fit_lookup(evidence(numeric[order], numeric)))
+    assert (claim.kind, claim.key) == ("permuted", (0, None))
+
+
 def test_where_rows_stand_is_told_of_five_at_most() -> None:
     order = np.roll(np.arange(9), 4)
     claim = named(fit_lookup(evidence(drawn(9, 2)[order], drawn(9, 2))))
@@ -328,6 +360,10 @@ def test_numbers_that_are_looked_up_must_be_nearer_than_by_chance() -> None:
         assert (claim is not None) == fits
         if claim is not None:
             assert claim.misfit == pytest.approx(share, rel=1e-2)
+            assert claim.confidence == pytest.approx(0.97 * certainty(claim.misfit, 5, 0), rel=1e-9)
+    three = drawn(3, 2) + np.array([[0.0], [3.0], [6.0]])
+    claim = named(fit_lookup(evidence(three[[1, 2, 0]] + 3e-4 * drawn(3, 2, seed=5), three)))
+    assert claim.confidence == pytest.approx(0.97 * certainty(claim.misfit, 3, 0), rel=1e-9)
 
 
 def test_wrong_rows_beside_moved_ones_are_no_order() -> None:
@@ -373,6 +409,8 @@ def test_rows_of_a_sample_are_looked_up_in_the_whole_gradient() -> None:
     claim = named(fit_lookup(evidence(numeric[:, order], numeric, places=columns)))
     assert claim.evidence == {"moved": 2, "belong_at": (0, 2), "stand_at": (2, 3)}
     assert claim.key == (1, None)
+    claim = named(fit_lookup(evidence(numeric[order], numeric, places=[0, 1, 14, 15])))  # two entries of each
+    assert claim.evidence == {"moved": 2, "belong_at": (0, 2), "stand_at": (2, 3)}
 
 
 def test_a_sample_of_one_row_or_of_single_entries_shows_no_order() -> None:
@@ -385,6 +423,7 @@ def test_a_sample_of_one_row_or_of_single_entries_shows_no_order() -> None:
 
 def test_rows_of_a_sample_must_all_be_found_and_nearly_as_they_are() -> None:
     numeric, order = drawn(7, 7), [3, 1, 0, 2, 6, 5, 4]
+    numeric[0] *= 0.1
     places = [*range(4), *range(14, 18), *range(21, 25)]
     for off, fits in ((0.9e-6, True), (1.1e-6, False)):
         analytic = numeric[order]
@@ -435,6 +474,12 @@ def test_a_block_that_is_not_finite_is_no_other_ones() -> None:
     other[2] = np.nan
     with np.errstate(all="ignore"):
         assert fit_other_block(evidence(drawn(5), drawn(5, seed=1)), [evidence(other, other)]) is None
+
+
+def test_two_numbers_may_be_another_blocks_and_unknown_ones_are_not() -> None:
+    other, own = drawn(2, seed=1), drawn(2)
+    assert fit_other_block(evidence(other, own), [evidence(other, other)]) is not None
+    assert fit_other_block(evidence(other, own), [evidence(other, other, places=[])]) is None
 
 
 def test_blocks_are_compared_where_the_other_one_is_known() -> None:

@@ -71,10 +71,8 @@ def say_accumulated(seen: Seen) -> Claim | None:
     if seen.again is None:
         return None
     first, second = seen.analytic.reshape(-1), seen.again.reshape(-1)
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        return None
     more, size = second - first, norm(first)
-    if not norm(more) > _TWO_GRADIENTS * max(size, norm(second)):
+    if not norm(more) > _TWO_GRADIENTS * max(size, norm(second)):  # nor if one of them is not finite
         return None
     known = more if seen.places is None else more[seen.places]
     adds = _is_once_more(known, seen.numeric.reshape(-1)) or _is_once_more(more, first)
@@ -189,8 +187,8 @@ def _sum_claim(block: Evidence, what: str, cause: str, confidence: float) -> Cla
 
 def fit_confined(block: Evidence) -> Claim | None:
     """The error is confined to few rows, columns or entries; and what it is there."""
-    known = block.all_signal
     differ = block.all_differ
+    known = block.all_signal | differ
     if not differ.any() or not _is_crisp(block):
         return None
     best: tuple[float, int, list[int], int] | None = None
@@ -198,8 +196,8 @@ def fit_confined(block: Evidence) -> Claim | None:
         seen, wrong = block.count_along(known, axis), block.count_along(differ, axis)
         affected = np.flatnonzero(wrong)
         alive = int(np.count_nonzero(seen))
-        share = len(affected) / max(alive, 1)
-        filled = wrong[affected].sum() / max(seen[affected].sum(), 1)
+        share = len(affected) / alive
+        filled = wrong[affected].sum() / seen[affected].sum()
         if share <= _FEW and filled >= _FILLED and wrong.sum() > 1 and (best is None or share < best[0]):
             best = (share, axis, affected.tolist(), alive)
     if best is not None:
@@ -210,8 +208,6 @@ def fit_confined(block: Evidence) -> Claim | None:
 def _is_crisp(block: Evidence) -> bool:
     """Whether what agrees does so by far more than what differs."""
     inside, outside = block.gap[block.differs], block.gap[~block.differs]
-    if not len(outside) or not len(inside):
-        return False
     rounding = norm(block.noise[~block.differs])
     return norm(outside) <= _ELSEWHERE * float(np.median(np.abs(inside))) * math.sqrt(len(outside)) + rounding
 

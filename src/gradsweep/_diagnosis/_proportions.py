@@ -1,5 +1,6 @@
 """Fits of one block whose gradient, or gap, is in proportion to something: a factor, a penalty, a scale of each unit."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ _INTEGERS = 10**6
 # By how much a factor may be off one that has a meaning, at least and at most.
 _OFF = (1e-8, 1e-3)
 
-# Entries by which two numbers are fitted, at least.
-_TWO_FITTED = 6
+# Entries by which two numbers are fitted, at least, and from which on a gap may be the same in each.
+_TWO_FITTED, _ANY_TERM = 6, 3
 
 # Cosine between gap and gradient beyond which the gap is not rounding: in roots of the number of entries, and as such.
 _ROOTS, _ALIKE = 4.0, 0.8
@@ -33,6 +34,9 @@ _ONE_ENTRY = 0.4
 
 # Standard errors by which a factor may be off, and the most of them, between two integers, by which an integer is still known.
 _ERRORS, _BETWEEN_INTEGERS = 5.0, 0.05
+
+# Extents of which the products of two are thought of.
+_MULTIPLIED = 12
 
 # Integers up to which a factor that is one, or its inverse, is no chance.
 _TELLING_INTEGERS = 1000
@@ -61,6 +65,12 @@ class Meaning:
     value: float
     cause: str
     known: bool = True
+
+    def with_sign_of(self, factor: float) -> "Meaning":
+        """The same of a factor that may be negative."""
+        if factor > 0.0:
+            return self
+        return Meaning(-self.value, f"{self.cause} and a wrong sign" if self.cause else "a wrong sign", self.known)
 
 
 @dataclass(frozen=True)
@@ -95,32 +105,22 @@ class Numbers:
         Meaning
             That of the first number that is near enough; if there is none, that of an unknown factor.
         """
-        room = min(max(off, _OFF[0]), _OFF[1])
-        for known in self._known(own):
-            for sign in (1.0, -1.0):
-                if abs(factor - sign * known.value) <= room * known.value:
-                    extra = " and a wrong sign" if sign < 0 and known.value != 1.0 else ""
-                    cause = "a wrong sign" if sign < 0 and known.value == 1.0 else known.cause + extra
-                    return Meaning(sign * known.value, cause)
-        size = abs(factor)
-        integer = round(max(size, 1.0 / size)) if 1.0 / _INTEGERS < size < _INTEGERS else 1
-        value = math.copysign(float(integer) if size > 1.0 else 1.0 / integer, factor)
-        if integer > 1 and room * integer <= _BETWEEN_INTEGERS and abs(factor - value) <= room * abs(value):
-            missing = f"a mean over {integer} that is missing, or a sum that has one term {integer} times"
-            cause = missing if size > 1.0 else f"a mean over {integer} where a sum was meant"
-            return Meaning(value, cause + (" and a wrong sign" if value < 0 else ""), known=integer <= _TELLING_INTEGERS)
+        size, room = abs(factor), min(max(off, _OFF[0]), _OFF[1])
+        for meaning in itertools.chain(self._known(own), _integer(size, room)):
+            if abs(size - meaning.value) <= room * meaning.value:
+                return meaning.with_sign_of(factor)
         return Meaning(factor, "a constant that is missing, or counted twice", known=False)
 
     def _known(self, own: Sequence[int]) -> Iterator[Meaning]:
         """Numbers that have a meaning, the likeliest first."""
         yield Meaning(1.0, "")
-        m = self.examples
-        if m is not None and m > 1:
+        m = self.examples or 1
+        if m > 1:
             yield Meaning(float(m), f"a mean over {m} examples that is missing")
             yield Meaning(1.0 / m, f"a mean over {m} examples where a sum was meant, or one that is taken twice")
         yield Meaning(2.0, "a term that is counted twice, or a half that is missing")
         yield Meaning(0.5, "a missing 2, as from the derivative of a square, or a half that is too many")
-        if m is not None and m > 2:
+        if m > 1:
             yield Meaning(m / (m - 1), f"a division by {m - 1} in place of {m}")
             yield Meaning((m - 1) / m, f"a division by {m} in place of {m - 1}")
         extents = [extent for extent in dict.fromkeys([*own, *self.extents]) if extent > 2]
@@ -132,12 +132,25 @@ class Numbers:
             yield Meaning(
                 1 / math.sqrt(extent), f"a scale of 1/√{extent} that is applied twice, {extent} an extent of these blocks"
             )
-        pairs = [(m, extent) for extent in extents] if m is not None and m > 1 else []
-        pairs += [(one, other) for place, one in enumerate(extents[:12]) for other in extents[place:12]]
-        for one, other in pairs:
+        pairs = itertools.combinations_with_replacement(extents[:_MULTIPLIED], 2)
+        for one, other in itertools.chain(((m, extent) for extent in extents), pairs):
             product = f"{one}·{other} = {one * other}"
             yield Meaning(float(one * other), f"a mean over {product} that is missing")
             yield Meaning(1.0 / (one * other), f"a mean over {product} where a sum was meant")
+
+
+def _integer(size: float, room: float) -> Iterator[Meaning]:
+    """The integer that is nearest to a size, or to its inverse, if it can be told from the next."""
+    if not 1.0 / _INTEGERS <= size <= _INTEGERS:
+        return
+    integer = round(max(size, 1.0 / size))
+    if room * integer > _BETWEEN_INTEGERS:
+        return
+    known = integer <= _TELLING_INTEGERS
+    if size > 1.0:
+        yield Meaning(float(integer), f"a mean over {integer} that is missing, or a sum that has one term {integer} times", known)
+    else:
+        yield Meaning(1.0 / integer, f"a mean over {integer} where a sum was meant", known)
 
 
 def fit_factor(block: Evidence, numbers: Numbers) -> Claim | None:
@@ -162,17 +175,19 @@ def fit_factor(block: Evidence, numbers: Numbers) -> Claim | None:
         factor, misfit = fitted
         entries = int(np.count_nonzero(on))
         # Standard error of the factor, were what is left random.
-        error = misfit * abs(factor - 1.0) / (abs(factor) * math.sqrt(entries)) if factor else 0.0
+        error = misfit * abs(factor - 1.0) / (abs(factor) * math.sqrt(entries))
+        if _ERRORS * error >= 1.0:
+            continue  # it may as well be 0
         meaning = numbers.meaning(factor, block.shape, _ERRORS * error)
         if abs(meaning.value - 1.0) <= SMALL and (meaning.value == 1.0 or not meaning.known):
             return _uniform_guard(block, factor, misfit, entries)
-        if (entries == 1 and not meaning.known) or not block.analytic[on].any():
+        if entries == 1 and not meaning.known:
             return None
         some = "" if entries == np.count_nonzero(block.signal) else f" in {entries:,} entries, the others are right"
         confidence = certainty(misfit, entries, 0 if meaning.known else 1)
-        if entries < _TELLING:
+        if entries == 1 or (entries < _TELLING and not meaning.known):
             # Any factor fits one entry, and one that means nothing may well fit two.
-            confidence = min(confidence, _ONE_ENTRY if entries == 1 or not meaning.known else 1.0)
+            confidence = min(confidence, _ONE_ENTRY)
         return Claim(
             kind="factor",
             blocks=(block.name,),
@@ -196,7 +211,7 @@ def factor_on(block: Evidence, on: Mask) -> tuple[float, float] | None:
         return None
     factor = float(analytic @ numeric) / squares
     misfit = block.misfit(analytic - factor * numeric, on)
-    return (factor, misfit) if misfit <= block.may_be_left(on) else None
+    return (factor, misfit) if factor and misfit <= block.may_be_left(on) else None
 
 
 def _uniform_guard(block: Evidence, factor: float, misfit: float, entries: int) -> Claim:
@@ -250,17 +265,11 @@ def fit_parameter_as_factor(block: Evidence) -> Claim | None:
 
 def fit_missing_term(block: Evidence) -> Claim | None:
     """The gap is in proportion to the parameter, to its sign, or constant, wherever the two differ."""
-    terms = {
-        "parameter": block.parameter,
-        "sign of the parameter": np.sign(block.parameter),
-        "constant": np.ones(len(block.places)),
-    }
-    if np.ptp(block.parameter) == 0.0:
-        terms.pop("sign of the parameter")
     entries = int(np.count_nonzero(block.differs))
+    terms = {"parameter": block.parameter}
+    if entries >= _ANY_TERM:
+        terms |= {"sign of the parameter": np.sign(block.parameter), "constant": np.ones(len(block.places))}
     for words, term in terms.items():
-        if words != "parameter" and entries < 3:
-            continue
         fitted = _slope(block, term, block.differs)
         if fitted is None or (entries == 1 and not _is_round(fitted[0])):
             continue
@@ -319,7 +328,11 @@ def fit_factor_and_term(block: Evidence, numbers: Numbers) -> Claim | None:
         if fitted is None or entries < _MAJORITY * np.count_nonzero(block.signal):
             continue
         factor, slope, misfit = fitted
+        if abs(factor) * norm(block.numeric[on]) <= block.may_be_left(on) * norm(block.gap[on]):
+            return _penalty_alone(block, slope, misfit, entries)
         meaning, some = numbers.meaning(factor, block.shape, _ERRORS * misfit), block.looked_at()
+        if meaning.value == 1.0:
+            return None
         return Claim(
             kind="factor",
             blocks=(block.name,),
@@ -335,6 +348,22 @@ def fit_factor_and_term(block: Evidence, numbers: Numbers) -> Claim | None:
     return None
 
 
+def _penalty_alone(block: Evidence, slope: float, misfit: float, entries: int) -> Claim:
+    """The gradient is in proportion to the parameter, and the rest of the numerical one is not in it."""
+    return Claim(
+        kind="zero",
+        blocks=(block.name,),
+        what=f"the gradient is {number(slope)} times the parameter, and nothing else{block.looked_at()}",
+        cause="a penalty alone: a gradient of the rest that is never computed, or a path that is cut",
+        advice="Look whether this gradient is assigned at all, and under which name.",
+        confidence=0.95 * certainty(misfit, entries, 1),
+        key=("penalty alone", float(f"{slope:.6g}")),
+        misfit=misfit,
+        entries=entries,
+        evidence={"coefficient": slope},
+    )
+
+
 def _two_slopes(block: Evidence, on: Mask) -> tuple[float, float, float] | None:
     """Coefficients of the numerical gradient and of the parameter in the gradient, and the misfit; None if they are not all."""
     size = norm(block.parameter[on])
@@ -343,7 +372,7 @@ def _two_slopes(block: Evidence, on: Mask) -> tuple[float, float, float] | None:
     columns = np.column_stack([block.numeric[on], block.parameter[on] / size])
     solution, _, rank, _ = np.linalg.lstsq(columns, block.analytic[on])
     misfit = block.misfit(block.analytic[on] - columns @ solution, on)
-    if rank < 2 or misfit > block.may_be_left(on) or not solution[0]:
+    if rank < 2 or misfit > block.may_be_left(on):
         return None
     return float(solution[0]), float(solution[1]) / size * block.scale, misfit
 
@@ -422,7 +451,7 @@ def fit_small_gap(block: Evidence) -> list[Claim]:
                 evidence={"relative_gap": gap, "type": rounding, "digits": digits},
             )
         )
-    if not held and gap <= SMALL:
+    if not held and 0.0 < gap <= SMALL:
         claims.append(_small_guard(block))
     return claims
 

@@ -195,11 +195,10 @@ def _along_axis(extent: int, along: Places) -> Iterator[tuple[str, str, Places]]
                 _regrouped(along, order, length),
             )
     for shift in (1, -1, 2, -2):
-        if extent > 3:
-            where = "later" if shift > 0 else "earlier"
-            yield f"every one {abs(shift)} {where}", "an index that is off by some", (along + shift) % extent
+        where = "later" if shift > 0 else "earlier"
+        yield f"every one {abs(shift)} {where}", "an index that is off by some", (along + shift) % extent
     for inner in range(2, extent // 2 + 1):
-        if extent % inner == 0 and extent > 4:
+        if extent % inner == 0:
             outer = extent // inner
             words = f"{outer} by {inner} read as {inner} by {outer} along the {extent}"
             yield (
@@ -210,9 +209,9 @@ def _along_axis(extent: int, along: Places) -> Iterator[tuple[str, str, Places]]
 
 
 def _group_orders(count: int) -> Iterator[tuple[int, ...]]:
-    """All orders of a few groups, and of more the exchanges of two; not the order that is right."""
+    """All orders of a few groups, and of more the exchanges of two."""
     if count <= _GROUPS:
-        yield from itertools.islice(itertools.permutations(range(count)), 1, None)
+        yield from itertools.permutations(range(count))
         return
     for one, other in itertools.combinations(range(count), 2):
         order = list(range(count))
@@ -242,7 +241,7 @@ def fit_lookup(block: Evidence) -> Claim | None:
     """
     if block.seen.places is not None:
         return _fit_sampled_lookup(block)
-    analytic, numeric = block.seen.analytic.reshape(block.shape), block.seen.numeric.reshape(block.shape)
+    analytic, numeric = block.seen.analytic, block.seen.numeric.reshape(block.shape)
     wrong = block.all_differ.reshape(block.shape)
     for axis in () if block.is_vector else range(len(block.shape)):
         others = tuple(other for other in range(len(block.shape)) if other != axis)
@@ -259,7 +258,7 @@ def _fit_sampled_lookup(block: Evidence) -> Claim | None:
     """Rows or columns of which two entries or more are known, each found elsewhere in the gradient under test."""
     for axis in () if len(block.shape) != 2 or block.size > _LOOKED_UP else (0, 1):
         index, across = block.along(axis), block.along(1 - axis)
-        tested = np.moveaxis(block.seen.analytic.reshape(block.shape), axis, 0)
+        tested = np.moveaxis(block.seen.analytic, axis, 0)
         wrong, counts = np.unique(index[block.differs], return_counts=True)
         chosen = wrong[counts > 1][:_FOUND]
         stand = [place for row in chosen if (place := _stands_at(tested, block, index == row, across)) is not None]
@@ -286,10 +285,8 @@ def _looked_up(analytic: Array, numeric: Array, wrong: Mask) -> tuple[Places, Pl
     projected = [np.tensordot(rows, direction, direction.ndim)[chosen] for rows in (analytic, numeric)]
     order = [np.argsort(each, kind="stable") for each in projected]
     # One to one, so that ranks of projections are the same but for rows that are equal.
-    if norm(projected[0][order[0]] - projected[1][order[1]]) > _NEARER_THAN_CHANCE * norm(projected[0] - projected[1]):
-        return None
-    gap = norm((analytic[chosen] - numeric[chosen]).reshape(-1))
-    misfit = norm((analytic[chosen[order[0]]] - numeric[chosen[order[1]]]).reshape(-1)) / gap if gap else math.inf
+    left = norm(analytic[chosen[order[0]]] - numeric[chosen[order[1]]])
+    misfit = left / norm(analytic[chosen] - numeric[chosen])
     if not misfit * count <= _NEARER_THAN_CHANCE:
         return None
     source = np.empty(count, dtype=np.intp)
@@ -334,8 +331,6 @@ def _transposed_part(chosen: Places, stand: Places) -> tuple[int, int] | None:
     size = end - begin + 1
     place = np.arange(size)
     rows = int(stand[0]) - begin
-    if rows < 2 or size % rows:
-        return None
     standing = place.copy()
     standing[chosen - begin] = stand - begin
     columns = size // rows
@@ -365,6 +360,6 @@ def fit_other_block(block: Evidence, others: Sequence[Evidence]) -> Evidence | N
             if not off <= min(other.may_be_left(), _OF_ANOTHER) * size:
                 break
         else:
-            if len(wanted) > 1 and np.ptp(wanted) > 0.0:
+            if wanted.size and np.ptp(wanted) > 0.0:
                 return other
     return None
