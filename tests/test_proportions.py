@@ -694,7 +694,7 @@ def test_scales_need_more_entries_than_there_are_units() -> None:
         chosen = sorted([*range(0, 4 * units, 4), *range(1, 4 * units, 4)][:entries])
         scaled = drawn(units, 1, seed=3) * drawn(units, 4)
         assert (0 in [each.axis for each in fit_scales(evidence(scaled, drawn(units, 4), places=chosen))]) == fits
-        columns = evidence(drawn(1, 4, seed=3) * drawn(units, 4), drawn(units, 4), places=chosen[: units + 1])
+        columns = evidence(drawn(1, 4, seed=3) * drawn(units, 4), drawn(units, 4), places=[4 * n + n % 2 for n in range(units)])
         assert [each.axis for each in fit_scales(columns)] == [1]
     numeric = drawn(10, 4) * (np.arange(10) < 2)[:, None]
     assert [each.axis for each in fit_scales(evidence(drawn(10, 1, seed=3) * numeric, numeric))] == [0]

@@ -474,9 +474,9 @@ def _small_guard(block: Evidence) -> Claim:
 def _is_systematic(block: Evidence) -> bool:
     """Whether the gap goes along with the gradient: of roundings the sum grows as the root of their number only."""
     size = norm(block.gap) * norm(block.numeric)
-    alike = abs(float(block.gap @ block.numeric)) / size if size else 0.0
+    along = abs(float(block.gap @ block.numeric))
     count = int(np.count_nonzero(block.signal))
-    return alike * math.sqrt(count) > _ROOTS or (alike > _ALIKE and count > 2)
+    return along * math.sqrt(count) > _ROOTS * size or (along > _ALIKE * size and count > 2)
 
 
 #: Types less precise than float64: binary digits of their sums, and which gaps their rounding may leave, relatively.
