@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from blocks import TOLERANCE, across, drawn, seen
 
+import gradsweep
 from gradsweep._diagnosis._diagnose import KINDS, diagnose
 from gradsweep._diagnosis._evidence import Finding, Seen, certainty
 from gradsweep._types import Array
@@ -240,6 +241,22 @@ def test_what_is_not_fitted_is_no_surer_of_several_blocks() -> None:
     # Kinks of two blocks are two findings: nothing was found that they have in common.
     kinks = [wrong(name, 4, 3, status=Status.AT_KINKS) for name in ("V", "U")]
     assert said(*kinks) == [("kink", ("V",)), ("kink", ("U",))]
+
+
+def test_a_slope_of_two_at_kinks_is_no_sum_over_units() -> None:
+    params = {"W": np.ones((2, 3)), "b": np.zeros(2)}
+    for names in (("W", "b"), ("b",)):
+        chosen = {name: params[name] for name in names} | {"c": np.array([0.0, 0.0, 1.0])}
+
+        def cost(p: Any) -> Any:
+            return sum(np.sum(np.abs(p[name])) if name != "W" else np.sum(p[name] ** 2) for name in p)
+
+        def gradient(p: Any) -> Any:
+            return {name: 2.0 * p[name] if name == "W" else np.full(p[name].shape, 2.0) for name in p}
+
+        found = gradsweep.check(cost, chosen, gradient).findings
+        assert found
+        assert all(finding.kind != "bias_sum" or finding.confidence <= 0.5 for finding in found), found
 
 
 # ---- another block's gradient -----------------------------------------------------------------------------------------------
