@@ -206,15 +206,15 @@ def test_extents_of_all_blocks_may_make_a_factor() -> None:
 
 
 def test_what_is_said_alike_of_several_blocks_is_one_finding_of_all_their_numbers() -> None:
-    small, large = drawn(2), drawn(4, 3)
+    small, large = drawn(5), drawn(4, 3)
     blocks = [
-        seen(3.0 * large + 8e-6 * 2.0 * across(large), large, name="W1"),
-        seen(3.0 * small, small, name="b1"),
+        seen(3.0 * large, large, name="W1"),
+        seen(3.0 * small + 8e-6 * 2.0 * across(small), small, name="b1"),
         seen(-drawn(5, 4), drawn(5, 4), name="V"),
     ]
     both, single = findings(*blocks)
     assert [(each.kind, each.blocks) for each in (both, single)] == [("factor", ("b1", "W1")), ("factor", ("V",))]
-    assert both.evidence["entries"] == 14
+    assert both.evidence["entries"] == 17
     assert both.evidence["residual"] == pytest.approx(8e-6, rel=1e-3)  # the larger one
     assert both.message.startswith("b1 and W1: the gradient is 3.0 times the numerical one: consistent")
     assert both.explained == pytest.approx(1.0)
@@ -257,6 +257,14 @@ def test_a_slope_of_two_at_kinks_is_no_sum_over_units() -> None:
         found = gradsweep.check(cost, chosen, gradient).findings
         assert found
         assert all(finding.kind != "bias_sum" or finding.confidence <= 0.5 for finding in found), found
+
+
+def test_numbers_that_overflow_on_the_way_raise_no_warning() -> None:
+    theta = THETA.copy()
+    theta[0, 0], theta[1, 1], theta[2, 2] = np.inf, 0.0, 1e3
+    for parameter in (theta, np.where(np.isinf(theta), 1e308, theta)):
+        with np.errstate(all="raise"):
+            assert findings(seen(drawn(6, 5, seed=4), VALUES, parameter=parameter))
 
 
 # ---- another block's gradient -----------------------------------------------------------------------------------------------
@@ -312,6 +320,8 @@ def test_most_rows_without_a_pattern_may_be_a_matter_of_their_lines() -> None:
         assert [finding.kind for finding in found] == ["rows", "from_above"][: 1 + more]
         if more:
             assert found[1].confidence == 0.5
+    analytic = np.where(np.arange(10) < 7, drawn(4, 10, seed=5), drawn(4, 10))
+    assert [kind for kind, _ in said(seen(analytic, drawn(4, 10)), right("b", 4))] == ["columns", "from_above"]
     # A factor there is one.
     analytic = np.where(np.arange(10)[:, None] < 6, 0.0, drawn(10, 4))
     assert [kind for kind, _ in said(seen(analytic, drawn(10, 4)), right("b", 4))] == ["rows"]

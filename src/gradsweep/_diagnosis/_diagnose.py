@@ -96,7 +96,7 @@ def diagnose(blocks: Sequence[Seen], tolerance: float, *, order: Sequence[str] =
     W1: the gradient is 2.0 times the numerical one: consistent with a term that is counted twice, or a half that is missing
     """
     given = {name: place for place, name in enumerate(order)}
-    ordered = sorted(blocks, key=lambda seen: given.get(seen.name, -1)) if order else list(blocks)
+    ordered = sorted(blocks, key=lambda seen: given.get(seen.name, -1))
     if all(seen.status not in _FAILING for seen in ordered):
         return ()
     with np.errstate(all="ignore"):
@@ -128,7 +128,7 @@ def _claims(blocks: Sequence[Seen], tolerance: float) -> list[Claim]:
     layers = Layers(blocks, evidence)
     numbers = Numbers(
         examples=next((seen.examples for seen in blocks if seen.examples), None),
-        extents=tuple(dict.fromkeys(extent for seen in blocks for extent in seen.shape if extent > 2)),
+        extents=tuple(dict.fromkeys(extent for seen in blocks for extent in seen.shape)),
     )
     fitted = [claim for block in evidence.values() for claim in _explanations(block, layers, numbers)]
     known = {name for claim in fitted for name in claim.blocks}
@@ -158,7 +158,7 @@ def _explanations(block: Evidence, layers: Layers, numbers: Numbers) -> list[Cla
     first = _explanation(block, layers, numbers)
     if first is None:
         return []
-    confined = fit_confined(block) if first.entries == 1 and block.known > 1 else None
+    confined = fit_confined(block) if first.entries == 1 else None
     return [first] if confined is None or confined.kind == first.kind else [first, confined]
 
 

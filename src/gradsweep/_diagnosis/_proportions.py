@@ -177,7 +177,7 @@ def fit_factor(block: Evidence, numbers: Numbers) -> Claim | None:
         # Standard error of the factor, were what is left random.
         error = misfit * abs(factor - 1.0) / (abs(factor) * math.sqrt(entries))
         if _ERRORS * error >= 1.0:
-            continue  # it may as well be 0
+            return None  # it may as well be 0
         meaning = numbers.meaning(factor, block.shape, _ERRORS * error)
         if abs(meaning.value - 1.0) <= SMALL and (meaning.value == 1.0 or not meaning.known):
             return _uniform_guard(block, factor, misfit, entries)
