@@ -222,6 +222,7 @@ def test_where_the_numerical_gradient_is_one_number_too_nothing_was_broadcast() 
         numeric[0] *= 1.0 - spread
         assert (fit_one_number(evidence(np.full(6, numeric.sum()), numeric)) is not None) == fits
     assert fit_one_number(evidence([0.7], [0.3])) is None
+    assert fit_one_number(evidence(drawn(5), drawn(5, seed=1), places=[2])) is None
     assert fit_one_number(evidence(np.full((2, 3), drawn(2, 3).sum()), drawn(2, 3))) is None
 
 
