@@ -153,10 +153,10 @@ def test_a_gradient_of_zero_is_claimed_with_what_it_should_be() -> None:
 def test_rounding_is_zero_and_what_is_small_is_not() -> None:
     largest = np.max(np.abs(VALUES))
     for share, zero in ((0.9e-12, True), (1.1e-12, False)):
-        for sign in (-1.0, 1.0):
+        for size in (-1.0, 1.0, 1e-3, 1e3):
             analytic = np.zeros((8, 10))
-            analytic[3, 4] = sign * share * largest
-            assert (fit_zero(evidence(analytic, VALUES)) is not None) == zero
+            analytic[3, 4] = size * share * largest
+            assert (fit_zero(evidence(analytic, size * VALUES)) is not None) == zero
 
 
 def test_a_sample_at_zeros_does_not_make_a_block_zero() -> None:

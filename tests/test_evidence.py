@@ -124,6 +124,14 @@ def test_a_fit_leaves_rounding_or_what_tolerance_and_noise_allow() -> None:
     assert exact(ones, ones, tolerance=0.1) == 1e-5
 
 
+def test_what_a_fit_leaves_is_measured_by_the_gap() -> None:
+    block = evidence([3.0, 1.0, 5.0], [1.0, 1.0, 1.0])
+    left = np.array([0.3, 0.4, 0.0]) / 5.0
+    assert block.misfit(left) == pytest.approx(0.5 / np.sqrt(20.0))
+    assert block.misfit(left[:2], np.array([True, True, False])) == pytest.approx(0.25)
+    assert block.misfit(left[1:2], np.array([1])) == np.inf
+
+
 # ---- words ------------------------------------------------------------------------------------------------------------------
 
 
@@ -148,6 +156,7 @@ def test_indices_in_a_row_are_a_range_if_they_are_three() -> None:
 def test_many_positions_are_counted() -> None:
     assert positions("row", [2]) == "row 2"
     assert positions("row", [0, 2, 4, 6, 8]) == "rows 0, 2, 4, 6 and 8"
+    assert positions("row", [0, 2, 4, 6, 8, 9, 10]) == "rows 0, 2, 4, 6 and 8 to 10"
     assert positions("row", [0, 2, 4, 6, 8, 10, 12]) == "rows 0, 2, 4, 6, 8 and 2 more"
 
 

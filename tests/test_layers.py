@@ -73,7 +73,7 @@ def test_scales_are_those_of_rows_columns_or_slices(shape: tuple[int, ...], axis
     found = findings(scaled("W", scales, *shape))[0]
     assert (found.kind, found.blocks) == ("activation_derivative", ("W",))
     assert f"each {noun} of the gradient is a constant of its own" in found.message
-    assert "with it" not in found.message
+    assert ") times the numerical one: consistent with a slope" in found.message
     assert found.confidence == pytest.approx(0.8)
 
 
@@ -93,6 +93,9 @@ def test_a_bias_stands_behind_its_weights_or_before_them() -> None:
         assert ("W",) in [finding.blocks for finding in findings(*blocks)]
     two = (scaled("W", SCALES[:2, None], 2, 7), scaled("b", SCALES[:2], 2))
     assert findings(*two)[0].blocks == ("b", "W")
+    assert findings(*reversed(two), right("c"))[0].blocks == ("b", "W")
+    slices = (scaled("b", SCALES, 6), scaled("W", SCALES[:, None, None], 6, 5, 1), right("c", 1))
+    assert findings(*slices)[0].blocks == ("b", "W")
 
 
 def test_a_bias_of_other_scales_or_of_none_is_not_named_with_its_weights() -> None:
@@ -197,6 +200,7 @@ def bias(factor: float, examples: int | None = None) -> Seen:
         (0.5, 2, "a mean over 2 examples where a sum was meant"),
         (16.0 * (1.0 + 5e-7), 16, "a sum over 16 examples where"),
         (7.0, None, "a sum over 7 examples where a mean was meant"),
+        (7.0 * (1.0 + 5e-7), None, "a sum over 7 examples where a mean was meant"),
         (1 / 3, None, "a mean over 3 examples where a sum was meant"),
         (7.0, 16, None),
         (1 / 7, 16, None),
@@ -223,6 +227,10 @@ def test_a_factor_of_biases_is_one_of_their_sum_only_beside_right_weights() -> N
     assert of_kind("bias_sum", right("c", 4), bias(7.0)) == []
     assert of_kind("bias_sum", right("W", 5, 4), seen(7.0 * drawn(5, 4), drawn(5, 4), name="V")) == []
     assert of_kind("bias_sum", right("W", 5, 4), bias(7.0), seen(7.0 * drawn(3, 4), drawn(3, 4), name="V")) == []
+    theta = drawn(5, seed=7)
+    assert findings(right("W", 5, 4), seen(theta * drawn(5), drawn(5), parameter=theta, name="b"))[0].kind == "factor"
+    some = np.array([7.0, 7.0, 1.0, 1.0, 1.0])
+    assert findings(right("W", 5, 4), seen(some * drawn(5), drawn(5), name="b"))[0].kind == "entries"
     assert len(of_kind("bias_sum", right("W", 5, 4), bias(7.0), seen(7.0 * drawn(1, 3), drawn(1, 3), name="c"))) == 1
 
 
@@ -254,7 +262,7 @@ def test_a_vector_that_is_wrong_beside_right_weights_may_be_a_wrong_sum(blocks: 
         assert (
             "the gradient of this vector is wrong, and that of the weights beside it right: consistent with" in found[0].message
         )
-        assert "a sum over the wrong axis, or over some of the examples or time steps only" in found[0].message
+        assert found[0].message.endswith(" a sum over the wrong axis, or over some of the examples or time steps only")
         assert found[0].advice == "Look at the sum that forms this gradient."
         assert found[0].confidence == 0.5
         assert found[0].evidence["entries"] == max(max(block.shape, default=1) for block in blocks if block.name in ("b", "s"))
@@ -372,6 +380,11 @@ def test_units_that_point_elsewhere_or_are_few_say_nothing_of_a_slope() -> None:
     for values in (analytic, numeric):
         values[1] = 0.0
     assert of_kind("activation_derivative", seen(analytic, numeric)) == []
+    for side in (0, 1):
+        pair = [same_way(np.array([1.2, 1.7, 1.4, 2.9, 1.0, 1.1]), 6, 6, cosine=0.8), drawn(6, 6)]
+        pair[side][2] = 0.0
+        (found,) = of_kind("activation_derivative", seen(*pair))
+        assert found.evidence["mean_cosine"] == pytest.approx(0.8)
 
 
 def test_units_of_weights_and_bias_are_counted_together() -> None:
@@ -383,6 +396,8 @@ def test_units_of_weights_and_bias_are_counted_together() -> None:
     assert found.evidence["mean_cosine"] == pytest.approx((3 * 0.8 + 3 * 1.0) / 6)
     assert found.evidence["least_ratio"] == pytest.approx(1.2)
     assert found.evidence["entries"] == 21
+    columns = seen(same_way(ratios, 3, 6, cosine=0.8).T, drawn(3, 6).T)
+    assert of_kind("activation_derivative", columns, bias)[0].evidence["mean_cosine"] == pytest.approx(0.9)
     assert "units of b and W point" in found.message
     assert "between b and the loss" in found.message
 
@@ -402,6 +417,21 @@ def test_a_gradient_within_what_the_next_weights_pass_back_lacks_a_slope() -> No
         assert found.advice == SLOPES
         assert found.confidence == 0.9
         assert found.evidence == {"spanned_by": "V"}
+    # Units along the last axis, weights that are a vector, and others that do not suit in between.
+    following = right("V", 2, 6, parameter=weights)
+    between = [right(f"g{n}", 3) for n in range(8)]
+    vector = right("v", 6, parameter=weights[0])
+    alone = (passed[:, :1] @ weights[:1]).T
+    bias = seen(alone.sum(axis=1), (alone * slope.T).sum(axis=1), name="b")
+    chains: list[tuple[tuple[Seen, ...], list[str]]] = [
+        ((seen(analytic.T, numeric.T), following), ["V"]),
+        ((seen(alone, alone * slope.T), bias, vector), ["v"]),
+        ((seen(analytic, numeric), *between[:7], following), ["V"]),
+        ((seen(analytic, numeric), *between[:8], following), []),
+    ]
+    for blocks, names in chains:
+        spanned = [finding.evidence["spanned_by"] for finding in findings(*blocks) if "spanned_by" in finding.evidence]
+        assert spanned == names
     # Not if the numerical one lies there as well, or if the weights can pass back anything, are wrong, or stand before.
     following = right("V", 2, 6, parameter=weights)
     other = (drawn(5, 2, seed=6) @ weights).T
@@ -409,6 +439,7 @@ def test_a_gradient_within_what_the_next_weights_pass_back_lacks_a_slope() -> No
     for blocks in (
         (seen(analytic, other), following),
         (seen(analytic, numeric), whole),
+        (seen(drawn(6, 5), numeric, places=range(0, 30, 2)), following),
         (seen(analytic, numeric), negative("V", 2, 6)),
         (following, seen(analytic, numeric)),
     ):

@@ -393,8 +393,7 @@ class Evidence:
     def is_zero(self, share: float) -> bool:
         """Whether the gradient under test is zero in all entries, but for so small a share of the largest number in the block."""
         # Not of the absolute values, which would be as large an array again.
-        most, least = float(np.max(self._tested, initial=0.0)), float(np.min(self._tested, initial=0.0))
-        return max(most, -least) <= share * self.scale
+        return max(float(np.max(self._tested)), -float(np.min(self._tested))) <= share * self.scale
 
     def misfit(self, residual: Array, on: Mask | Places | slice = slice(None)) -> float:
         """Norm of what a fit leaves of the gap, relative to the gap, in the entries that were fitted."""
@@ -504,9 +503,7 @@ def positions(noun: str, indices: Sequence[int]) -> str:
     >>> positions("row", [3]), positions("column", [0, 1, 2])
     ('row 3', 'columns 0 to 2')
     """
-    words = ranges(indices)
-    shown = words if len(words) <= _LISTED else [*words[:_LISTED], f"{len(words) - _LISTED} more"]
-    return f"{noun if len(indices) == 1 else noun + 's'} {listed(shown)}"
+    return f"{noun if len(indices) == 1 else noun + 's'} {listed(ranges(indices))}"
 
 
 def number(value: float) -> str:

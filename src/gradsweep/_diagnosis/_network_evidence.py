@@ -354,10 +354,10 @@ def _is_vector(shape: tuple[int, ...]) -> bool:
 
 def _by_unit(block: Evidence, axis: int) -> tuple[Array, Array]:
     """For each unit the cosine between the two gradients, and the ratio of their sizes along the numerical one."""
-    index, extent = block.along(axis), block.shape[axis]
-    squares = np.bincount(index, block.numeric**2, extent)
-    products = np.bincount(index, block.numeric * block.analytic, extent)
-    tested = np.bincount(index, block.analytic**2, extent)
+    index = block.along(axis)
+    squares = np.bincount(index, block.numeric**2)
+    products = np.bincount(index, block.numeric * block.analytic)
+    tested = np.bincount(index, block.analytic**2)
     known = (squares > 0.0) & (tested > 0.0)
     return products[known] / np.sqrt(squares[known] * tested[known]), products[known] / squares[known]
 

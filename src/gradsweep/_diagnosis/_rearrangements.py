@@ -250,7 +250,7 @@ def fit_lookup(block: Evidence) -> Claim | None:
             return _claim_of_lookup(block, axis, *found)
     if block.size > _LOOKED_UP:
         return None
-    found = _looked_up(analytic.reshape(-1, 1), numeric.reshape(-1, 1), wrong.reshape(-1))
+    found = _looked_up(analytic.reshape(-1, 1), numeric.reshape(-1, 1), block.all_differ)
     return None if found is None else _claim_of_lookup(block, None, *found)
 
 
