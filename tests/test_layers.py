@@ -182,6 +182,23 @@ def test_units_are_masked_only_if_weights_and_bias_say_the_same() -> None:
     # Zeros of units are a matter of what is assigned.
     assert of_kind("activation_derivative", masked("W", [1, 4], 6, 5, factor=0.0), masked("b", [1, 4], 6, factor=0.0)) == []
     assert of_kind("activation_derivative", masked("W", [1, 4], 6, 5, factor=3.0), masked("b", [1, 4], 6, factor=3.0)) != []
+    # Vectors side by side are no weights and bias.
+    assert of_kind("activation_derivative", masked("b", [1, 4], 6), masked("gain", [1, 4], 6)) == []
+
+
+def test_units_of_several_layers_are_masked_each_for_itself() -> None:
+    few = (masked("W3", [3], 40, 7), masked("b3", [3], 40))
+    others = (masked("W1", [1, 4], 6, 5), masked("b1", [1, 3], 6))
+    zeros = (masked("W2", [0], 7, 6, factor=0.0), masked("b2", [0], 7, factor=0.0))
+    more = (masked("W4", [2, 5], 9, 40), masked("b4", [2, 5], 9))
+    for blocks, expected in (
+        ((*others, *few), [("b3", "W3")]),
+        ((*zeros, *few), [("b3", "W3")]),
+        ((*few, *more), [("b3", "W3"), ("b4", "W4")]),
+    ):
+        assert [finding.blocks for finding in of_kind("activation_derivative", *blocks)] == expected
+    assert [finding.confidence for finding in of_kind("activation_derivative", *few)] == [0.99]
+    assert [finding.confidence for finding in of_kind("from_above", *few)] == [0.98]
 
 
 # ---- biases -----------------------------------------------------------------------------------------------------------------
@@ -265,6 +282,7 @@ def test_a_vector_that_is_wrong_beside_right_weights_may_be_a_wrong_sum(blocks: 
         assert found[0].message.endswith(" a sum over the wrong axis, or over some of the examples or time steps only")
         assert found[0].advice == "Look at the sum that forms this gradient."
         assert found[0].confidence == 0.5
+        assert found[0].blocks in (("b",), ("s",))
         assert found[0].evidence["entries"] == max(max(block.shape, default=1) for block in blocks if block.name in ("b", "s"))
 
 
@@ -375,6 +393,10 @@ def test_units_that_point_elsewhere_or_are_few_say_nothing_of_a_slope() -> None:
         block = seen(same_way(ratios, 4, 6, cosine=cosine), drawn(4, 6))
         assert bool(of_kind("activation_derivative", block)) == fits
     assert of_kind("activation_derivative", seen(same_way(ratios[:3], 3, 6, cosine=0.8), drawn(3, 6))) == []
+    # Where more is right on the way to the input than is wrong, slopes are.
+    block = seen(same_way(ratios, 4, 6, cosine=0.8), drawn(4, 6))
+    assert of_kind("activation_derivative", right("U", 5, 5), block) != []
+    assert of_kind("activation_derivative", right("U", 5, 5), right("T", 5, 5), block) == []
     # A unit without a gradient is none.
     analytic, numeric = same_way(ratios, 4, 6, cosine=0.8), drawn(4, 6)
     for values in (analytic, numeric):

@@ -348,7 +348,7 @@ class Evidence:
         self._tested, self._parameters = seen.analytic.reshape(-1), seen.parameter.reshape(-1)
         numeric, noise = seen.numeric.reshape(-1), seen.noise.reshape(-1)
         known = self._tested if seen.places is None else self._tested[seen.places]
-        largest = max((float(np.max(np.abs(each), initial=0.0)) for each in (known, numeric)), default=0.0)
+        largest = max(float(np.max(np.abs(each), initial=0.0)) for each in (known, numeric))
         self.scale = largest if 0.0 < largest < math.inf else 1.0
         self.all_differ = _differs(known, numeric, noise, tolerance)
         self.known = len(numeric)
