@@ -361,6 +361,12 @@ def test_numbers_that_are_looked_up_must_be_nearer_than_by_chance() -> None:
         if claim is not None:
             assert claim.misfit == pytest.approx(share, rel=1e-2)
             assert claim.confidence == pytest.approx(0.97 * certainty(claim.misfit, 5, 0), rel=1e-9)
+    for size in (1e-6, 1e6):
+        analytic = drawn(7, 3)[order] * (1.0 + 1e-5 * drawn(7, 3, seed=5) * (np.array(order) != np.arange(7))[:, None])
+        assert fit_lookup(evidence(size * analytic, size * drawn(7, 3))) is not None
+    negatives = np.array([[1.0], [-1.0], [1.0], [-1.0]]) * np.repeat(drawn(2, 3), 2, axis=0)
+    moved = negatives[[1, 0, 3, 2]] * (1.0 + 1e-5 * drawn(4, 3, seed=5))
+    assert fit_lookup(evidence(moved, negatives)) is not None
     three = drawn(3, 2) + np.array([[0.0], [3.0], [6.0]])
     claim = named(fit_lookup(evidence(three[[1, 2, 0]] + 3e-4 * drawn(3, 2, seed=5), three)))
     assert claim.confidence == pytest.approx(0.97 * certainty(claim.misfit, 3, 0), rel=1e-9)

@@ -284,7 +284,9 @@ def _looked_up(analytic: Array, numeric: Array, wrong: Mask) -> tuple[Places, Pl
     direction = np.random.default_rng(0).standard_normal(analytic.shape[1:])
     projected = [np.tensordot(rows, direction, direction.ndim)[chosen] for rows in (analytic, numeric)]
     order = [np.argsort(each, kind="stable") for each in projected]
-    # One to one, so that ranks of projections are the same but for rows that are equal.
+    # One to one, so that ranks of projections are the same but for rows that are equal; most are told so without copies of rows.
+    if norm(projected[0][order[0]] - projected[1][order[1]]) > _NEARER_THAN_CHANCE * norm(projected[0] - projected[1]):
+        return None
     left = norm(analytic[chosen[order[0]]] - numeric[chosen[order[1]]])
     misfit = left / norm(analytic[chosen] - numeric[chosen])
     if not misfit * count <= _NEARER_THAN_CHANCE:
