@@ -449,6 +449,9 @@ def test_more_than_a_quarter_of_the_entries_of_a_matrix_are_not_few() -> None:
 
 
 def test_three_entries_are_few_in_a_block_of_six_and_not_of_five() -> None:
+    numeric = drawn(3, 5)
+    assert fit_confined(evidence(changed(([0, 1, 2], [0, 1, 2]), numeric), numeric)) is not None
+    assert fit_confined(evidence(changed(([0, 1, 2, 0], [0, 1, 2, 3]), numeric), numeric)) is None
     numeric = drawn(2, 3)
     assert fit_confined(evidence(changed(([0, 1, 1], [0, 1, 2]), numeric), numeric)) is not None
     known = numeric.copy()

@@ -468,6 +468,19 @@ def test_a_gradient_within_what_the_next_weights_pass_back_lacks_a_slope() -> No
         assert all("spanned_by" not in finding.evidence for finding in findings(*blocks))
 
 
+@pytest.mark.parametrize(
+    ("tested", "numerical", "spanned"), [(0.9e-6, 1.1e-2, True), (1.1e-6, 1.1e-2, False), (0.9e-6, 0.9e-2, False)]
+)
+def test_what_the_next_weights_pass_back_is_met_but_for_rounding(tested: float, numerical: float, spanned: bool) -> None:
+    weights = drawn(2, 6, seed=1)
+    outside = np.linalg.svd(weights)[2][2:].T @ drawn(4, 5, seed=7)
+    one, other = (weights.T @ drawn(2, 5, seed=seed) for seed in (2, 3))
+    parts = [outside * np.linalg.norm(each) / np.linalg.norm(outside) for each in (one, other)]
+    block = seen(one + tested * parts[0], other + numerical * parts[1])
+    found = findings(block, right("V", 2, 6, parameter=weights))
+    assert any("spanned_by" in finding.evidence for finding in found) == spanned
+
+
 def test_a_right_bias_shows_that_what_reaches_its_layer_is_right() -> None:
     ratios = np.array([1.2, 1.7, 1.4, 2.9])
     weights = seen(same_way(ratios, 4, 6, cosine=0.8), drawn(4, 6))
