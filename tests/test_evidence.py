@@ -93,6 +93,7 @@ def test_of_a_large_block_wrong_entries_are_fitted_beside_others() -> None:
     assert 26_000 < len(block.places) < 29_000
     assert (np.diff(block.places) > 0).all()
     assert block.places[block.differs].tolist() == [1507]
+    assert np.array_equal(block.places, evidence(analytic, numeric).places)
     assert block.looked_at() == f" (in {len(block.places):,} entries looked at, of 90,000)"
     assert block.looked_at(known=True) == ""
     every = evidence(2.0 * numeric, numeric)
