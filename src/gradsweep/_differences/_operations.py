@@ -113,6 +113,15 @@ class Operation:
         return sum(each.size for each in given if each is not None)
 
     @property
+    def touched(self) -> int:
+        """Numbers that it reads and writes in each lane."""
+        if self.code in ("PRODUCT", "LEFT", "BILINEAR"):
+            return sum(each.rows for each in self.registers)
+        if self.code == "SUM":
+            return self.rows * (self.sizes[0] + 1)
+        return self.rows * len(self.registers)
+
+    @property
     def registers(self) -> list[Register]:
         """All that it reads or writes."""
         return [each for each in (self.out, self.first, self.second) if each is not None]

@@ -193,8 +193,7 @@ class Program:
         affected = {number for each in chosen for number in each.outputs}
         affected |= {self._recording.arguments[place].number for place, _ in kinds}
         arguments, count = self._probes(kinds, step)
-        dense, entries = self._seen(chosen, arguments, count)
-        nodes = Kinds(affected, dense, entries)
+        nodes = self._seen(chosen, affected, arguments, count)
         refused: set[int] = set()
         for _ in range(_TRIALS):
             parts = divided(chosen, nodes, refused, self._result)
@@ -219,16 +218,18 @@ class Program:
         return arguments, count
 
     def _seen(
-        self, chosen: Sequence[Instruction], arguments: Mapping[int, Array | Slab], count: int
-    ) -> tuple[set[int], set[int]]:
-        """Numbers of the nodes whose changes are no slabs, and of those of which each lane changes an entry."""
+        self, chosen: Sequence[Instruction], affected: set[int], arguments: Mapping[int, Array | Slab], count: int
+    ) -> Kinds:
+        """How nodes change, as a trial shows."""
         lanes, changes, held = Lanes(count), self._given(arguments), dict[int, Any]()
         with np.errstate(all="ignore"):
             for instruction in chosen:
                 self._do(instruction, changes, held, lanes)
-        dense = {number for number, change in enumerate(changes) if isinstance(change, np.ndarray)}
-        slabs = {number: change for number, change in enumerate(changes) if isinstance(change, Slab)}
-        return dense, {number for number, slab in slabs.items() if len(slab.pattern.axes) == len(slab.shape)}
+        known = {number: change for number, change in enumerate(changes) if change is not None}
+        slabs = {number: change for number, change in known.items() if isinstance(change, Slab)}
+        entries = {number for number, slab in slabs.items() if len(slab.pattern.axes) == len(slab.shape)}
+        sizes = {number: (slabs[number].values if number in slabs else change).size // count for number, change in known.items()}
+        return Kinds(affected, known.keys() - slabs.keys(), entries, sizes)
 
 
 def _size(plan: _Plan) -> int:

@@ -27,6 +27,9 @@ _CELLS, _NARROWEST, _WIDEST, _VECTOR = 2**17, 16, 256, 8
 # Cells of the narrowest tile, at most: 32 MB. Beyond that NumPy does as well.
 _MOST_CELLS = 2**22
 
+# How many more numbers a section may touch than NumPy does, which leaves the zeros of slabs out.
+_DEARER = 3
+
 # Instructions of which a section is made at least: one alone would be copied in and out for nothing.
 _FEWEST = 2
 
@@ -85,6 +88,8 @@ class Section:
                 row[column] = self._fixed.ctypes.data + row[column] * self._fixed.itemsize
         #: Numbers in lists and constants.
         self.size = self._fixed.size + self._fixed_places.size
+        #: Numbers that are read and written in each lane.
+        self.touched = sum(operation.touched for operation in operations)
         #: Whether its registers fit into no cache.
         self.is_too_wide = self._registers * _NARROWEST > _MOST_CELLS
         width = _CELLS // self._registers
@@ -280,11 +285,14 @@ class Kinds:
         Those that change.
     dense, entries : set of int
         Of these the ones that are no slabs, and those of which each lane changes a single entry.
+    sizes : mapping of int to int
+        How many numbers change in each lane.
     """
 
     affected: set[int]
     dense: set[int]
     entries: set[int]
+    sizes: Mapping[int, int]
 
 
 def divided(instructions: Sequence[Instruction], kinds: Kinds, refused: set[int], result: int | None) -> list[Part]:
@@ -321,7 +329,9 @@ def divided(instructions: Sequence[Instruction], kinds: Kinds, refused: set[int]
         later = {number for _, others in runs[place + 1 :] for each in others for number in each.reads}
         outputs = [node for each in own for node in each.step.made if node.number in later or node.number == result]
         section = Section(emission, own, [node for node in outputs if node.number in emission.values])
-        parts += own if section.is_too_wide else [section]
+        touched = sum(kinds.sizes.get(number, 0) for each in own for number in (*each.reads, *each.outputs))
+        is_worth = not section.is_too_wide and section.touched <= _DEARER * touched
+        parts += [section] if is_worth else own
     return parts
 
 
