@@ -171,7 +171,9 @@ class TestSameBits:
 
     def test_difference_arrays_go_on(self, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A call carries many perturbations; those of the calls before the interrupt are not computed again."""
-        monkeypatch.setattr(_recording, "_KEPT", 0)  # so that the function itself is called for each chunk
+        # So that the function itself is called for each chunk.
+        monkeypatch.setattr(_recording, "_KEPT", 0)
+        monkeypatch.setattr(_recording, "_VECTORS", 0)
         params = {"W": np.random.default_rng(3).normal(size=(400, 6)), "b": np.zeros(400), "v": np.ones(400)}
         whole = Counting()
         expected = check(whole, params, wrong)

@@ -321,6 +321,8 @@ def test_a_record_of_too_much_is_void(monkeypatch: pytest.MonkeyPatch, limit: st
     gradient = FEATURES.T @ (MASK * (1.0 - np.tanh(FEATURES @ params) ** 2))
     first = gradsweep.check(cost, params, gradient)
     monkeypatch.setattr(_recording, limit, 8)
+    assert program_of(lambda x: cost(x), [params]) is not None  # four vectors of all parameters are kept in any case
+    monkeypatch.setattr(_recording, "_VECTORS", 0)
     assert program_of(lambda x: cost(x), [params]) is None
     second = gradsweep.check(cost, params, gradient)
     assert first.ok

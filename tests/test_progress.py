@@ -390,7 +390,8 @@ class TestAtAnyMoment:
     @pytest.mark.parametrize("kind", [plain, lambda cost: cost])
     def test_closer_look_that_is_cut_off(self, kind: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
         """Nothing is said of an entry whose closer look has not ended: with steps, but without noise, it is not below that."""
-        monkeypatch.setattr("gradsweep._differences._recording._KEPT", 0)  # so that the cost is called, and can be interrupted
+        for limit in ("_KEPT", "_VECTORS"):  # so that the cost is called, and can be interrupted
+            monkeypatch.setattr(f"gradsweep._differences._recording.{limit}", 0)
         monkeypatch.setattr(plain_function, "_MOST_CALLS", 1)
         params: dict[str, Any] = {"w": np.linspace(0.5, 1.0, 3), "s": 0.7}
         gradient = {"w": 3.0 * params["w"] ** 2 * np.exp(0.7), "s": 1.01 * np.sum(params["w"] ** 3) * np.exp(0.7)}

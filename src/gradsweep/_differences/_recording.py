@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from gradsweep._differences._memory import Memory
 from gradsweep._differences._varying import Varying
 
-# Numbers of plain arrays that a record may hold copies of, and of values that it keeps: 16 MB each. A function of larger arrays
-# is run for each chunk: what is done beside its arithmetic takes little of its time.
-_COPIED, _KEPT = 2**21, 2**21
+# Numbers of plain arrays that a record may hold copies of, and of values that it keeps: 16 MB each, or as many vectors of all
+# parameters. A function of larger arrays is run for each chunk: what is done beside its arithmetic takes little of its time.
+_COPIED, _KEPT, _VECTORS = 2**21, 2**21, 4
 
 #: What a step does with memory that several arrays are views of: hold a value as a whole, take one in some entries, add one to
 #: some entries, be looked at.
@@ -123,6 +123,7 @@ class Recording:
     _slots: dict[int, tuple[Memory, Slot]] = field(default_factory=dict)
     # How many of the first nodes share nothing with memory, by its identity.
     _separate: dict[int, int] = field(default_factory=dict)
+    _vector: int = 0
     _copied: int = 0
     _kept: int = 0
     # Nodes in the arguments that are being written down.
@@ -130,6 +131,7 @@ class Recording:
 
     def argument(self, value: Varying) -> None:
         """Take a value for the function's next argument."""
+        self._vector += value.base.size
         self.arguments.append(self._named(value))
         self._kept = 0  # there is a copy of all parameters in any case
 
@@ -218,7 +220,7 @@ class Recording:
             # What is read-only may be a view of what is written to elsewhere, as np.broadcast_to gives.
             if value.flags.writeable or value.base is not None:
                 self._copied += value.size
-                self.intact &= self._copied <= _COPIED
+                self.intact &= self._copied <= max(_COPIED, _VECTORS * self._vector)
                 value = value.copy() if self.intact else value
             return value
         if kind is list or kind is tuple:
@@ -242,7 +244,7 @@ class Recording:
         self.nodes.append(node)
         value.__dict__["node"] = node
         self._kept += 0 if value.base.base is not None else value.base.size
-        if self._kept > _KEPT:
+        if self._kept > max(_KEPT, _VECTORS * self._vector):
             self.intact = False
             self.steps, self.nodes = [], []
         return node
