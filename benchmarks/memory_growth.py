@@ -78,12 +78,12 @@ def network(size: int) -> Problem:
 # What is checked, how, and up to which size. Sweeps of functions that take more than minutes are left out: each call goes over
 # all parameters, and so all calls take the square of their number.
 CASES: dict[str, tuple[Callable[[int], Problem], dict[str, Any], int]] = {
-    "squares, sweep": (squares, {"mode": "sweep"}, 10**6),
+    "squares, sweep": (squares, {"mode": "sweep"}, 10**7),
     "squares, 1000 entries": (squares, {"mode": "sweep", "select": 1000}, 10**7),
     "squares, screen": (squares, {"mode": "screen"}, 10**7),
     "blocks, 20 entries each": (blocks, {"mode": "sweep", "select": 20}, 10**7),
     "blocks, screen": (blocks, {"mode": "screen"}, 10**7),
-    "dense, sweep": (dense, {"mode": "sweep"}, 10**6),
+    "dense, sweep": (dense, {"mode": "sweep"}, 10**7),
     "dense, 1000 entries": (dense, {"mode": "sweep", "select": 1000}, 10**7),
     "dense, screen": (dense, {"mode": "screen"}, 10**7),
     "plain, sweep": (plain, {"mode": "sweep"}, 10**5),

@@ -30,6 +30,9 @@ _MOST_CELLS = 2**22
 # How many more numbers a section may touch than NumPy does, which leaves the zeros of slabs out.
 _DEARER = 3
 
+# How many numbers of a section take as long as one of NumPy's. None of them is kept, either, so that more lanes go together.
+_LIGHTER = 8
+
 # Instructions of which a section is made at least: one alone would be copied in and out for nothing.
 _FEWEST = 2
 
@@ -65,7 +68,7 @@ class Section:
         self.instructions = instructions
         self._needed, self._made = emission.needed, outputs
         self.reads, self.outputs = [node.number for node in emission.needed], [node.number for node in outputs]
-        self._sizes = [node.base.size for each in instructions for node in each.step.made]
+        self._total = sum(node.base.size for each in instructions for node in each.step.made)
         operations = list(emission.operations)
         for number, node in enumerate(outputs):
             register = emission.values[node.number]
@@ -154,8 +157,8 @@ class Section:
                 return False
         for number, array in zip(self.outputs, made, strict=True):
             changes[number] = array
-        lanes.total += sum(self._sizes)
-        lanes.largest = max([lanes.largest, *self._sizes])
+        lanes.total += self._total // _LIGHTER
+        lanes.largest = max([lanes.largest, *(node.base.size for node in self._made)])
         return True
 
 
