@@ -19,6 +19,7 @@ from gradsweep._differences._propagation import perturbed, propagate
 from gradsweep._differences._recording import Recording
 from gradsweep._differences._sections import Section
 from gradsweep._differences._series import Coefficients
+from gradsweep._differences._slab import one_hot
 from gradsweep._errors import OracleError
 
 Array = NDArray[np.float64]
@@ -232,12 +233,11 @@ def test_crossings_are_counted_by_numpy() -> None:
 
 def test_changes_that_are_too_large_are_left_to_numpy() -> None:
     """For these perturbations, where a trial did not show it; nothing of what was given up remains."""
-    x = np.array([2.0, 3.0, 1e-3, 4.0])
-    program = program_of(lambda given: np.sum(np.log(given) * given), x)
-    for places, is_held in ((np.array([0, 1, 3]), True), (np.arange(4), False)):
-        places = np.resize(places, SHORTEST)
-        change = np.zeros((4, SHORTEST))
-        change[places, np.arange(SHORTEST)] = 1e-4
+    weights = np.random.default_rng(9).uniform(1.0, 2.0, (4, 5)) * np.array([[1.0], [1.0], [1e4], [1.0]])
+    x = np.ones(4)
+    program = program_of(lambda given: np.sum(np.log(given @ weights) * weights[0]), x)
+    for entries, is_held in ((np.array([0, 1, 3]), True), (np.arange(4), False)):
+        change = one_hot((4,), np.resize(entries, SHORTEST), np.full(SHORTEST, 1e-3))
         usual, compiled = Lanes(SHORTEST), Lanes(SHORTEST)
         expected = program.run({0: change}, usual)
         found = program.run({0: change}, compiled, compiled=True)
