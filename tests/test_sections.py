@@ -32,7 +32,7 @@ def program_of(function: Callable[[Any], Any], x: Array) -> Program:
     """A run of a function of one array, recorded."""
     lanes = Lanes(1)
     lanes.recording = Recording()
-    program = propagate(function, perturbed(x, np.zeros((*x.shape, 1)), lanes), lanes, fills=False).program
+    program = propagate(function, perturbed(x, np.zeros((*x.shape, 1)), lanes), lanes, fills=True).program
     assert program is not None
     return program
 
@@ -117,6 +117,7 @@ WHOLES: dict[str, Callable[[Any], Any]] = {
     "stacks": lambda x: ((x[None] * _STACK[:, :1].transpose(0, 2, 1)) @ _STACK).sum(),
     "stacks of two": lambda x: ((x[None] * _STACK[:, :1].transpose(0, 2, 1)) @ (x.T[None] * _STACK)).sum(),
     "a matrix with a vector": lambda x: ((x @ _B[:, 0]) * (_A[:, 0] @ x).sum()).sum(),
+    "a stack with a vector": lambda x: (((x * x).reshape(3, 2, 2) @ _B[:2, 0]) * _STACK[0, :3, :2]).sum(),
     "a vector with a vector": lambda x: (x[0] @ x[1]) * (x[2] @ _B[:, 1]),
     "many rows": lambda x: ((np.concatenate([x] * 40) @ _B) * 0.5).sum(),
     "parts": lambda x: (np.concatenate([x[:, :2], x[:, ::-1]], axis=1) * np.stack([x[0, 0] * x[1, :1]] * 3)).sum(),
@@ -150,6 +151,84 @@ def test_sums_and_products_are_exact(name: str) -> None:
             true = function(exact(x) + exact(change[..., lane])) - at
             largest = float(np.abs(change[..., lane]).max())
             assert abs(float(found[lane]) - float(true)) <= 1e-13 * max(abs(float(true)), largest)
+
+
+# ---- structure and memory, against NumPy ------------------------------------------------------------------------------------
+
+
+def _assigned_with_axes_in_front(x: Any) -> Any:
+    """A value of shape (1, n) fits into n places, one of shape (1, 1) into all."""
+    y, buffer = np.tanh(x) @ _B, np.zeros((3, 5))
+    buffer[0], buffer[1], buffer[2, 2] = y[:1], y[:1, 1:2], y[2, 1]
+    return np.sum(buffer * buffer)
+
+
+def _padded(x: Any) -> Any:
+    """With other numbers at each end, by a mode, and by an array of numbers."""
+    y = np.tanh(x) * x
+    ends = np.pad(y, ((1, 0), (0, 2)), constant_values=((1.0, 0.0), (2.0, 3.0)))
+    return np.sum(ends**2) + np.sum(np.pad(y, 1, mode="reflect") ** 2) + np.sum(np.pad(y, 1, constant_values=np.zeros(2)) ** 2)
+
+
+def _overwritten(x: Any) -> Any:
+    """A row is read, and then written to with what is known before; other rows need what NumPy does in between."""
+    buffer = np.zeros((3, 4))
+    buffer[0] = np.tanh(np.sum(x, axis=0))
+    row = buffer[0]
+    total = np.sum(np.tanh(row) * row)
+    buffer[0] = x[1]
+    other = np.sum(np.linalg.inv(np.eye(2) + 0.1 * total * np.ones((2, 2))))
+    buffer[1] = other * np.ones(4)
+    return np.sum(buffer**2) + total + other
+
+
+def _in_parts(x: Any) -> Any:
+    """Views with negative strides, masks, places that are named twice, and a view of a view."""
+    buffer = np.zeros((3, 4))[:, ::-1]
+    buffer[x > 0.0] = np.tanh(x[x > 0.0])
+    buffer[[0, 2, 0]] += x * x
+    np.add.at(buffer, [1, 1, 2], np.sin(x))
+    np.subtract.at(buffer, (slice(None), [3, 3]), x[0, 0] * x[1, 2])
+    turned = buffer.T
+    turned[1] *= turned[2]
+    turned[::2, 1:] = 0.5 * x[0, :2]
+    return np.sum(buffer * buffer * x)
+
+
+def _empty(x: Any) -> Any:
+    """Arrays without entries, on the way and beside it."""
+    y = np.tanh(x) @ _B
+    nothing = (np.tanh(y[:0]) * 2.0) @ _B.T
+    return np.sum(np.concatenate([nothing, x]) * x) + np.sum(y[:, :0] * 3.0) + np.sum(y)
+
+
+#: Functions of a matrix of 3 by 4.
+SAME: tuple[Callable[[Any], Any], ...] = (_assigned_with_axes_in_front, _padded, _overwritten, _in_parts, _empty)
+
+
+@pytest.mark.parametrize("function", SAME, ids=lambda function: function.__name__[1:])
+@pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "entries"])
+def test_changes_are_those_of_numpy(function: Callable[[Any], Any], is_sparse: bool) -> None:
+    """Whatever is perturbed."""
+    generator = np.random.default_rng(7)
+    x = generator.standard_normal((3, 4))
+    program, steps = program_of(function, x), 1e-6 * generator.choice([-1.0, 1.0], SHORTEST)
+    change = one_hot(x.shape, np.arange(SHORTEST) % x.size, steps) if is_sparse else generator.standard_normal((3, 4, 1)) * steps
+    found = program.run({0: change}, Lanes(SHORTEST), compiled=True)
+    assert sections_of(program)
+    np.testing.assert_allclose(found, program.run({0: change}, Lanes(SHORTEST)), rtol=1e-12)
+
+
+def test_nothing_but_arrays_without_entries() -> None:
+    """A section of them has no registers."""
+
+    def cost(given: Any) -> Any:
+        sums = np.cumsum(given)
+        last, none = sums[-1], np.abs(sums[:0])
+        return np.sum(-(none * 2.0 + 1.0)) + last
+
+    program, change = program_of(cost, np.linspace(0.5, 2.0, 6)), np.full((6, SHORTEST), 1e-7)
+    np.testing.assert_allclose(program.run({0: change}, Lanes(SHORTEST), compiled=True), 6e-7, rtol=1e-14)
 
 
 # ---- where sections end -----------------------------------------------------------------------------------------------------

@@ -206,7 +206,8 @@ class Emission:
         is_turned = own.ndim > 1 and self.of(operand).is_turned
         if own.size == out.rows and is_turned == out.is_turned and (not is_turned or own.shape[-1] == shape[-1]):
             return None
-        entries = np.broadcast_to(np.arange(own.size).reshape(own.shape), shape).reshape(-1)
+        # What is assigned may have further axes in front, of length 1.
+        entries = np.broadcast_to(np.arange(own.size).reshape(own.shape[max(own.ndim - len(shape), 0) :]), shape).reshape(-1)
         if out.is_turned:
             entries = entries[_turned(shape)]
         return np.ascontiguousarray(_turned_rows(own.shape)[entries] if is_turned else entries)
@@ -572,7 +573,9 @@ def _put_product_of_rows(emission: Emission, step: Step, operands: Sequence[Any]
     moved = emission.varies(operands[0])
     register = emission.laid(operands[0], is_turned=True) if moved else None
     matrix = _whole_rows(right.T)
-    out = emission.values[step.result.number] = Register(len(matrix) * rows, step.result.base.ndim > 1)
+    # A product with a vector has no columns: its entries are in the order of the rows.
+    is_turned = step.result.base.ndim > 1 and base_of(operands[1]).ndim > 1
+    out = emission.values[step.result.number] = Register(len(matrix) * rows, is_turned)
     emission.put("CLEAR", out, out.rows)
     if register is not None:
         emission.put("PRODUCT", out, len(matrix), register, matrix=matrix, sizes=(terms, rows, 1, 0))
@@ -627,8 +630,6 @@ def _put_products(emission: Emission, step: Step, operands: Sequence[Any], facto
 
 def _structural(emission: Emission, step: Step, instruction: Instruction) -> bool:
     """Which entry of which operand each entry of the result is: entries are numbered, and the step is done with these numbers."""
-    if step.key is np.pad and (set(step.options) - {"mode", "constant_values"} or step.options.get("constant_values", 0) != 0):
-        return False
     nodes = {node.number: node for node in step.taken}
     if step.key in ("take", np.repeat, np.roll, np.tile) and len(nodes) != 1:
         return False

@@ -17,7 +17,7 @@ from gradsweep._differences._instructions import Instruction
 from gradsweep._differences._known_elements import Change, spread
 from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._operations import Emission, Operation, Register, needs_turned
-from gradsweep._differences._recording import Node
+from gradsweep._differences._recording import ADD, WRITE, Node
 from gradsweep._differences._slab import Slab
 from gradsweep._types import Array
 
@@ -95,7 +95,7 @@ class Section:
         self.touched = sum(operation.touched for operation in operations)
         #: Whether its registers fit into no cache.
         self.is_too_wide = self._registers * _NARROWEST > _MOST_CELLS
-        width = _CELLS // self._registers
+        width = _CELLS // max(self._registers, 1)
         self._width = int(np.clip(width - width % _VECTOR, _NARROWEST, _WIDEST))
 
     def _row(self, operation: Operation, places: Mapping[int, int]) -> list[int]:
@@ -349,7 +349,8 @@ def _runs(instructions: Sequence[Instruction], kinds: Kinds, refused: set[int]) 
         if able and emission.emit(instruction):
             own.append(instruction)
             made.update(instruction.outputs)
-        elif made.isdisjoint(instruction.reads):
+        elif made.isdisjoint(instruction.reads) and not (own and instruction.step.key in (WRITE, ADD)):
+            # What is written in part may be what the section before has a view of.
             before.append(instruction)
         else:
             runs += [(Emission(kinds.affected, kinds.entries, turns), before), (emission, own)]
