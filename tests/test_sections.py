@@ -1,5 +1,6 @@
 """Sections of recorded runs by compiled kernels: exact changes, the same verdicts, and NumPy where they do not hold."""
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -188,7 +189,8 @@ def _in_parts(x: Any) -> Any:
     buffer[x > 0.0] = np.tanh(x[x > 0.0])
     buffer[[0, 2, 0]] += x * x
     np.add.at(buffer, [1, 1, 2], np.sin(x))
-    np.subtract.at(buffer, (slice(None), [3, 3]), x[0, 0] * x[1, 2])
+    twice: Any = (slice(None), [3, 3])
+    np.subtract.at(buffer, twice, x[0, 0] * x[1, 2])
     turned = buffer.T
     turned[1] *= turned[2]
     turned[::2, 1:] = 0.5 * x[0, :2]
@@ -367,6 +369,30 @@ def test_wide_sections_are_left_to_numpy(monkeypatch: pytest.MonkeyPatch) -> Non
     found = program.run({0: change}, Lanes(SHORTEST), compiled=True)
     assert not sections_of(program)
     np.testing.assert_array_equal(found, program.run({0: change}, Lanes(SHORTEST)))
+
+
+def test_a_long_loop_that_fills_a_buffer() -> None:
+    """Is recorded, and planned in memory that grows with its steps, not with their square."""
+    times = 400
+    w = 0.3 * np.random.default_rng(1).standard_normal((8, 8))
+
+    def cost(given: Any) -> Any:
+        states = np.zeros((times + 1, 4, 8))
+        states[0] = 0.1
+        for time in range(times):
+            states[time + 1] = np.tanh(states[time] @ given + 0.1)
+        return np.sum(states**2)
+
+    program, change = program_of(cost, w), one_hot(w.shape, np.arange(64), np.full(64, 1e-7))
+    expected = program.run({0: change}, Lanes(64))
+    program_of(lambda given: np.sum(np.tanh(given * given)), w).run({0: change.dense}, Lanes(64), compiled=True)  # loads it
+    tracemalloc.start()
+    found = program.run({0: change}, Lanes(64), compiled=True)
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert sections_of(program)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert used < 16 * 2**20  # a list of the whole buffer for each step would be 40 MB
 
 
 # ---- checks -----------------------------------------------------------------------------------------------------------------

@@ -130,8 +130,11 @@ class DifferenceArray(NDArrayOperatorsMixin):
     def __getitem__(self, index: Any) -> Any:
         if type(index) is not int and type(index) is not slice:
             index = _plain_index(index)
-        part, held = self._base[index], self.operand
-        result = None
+        part = self._base[index]
+        if self.is_written and type(part) is np.ndarray and _is_view(part, self._base):
+            # A record would keep the whole array each time that a row of it is read.
+            return self.linked(part, None)
+        held, result = self.operand, None
         if type(part) is np.ndarray and _is_view(part, self._base):
             # If this array has been written to, the view gets its change from the memory when it is asked for.
             if type(held) is Varying and self._of is None:

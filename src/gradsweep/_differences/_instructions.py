@@ -89,7 +89,7 @@ def needed(recording: Recording, result: Node | None) -> list[Step]:
             if node.number in made:
                 open_steps.append(made[node.number])
         if step.slot is not None:
-            open_steps += writes.get(step.slot.number, [])
+            open_steps += writes.pop(step.slot.number, [])
             if step.slot.first is not None and step.slot.first.number in made:
                 open_steps.append(made[step.slot.first.number])
     return [step for step in recording.steps if id(step) in needed]

@@ -698,7 +698,7 @@ def _places(slot: Slot, extent: Extent, index: Any) -> Rows:
     size = numbers.itemsize
     strides = tuple(stride * size for stride in extent.strides)
     view = np.ndarray(extent.shape, numbers.dtype, numbers, extent.offset * size, strides)
-    return np.ascontiguousarray(view[index]).reshape(-1)
+    return np.array(view[index]).reshape(-1)  # a view would keep the numbers of all of it
 
 
 def _written(emission: Emission, step: Step, instruction: Instruction) -> bool:

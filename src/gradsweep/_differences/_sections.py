@@ -325,12 +325,13 @@ def divided(instructions: Sequence[Instruction], kinds: Kinds, refused: set[int]
             break
         refused |= again
     parts: list[Part] = []
+    last = {number: place for place, (_, own) in enumerate(runs) for each in own for number in each.reads}
     for place, (emission, own) in enumerate(runs):
         if not emission.operations:
             parts += own
             continue
-        later = {number for _, others in runs[place + 1 :] for each in others for number in each.reads}
-        outputs = [node for each in own for node in each.step.made if node.number in later or node.number == result]
+        made = [node for each in own for node in each.step.made]
+        outputs = [node for node in made if last.get(node.number, -1) > place or node.number == result]
         section = Section(emission, own, [node for node in outputs if node.number in emission.values])
         touched = sum(kinds.sizes.get(number, 0) for each in own for number in (*each.reads, *each.outputs))
         is_worth = not section.is_too_wide and section.touched <= _DEARER * touched
