@@ -230,7 +230,9 @@ class Emission:
         """Add the operations of a step; False if it has none."""
         step = instruction.step
         nodes = (*step.taken, *step.made)
-        if instruction.is_selection or any(node.base.dtype != np.float64 or node.base.size > _MOST_ENTRIES for node in nodes):
+        if instruction.is_selection or any(
+            node.base.dtype != np.float64 or not 0 < node.base.size <= _MOST_ENTRIES for node in nodes
+        ):
             return False
         before = [len(each) for each in (self.operations, self.needed, self.memory, self.other_order)]
         rule = _rule(step)
