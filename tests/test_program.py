@@ -62,6 +62,16 @@ def stacked(x: Any, w: Any, b: Any) -> Any:
     return np.sum(np.stack(states) ** 3) + np.concatenate([states[0], states[-1]]).mean()
 
 
+def kept(x: Any, w: Any, b: Any) -> Any:
+    """What memory held when something was added to it that does not change, or nothing, before it was written to again."""
+    buffer = x * 1.0
+    buffer[1] = b
+    sums, same, parts = buffer + w.T, np.positive(buffer), np.concatenate([buffer])
+    buffer[0] = b * 2.0
+    buffer *= 3.0
+    return np.sum(sums * sums) + np.sum(same**3) + np.sum(parts * MASK) + np.sum(buffer * buffer) + np.sum(w * w)
+
+
 def scattered(x: Any, w: Any, b: Any) -> Any:
     """Entries that are added up where they belong."""
     target = x * 0.0
@@ -89,6 +99,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "in place": in_place,
     "stacked": stacked,
     "scattered": scattered,
+    "kept": kept,
     "normalised": normalised,
     "both factors": lambda x, w, b: np.sum((x @ w) ** 2 * (w.T @ x.T)) + np.sum(np.outer(b, b) @ w),
     "einsum": lambda x, w, b: np.einsum("ij,jk,k->i", x, w, FEATURES[0]).sum() + np.einsum("ij,ji->j", x, w) @ b,

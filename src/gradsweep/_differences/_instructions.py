@@ -1,7 +1,7 @@
 """What a program does: the steps of a record that its result depends on, each ready to be done on changes alone."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,10 +18,10 @@ from gradsweep._differences._varying import Varying
 from gradsweep._types import Array
 
 # What memory is: changes of its own, or, as long as it was not written to in part, those of the value that it holds.
-_Held: TypeAlias = "_Written | Array | Slab | None"
+_Held: TypeAlias = "Written | Array | Slab | None"
 
 
-class _Written:
+class Written:
     """Memory that was written to in part: changes of all of its numbers."""
 
     __slots__ = ("numbers",)
@@ -164,26 +164,30 @@ def _changes(recorded: Any, result: Any) -> Iterator[Change]:
 # ---- memory --------------------------------------------------------------------------------------------------------------
 
 
-def _opened(slot: Slot, held: dict[int, Any], lanes: Lanes) -> _Written:
+def _opened(slot: Slot, held: dict[int, Any], lanes: Lanes) -> Written:
     """Memory as it is when it is written to in part."""
     known = held[slot.number]
-    if type(known) is not _Written:
-        before, known = known, _Written(np.zeros((slot.size, lanes.count)))
+    if type(known) is not Written:
+        before, known = known, Written(np.zeros((slot.size, lanes.count)))
         if before is not None:
             known.view(slot.whole)[...] = before.dense if isinstance(before, Slab) else before
         held[slot.number] = known
     return known
 
 
+def settled(change: Change, held: Mapping[int, Any]) -> Change:
+    """A change, copied if it is a view of memory: what is written there later is not what it was when it was computed."""
+    if isinstance(change, np.ndarray) and change.base is not None:
+        written = (each.numbers for each in held.values() if type(each) is Written)
+        return change.copy() if any(np.may_share_memory(change, each) for each in written) else change
+    return change
+
+
 def _reset(step: Step, slot: Slot) -> Callable[..., Any]:
     """All of it becomes a value, which is copied if it is a view of memory: other changes are never written to."""
 
     def run(lanes: Lanes, held: dict[int, Any], changes: Sequence[Change]) -> None:
-        change = changes[0] if changes else None
-        if isinstance(change, np.ndarray) and change.base is not None:
-            written = (each.numbers for each in held.values() if type(each) is _Written)
-            change = change.copy() if any(np.may_share_memory(change, each) for each in written) else change
-        held[slot.number] = change
+        held[slot.number] = settled(changes[0] if changes else None, held)
 
     return run
 
@@ -221,7 +225,7 @@ def _view(step: Step, slot: Slot) -> Callable[..., Any]:
 
     def run(lanes: Lanes, held: dict[int, Any], changes: Sequence[Change]) -> Change:
         known = held[slot.number]
-        if known is None or (type(known) is not _Written and extent == slot.whole):
+        if known is None or (type(known) is not Written and extent == slot.whole):
             whole: Change = known
             return whole
         return _opened(slot, held, lanes).view(extent)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gradsweep._differences._instructions import Instruction, instructions, needed
+from gradsweep._differences._instructions import Instruction, instructions, needed, settled
 from gradsweep._differences._known_elements import Change, reach_of
 from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._recording import RESET, Node, Recording
@@ -118,6 +118,8 @@ class Program:
             return  # memory may hold nothing that changes by then
         else:
             result = instruction.run(lanes, inputs)
+            if held:
+                result = [settled(each, held) for each in result] if isinstance(result, list) else settled(result, held)
         if type(instruction.step.result) is Node:
             changes[instruction.outputs[0]] = result
             _count(result, lanes)

@@ -42,7 +42,7 @@ _STRUCTURAL = (np.reshape, np.ravel, np.squeeze, np.expand_dims, np.atleast_1d, 
 CALM: frozenset[Any] = frozenset({
     *SMOOTH, np.matmul, np.dot, np.sum, np.mean, np.var, np.std, np.where, np.concatenate, np.stack, np.outer, np.inner,
     np.tensordot, np.einsum, np.transpose, np.swapaxes, np.moveaxis, np.broadcast_to, np.cumsum, np.copy, np.pad, np.trace,
-    (np.add, "reduce"), "take", "reshape", "transpose", "copy", *_STRUCTURAL,
+    (np.add, "reduce"), "take", "reshape", "transpose", "copy", np.shape, np.size, np.ndim, *_STRUCTURAL,
 })  # fmt: skip
 
 
