@@ -415,6 +415,22 @@ def test_kernels_are_held_against_numpy(always_compiled: None, monkeypatch: pyte
         gradsweep.check(cost, params, gradient)
 
 
+def test_rounding_of_what_cancels_is_no_disagreement(always_compiled: None) -> None:
+    """A softmax does not see what is added to all keys: kernels and NumPy leave some rounding of that, each of its own."""
+    generator, times, size = np.random.default_rng(0), 6, 40
+    x = generator.standard_normal((times, size))
+    params = {"Q": 0.1 * generator.standard_normal((size, size)), "K": 0.1 * generator.standard_normal((size, size))}
+    params["offset"] = generator.standard_normal(size)
+
+    def cost(p: Any) -> Any:
+        scores = np.exp(np.tanh(x @ p["Q"]) @ (x @ p["K"] + p["offset"]).T / times)
+        return np.mean(np.tanh(scores / np.sum(scores, axis=1, keepdims=True) @ x) ** 2)
+
+    gradient = gradsweep.numerical_gradient(cost, params)
+    assert np.abs(gradient["offset"]).max() < 1e-15
+    assert gradsweep.check(cost, params, {**gradient, "offset": np.zeros(size)}).ok
+
+
 def test_short_sweeps_load_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """They would take longer than the sweep."""
     monkeypatch.setattr(Program, "_compiled", None)  # would raise
