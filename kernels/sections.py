@@ -411,7 +411,7 @@ def run(
             _product_of_rows(p, q, r, s, first, rows, cells, out, width, scratch)
         elif code == PRODUCT:
             for stack in range(s):
-                left = matrix_at(p + 8 * rows * q * (stack * also), rows, q)
+                left = matrix_at(p + 8 * rows * q * stack, rows, q)
                 begins, there = np.uint64(first + stack * q * r) * width, to + np.uint64(stack * rows * r) * width
                 _product(left, cells, begins, width * np.uint64(r), there, width * np.uint64(r))
         elif code == BILINEAR:

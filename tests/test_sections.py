@@ -44,6 +44,12 @@ def sections_of(program: Program) -> list[Section]:
     return [part for part, _ in plan if isinstance(part, Section)]
 
 
+def load() -> None:
+    """Load the kernel, whose memory is not that of a plan."""
+    x = np.ones(3)
+    program_of(lambda given: np.sum(np.tanh(given * given)), x).run({0: np.full((3, 64), 1e-7)}, Lanes(64), compiled=True)
+
+
 @pytest.fixture
 def always_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels, however short a sweep is."""
@@ -385,7 +391,7 @@ def test_a_long_loop_that_fills_a_buffer() -> None:
 
     program, change = program_of(cost, w), one_hot(w.shape, np.arange(64), np.full(64, 1e-7))
     expected = program.run({0: change}, Lanes(64))
-    program_of(lambda given: np.sum(np.tanh(given * given)), w).run({0: change.dense}, Lanes(64), compiled=True)  # loads it
+    load()
     tracemalloc.start()
     found = program.run({0: change}, Lanes(64), compiled=True)
     used = tracemalloc.get_traced_memory()[0]
@@ -393,6 +399,29 @@ def test_a_long_loop_that_fills_a_buffer() -> None:
     assert sections_of(program)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     assert used < 16 * 2**20  # a list of the whole buffer for each step would be 40 MB
+
+
+def test_plans_for_many_arguments_keep_few_changes() -> None:
+    """All that change on the way, for perturbations of each argument, would be kept at once otherwise."""
+    arguments, size, depth = 32, 1000, 100
+    lanes = Lanes(1)
+    lanes.recording = Recording()
+    given = [perturbed(np.full(size, 1.0 / arguments), np.zeros((size, 1)), lanes) for _ in range(arguments)]
+
+    def cost(values: Any) -> Any:
+        total = sum(values[1:], start=values[0])
+        for _ in range(depth):
+            total = np.cumsum(total) / size  # by NumPy
+        return np.sum(total)
+
+    program = propagate(cost, given, lanes, fills=False).program
+    assert program is not None
+    load()
+    tracemalloc.start()
+    program._planned([(place, True) for place in range(arguments)], 1e-7)
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert used < depth * size * 2 * arguments * 8 / 4
 
 
 # ---- checks -----------------------------------------------------------------------------------------------------------------

@@ -134,22 +134,26 @@ def _again(step: Step, nodes: Sequence[Node]) -> Callable[[Lanes, Sequence[Chang
     single = type(step.result) is Node
 
     def run(lanes: Lanes, changes: Sequence[Change]) -> Any:
-        def given(value: Any) -> Any:
-            if type(value) is Node:
-                change = changes[places[value.number]]
-                return value.base if change is None else Varying(value.base, change, lanes)
-            if type(value) is list or type(value) is tuple:
-                return type(value)(given(each) for each in value)
-            if type(value) is dict:
-                return {name: given(each) for name, each in value.items()}
-            return value
-
-        result = step.call(*given(step.args), **given(step.options))
+        own = {number: changes[place] for number, place in places.items()}
+        result = step.call(*_given(step.args, own, lanes), **_given(step.options, own, lanes))
         if single:
             return result.change if isinstance(result, Varying) else None
         return list(_changes(step.result, result))
 
     return run
+
+
+def _given(value: Any, changes: Mapping[int, Change], lanes: Lanes) -> Any:
+    """Arguments with values that change in the place of nodes."""
+    # No function within `run`: one that calls itself would hold the changes until garbage is collected.
+    if type(value) is Node:
+        change = changes[value.number]
+        return value.base if change is None else Varying(value.base, change, lanes)
+    if type(value) is list or type(value) is tuple:
+        return type(value)(_given(each, changes, lanes) for each in value)
+    if type(value) is dict:
+        return {name: _given(each, changes, lanes) for name, each in value.items()}
+    return value
 
 
 def _changes(recorded: Any, result: Any) -> Iterator[Change]:

@@ -580,7 +580,7 @@ def _put_product_of_rows(emission: Emission, step: Step, operands: Sequence[Any]
     out = emission.values[step.result.number] = Register(len(matrix) * rows, is_turned)
     emission.put("CLEAR", out, out.rows)
     if register is not None:
-        emission.put("PRODUCT", out, len(matrix), register, matrix=matrix, sizes=(terms, rows, 1, 0))
+        emission.put("PRODUCT", out, len(matrix), register, matrix=matrix, sizes=(terms, rows, 1))
     if emission.varies(operands[1]):
         factor, number = np.ascontiguousarray(left).reshape(rows, terms), emission.outside(operands[1])
         sizes = (number, terms, columns)
@@ -599,7 +599,7 @@ def _put_product_of_columns(emission: Emission, step: Step, operands: Sequence[A
     out = emission.values[step.result.number] = Register(len(factor) * columns)
     emission.put("CLEAR", out, out.rows)
     if second is not None:
-        emission.put("PRODUCT", out, len(factor), second, matrix=factor, sizes=(terms, columns, 1, 0))
+        emission.put("PRODUCT", out, len(factor), second, matrix=factor, sizes=(terms, columns, 1))
     if is_entry:
         number = emission.outside(operands[0])
         matrix, sizes = np.ascontiguousarray(right), (number, columns, rows)
@@ -622,7 +622,7 @@ def _put_products(emission: Emission, step: Step, operands: Sequence[Any], facto
         matrices = np.ascontiguousarray(np.swapaxes(right, -1, -2))
         emission.put("LEFT", out, stacks * rows, first, matrix=matrices, sizes=(terms, columns, rows))
     if second is not None:
-        emission.put("PRODUCT", out, rows, second, matrix=np.ascontiguousarray(left), sizes=(terms, columns, stacks, 1))
+        emission.put("PRODUCT", out, rows, second, matrix=np.ascontiguousarray(left), sizes=(terms, columns, stacks))
     if first is not None and second is not None:
         emission.put("BILINEAR", out, rows, first, second, sizes=(terms, columns, stacks))
 

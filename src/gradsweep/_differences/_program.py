@@ -6,7 +6,7 @@ order of values stays, since it counts the lanes that would have decided otherwi
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -224,14 +224,27 @@ class Program:
     ) -> Kinds:
         """How nodes change, as a trial shows."""
         lanes, changes, held = Lanes(count), self._given(arguments), dict[int, Any]()
+        dense, entries, sizes = set[int](), set[int](), dict[int, int]()
+
+        def note(numbers: Iterable[int]) -> None:
+            for number in numbers:
+                change = changes[number]
+                if isinstance(change, np.ndarray):
+                    dense.add(number)
+                elif isinstance(change, Slab) and len(change.pattern.axes) == len(change.shape):
+                    entries.add(number)
+                if change is not None:
+                    sizes[number] = (change.values if isinstance(change, Slab) else change).size // count
+
+        note(range(len(changes)))
         with np.errstate(all="ignore"):
-            for instruction in chosen:
+            for instruction, done in self._with_ends(chosen):
+                assert isinstance(instruction, Instruction)
                 self._do(instruction, changes, held, lanes)
-        known = {number: change for number, change in enumerate(changes) if change is not None}
-        slabs = {number: change for number, change in known.items() if isinstance(change, Slab)}
-        entries = {number for number, slab in slabs.items() if len(slab.pattern.axes) == len(slab.shape)}
-        sizes = {number: (slabs[number].values if number in slabs else change).size // count for number, change in known.items()}
-        return Kinds(affected, known.keys() - slabs.keys(), entries, sizes)
+                note(instruction.outputs)
+                for number in done:  # all of them together would fill much memory where there are many arguments
+                    changes[number] = None
+        return Kinds(affected, dense, entries, sizes)
 
 
 def _size(plan: _Plan) -> int:

@@ -174,7 +174,7 @@ _SIZES: dict[str, Any] = dict.fromkeys(
     "SERIES": lambda kernel: (kernel.P, kernel.Q, kernel.R),
     "SUM": lambda kernel: (kernel.P,),
     "LEFT": lambda kernel: (kernel.Q, kernel.R, kernel.S),
-    "PRODUCT": lambda kernel: (kernel.Q, kernel.R, kernel.S, kernel.SECOND_ROWS),
+    "PRODUCT": lambda kernel: (kernel.Q, kernel.R, kernel.S),
     "BILINEAR": lambda kernel: (kernel.Q, kernel.R, kernel.S),
     "COLUMN": lambda kernel: (kernel.SECOND, kernel.Q, kernel.R),
     "ROW": lambda kernel: (kernel.SECOND, kernel.Q, kernel.R),
