@@ -210,8 +210,22 @@ def _empty(x: Any) -> Any:
     return np.sum(np.concatenate([nothing, x]) * x) + np.sum(y[:, :0] * 3.0) + np.sum(y)
 
 
+def _entries_on_both_sides(x: Any) -> Any:
+    """An entry of a factor changes what the other factor is, too."""
+    right, left = np.tanh(x.T @ _B[:3]), np.tanh(_B[:, :4] @ x.T)
+    return np.sum(np.tanh(x @ right) * _B[:3]) + np.sum(np.tanh(left @ x) * _B[:, :4])
+
+
+def _variances(x: Any) -> Any:
+    """Over each axis, of what a product leaves with its last axis first."""
+    y = np.tanh(x @ _B)
+    return np.sum(np.var(y, axis=0) * _B[0]) + np.sum(np.var(y * y, axis=1, keepdims=True) * y) + np.var(y[:2])
+
+
 #: Functions of a matrix of 3 by 4.
-SAME: tuple[Callable[[Any], Any], ...] = (_assigned_with_axes_in_front, _padded, _overwritten, _in_parts, _empty)
+SAME: tuple[Callable[[Any], Any], ...] = (
+    _assigned_with_axes_in_front, _padded, _overwritten, _in_parts, _empty, _entries_on_both_sides, _variances,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("function", SAME, ids=lambda function: function.__name__[1:])
@@ -316,6 +330,60 @@ def test_crossings_are_counted_by_numpy() -> None:
     np.testing.assert_allclose(program.run({0: change}, compiled, compiled=True), expected, rtol=1e-14)
     np.testing.assert_array_equal(compiled.crossings, usual.crossings)
     assert usual.crossings.any()
+
+
+#: What is decided by the order of two.
+ORDERS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "comparison": lambda one, other, x: np.sum(np.where(one > other, np.tanh(x), x * x)),
+    "maximum of all": lambda one, other, x: np.max(np.stack([one, other])) * np.sum(np.tanh(x)),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_two_that_come_near_each_other_are_left_to_numpy(name: str) -> None:
+    """Neither moves as far as they are apart. In the trial neither moves at all, since all entries do."""
+
+    def cost(given: Any) -> Any:
+        rise = 10.0 * (given[0] - given[1])
+        return ORDERS[name](rise, 15e-7 - rise, given)
+
+    program, change = program_of(cost, np.array([0.5, 0.5, 0.7])), np.zeros((3, SHORTEST))
+    change[0] = np.where(np.arange(SHORTEST) % 2, 0.9e-7, 0.1e-7)
+    usual, compiled = Lanes(SHORTEST), Lanes(SHORTEST)
+    expected = program.run({0: change}, usual)
+    found = program.run({0: change}, compiled, compiled=True)
+    assert any(section.culprit for section in sections_of(program))
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+    np.testing.assert_array_equal(compiled.crossings, usual.crossings)
+    assert usual.crossings.any()
+
+
+def test_what_is_not_finite_is_left_to_numpy() -> None:
+    """A lane that steps onto a pole, which the trial's step passes by."""
+    x = np.array([0.9e-7, 0.5, 0.7])
+    program, change = program_of(lambda given: np.sum(np.cos(given) / (given * 1.5)), x), np.zeros((3, SHORTEST))
+    change[0] = np.where(np.arange(SHORTEST) == 7, -x[0], 1e-9)
+    found = program.run({0: change}, Lanes(SHORTEST), compiled=True)
+    assert any(section.culprit for section in sections_of(program))
+    np.testing.assert_array_equal(found, program.run({0: change}, Lanes(SHORTEST)))  # to the bit
+
+
+@pytest.mark.parametrize("count", [SHORTEST, SHORTEST + 3, 10 * SHORTEST + 5])
+def test_nothing_is_read_that_was_not_written(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the lanes beyond the last either: a series of none would give up."""
+    x = np.random.default_rng(7).standard_normal((3, 4))
+    program = program_of(lambda given: np.sum(np.tanh(given @ _B)) + np.sum(given.T @ given), x)
+    change = 1e-6 * np.random.default_rng(8).standard_normal((3, 4, count))
+    expected = program.run({0: change}, Lanes(count))
+    for given in (change, one_hot(x.shape, np.arange(count) % x.size, change[0, 0])):
+        expected = program.run({0: given}, Lanes(count))
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                np, "empty", lambda shape, dtype=np.float64: np.full(shape, np.nan if dtype is np.float64 else 0, dtype)
+            )
+            found = program.run({0: given}, Lanes(count), compiled=True)
+        assert [section.culprit for section in sections_of(program)] == [0]
+        np.testing.assert_allclose(found, expected, rtol=1e-13)
 
 
 def test_changes_that_are_too_large_are_left_to_numpy() -> None:
