@@ -50,6 +50,12 @@ def load() -> None:
     program_of(lambda given: np.sum(np.tanh(given * given)), x).run({0: np.full((3, 64), 1e-7)}, Lanes(64), compiled=True)
 
 
+@pytest.fixture(autouse=True)
+def however_much_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sections, even where slabs would leave more zeros out."""
+    monkeypatch.setattr(_sections, "_DEARER", np.inf)
+
+
 @pytest.fixture
 def always_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels, however short a sweep is."""
@@ -432,6 +438,22 @@ def test_long_sections_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(cut._compiled_plans) == 1
     assert len(sections_of(cut)) > 2
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("dearer", "is_made"), [(3, False), (np.inf, True)])
+def test_slabs_of_zeros_are_left_to_numpy(dearer: float, is_made: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight changes one class of a softmax; a section would compute them all."""
+    monkeypatch.setattr(_sections, "_DEARER", dearer)
+    generator = np.random.default_rng(3)
+    x, w = generator.standard_normal((20, 6)), generator.standard_normal((6, 30))
+
+    def cost(given: Any) -> Any:
+        e = np.exp(x @ given)
+        return np.sum(np.tanh(e.sum(axis=1))) + np.sum(e * 0.1)
+
+    program = program_of(cost, w)
+    program.run({0: one_hot(w.shape, np.arange(SHORTEST), np.full(SHORTEST, 1e-7))}, Lanes(SHORTEST), compiled=True)
+    assert bool(sections_of(program)) is is_made
 
 
 def test_wide_sections_are_left_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
