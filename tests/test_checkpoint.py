@@ -169,6 +169,25 @@ class TestSameBits:
         assert runs > 5
         assert same(report, expected)
 
+    @pytest.mark.parametrize("kind", [plain, lambda cost: cost])
+    def test_screen_ended_at_any_call(
+        self, kind: Callable[[Any], Any], path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A screen, too: in its directions, in its search, and at the second point."""
+        monkeypatch.setattr(_recording, "_KEPT", 0)
+        monkeypatch.setattr(journals, "_INTERVAL", 3600.0)  # what is written is what is there in the end
+        screen = functools.partial(check, params=point(), gradient=wrong, mode="screen")
+        whole = Counting()
+        expected, left = screen(kind(whole)), set()
+        for end in range(whole.calls // 20, whole.calls, whole.calls // 10):
+            path.unlink(missing_ok=True)
+            with pytest.raises(KeyboardInterrupt) as caught:
+                screen(kind(Counting(end)), checkpoint=path)
+            if isinstance(caught.value, Interrupted):
+                left.add(tuple(block.status.value for block in caught.value.report.blocks))
+            assert same(screen(kind(Counting()), checkpoint=path), expected)
+        assert len(left) > 1
+
     def test_difference_arrays_go_on(self, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A call carries many perturbations; those of the calls before the interrupt are not computed again."""
         # So that the function itself is called for each chunk.

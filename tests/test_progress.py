@@ -16,6 +16,7 @@ from gradsweep import _quotients as quotients
 from gradsweep import _sweep as sweeps
 from gradsweep._costs import _plain_function as plain_function
 from gradsweep._costs._network_numerics import NetworkNumerics
+from gradsweep._costs._network_problem import NetworkProblem
 from gradsweep._presenting import _progress as presenting
 
 WEIGHTS = np.linspace(-1.0, 1.0, 300)
@@ -364,12 +365,6 @@ class TestInterrupt:
         report.save(tmp_path / "report.h5")
         assert '"interrupted": true' in (tmp_path / "report.json").read_text(encoding="utf-8")
 
-    def test_screen(self) -> None:
-        """A screen has nothing to show before its end."""
-        with pytest.raises(KeyboardInterrupt) as caught:
-            check(plain(Interrupting(40)), given(), gradient_of_cubes, mode="screen")
-        assert not isinstance(caught.value, Interrupted)
-
 
 def test_many_parameters_go_in_parts(seen: list[Progress], monkeypatch: pytest.MonkeyPatch) -> None:
     """Quotients are formed of so many parameters at a time; the progress is that of all of them, and the bits are the same."""
@@ -438,3 +433,217 @@ class TestAtAnyMoment:
         assert phases == sorted(phases, reverse=True)
         assert set(phases) == {"sweep", "second point"}
         assert [progress.remaining > 0.0 for progress in seen] == [True] * (len(seen) - 1) + [False]
+
+
+def blocks_given() -> dict[str, Any]:
+    """Four blocks, for a screen."""
+    rng = np.random.default_rng(5)
+    return {name: rng.uniform(0.5, 1.5, 60) for name in "abcd"}
+
+
+def sums(params: dict[str, Any]) -> Any:
+    """A cost of them, each of which counts."""
+    return sum(np.sum(factor * block**3) for factor, block in enumerate(params.values(), start=1))
+
+
+def gradient_of_sums(params: dict[str, Any]) -> dict[str, Any]:
+    """Its gradient."""
+    return {name: 3.0 * factor * block**2 for factor, (name, block) in enumerate(params.items(), start=1)}
+
+
+def wrong_in(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The same with a wrong entry in some blocks."""
+
+    def gradient(params: dict[str, Any]) -> dict[str, Any]:
+        result = gradient_of_sums(params)
+        for name in names:
+            result[name][11] *= 1.5
+        return result
+
+    return gradient
+
+
+def interrupted_screens(kind: Callable[[Any], Any], gradient: Any) -> Iterator[Report]:
+    """Reports of a screen that is interrupted at each of its calls in turn, or some eighty of them, as far as there is one."""
+    whole = Interrupting(0, sums)
+    check(kind(whole), blocks_given(), gradient, mode="screen")
+    for call in range(1, whole.calls + 1, max(whole.calls // 80, 1)):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            check(kind(Interrupting(call, sums)), blocks_given(), gradient, mode="screen")
+        if isinstance(caught.value, Interrupted):
+            yield caught.value.report
+
+
+@pytest.fixture
+def _always_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Difference arrays run the function itself for each chunk, and each block is one of its own."""
+    monkeypatch.setattr("gradsweep._differences._recording._KEPT", 0)
+    monkeypatch.setattr("gradsweep._costs._numpy_function._DENSE", 240)
+
+
+@pytest.mark.usefixtures("_always_called")
+class TestScreen:
+    """Screens, which look at directions in all blocks, and then at some blocks."""
+
+    KINDS = (plain, lambda cost: cost)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_progress(self, kind: Callable[[Any], Any], seen: list[Progress]) -> None:
+        """Of a right gradient: two directions in each block, at either point."""
+        check(kind(sums), blocks_given(), gradient_of_sums, mode="screen", progress=seen.append)
+        screened = [each for each in seen if each.phase in ("screen", "second point")]
+        assert {(each.phase, each.total, each.unit) for each in screened} == {
+            ("screen", 8, "directions"),
+            ("second point", 8, "directions"),
+        }
+        for phase in ("screen", "second point"):
+            done = [each.done for each in screened if each.phase == phase]
+            assert done == sorted(done)
+            assert done[-1] == 8
+            assert len(set(done)) > 2
+        assert seen[-1].remaining == 0.0
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_progress_of_a_search(self, kind: Callable[[Any], Any], seen: list[Progress]) -> None:
+        """Blocks that are wrong are counted when their directions are known; and they do not put the second point back."""
+        check(kind(sums), blocks_given(), wrong_in("b", "d"), mode="screen", progress=seen.append)
+        names = [each.phase for each in seen]
+        order = [name for number, name in enumerate(names) if number == 0 or names[number - 1] != name]
+        assert [name for name in order if name not in ("noise", "steps")] == ["screen", "search", "second point"]
+        for phase, total, unit in (("search", 2, "blocks"), ("second point", 8, "directions")):
+            own = [each for each in seen if each.phase == phase]
+            assert {(each.total, each.unit) for each in own} == {(total, unit)}
+            assert [each.done for each in own] == sorted(each.done for each in own)
+            assert own[-1].done == total
+        assert all(math.isnan(each.remaining) for each in seen if each.phase == "search")
+
+    @pytest.mark.parametrize("callable_gradient", [True, False])
+    def test_progress_of_a_network(self, callable_gradient: bool, seen: list[Progress], monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a network, too."""
+        monkeypatch.setattr("gradsweep._costs._network_numerics._TOGETHER", 1)
+        network = Network([6, 5, 1])
+        params = network.initialize(0)
+        X, Y = np.random.default_rng(0).random((6, 4)), np.ones((1, 4))
+        gradient = (lambda p: network.gradient(p, X, Y)) if callable_gradient else network.gradient(params, X, Y)
+        check(network.cost(X, Y), params, gradient, mode="screen", progress=seen.append)
+        expected = ["screen", "second point"] if callable_gradient else ["screen"]
+        assert list(dict.fromkeys(each.phase for each in seen)) == expected
+        for phase in expected:
+            done = [each.done for each in seen if each.phase == phase]
+            assert done == list(range(1, 8))  # the last bias is one number
+            assert {each.total for each in seen} == {7}
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_right_so_far(self, kind: Callable[[Any], Any]) -> None:
+        """Blocks agree one after the other, and a block agrees only if both of its directions were looked at."""
+        counts = set()
+        for report in interrupted_screens(kind, gradient_of_sums(blocks_given())):
+            assert report.interrupted
+            assert report.verdict == "inconclusive"
+            statuses = [block.status.value for block in report.blocks]
+            agreeing = statuses.count("agrees")
+            assert statuses == ["agrees"] * agreeing + ["not finished"] * (4 - agreeing)
+            assert [block.size for block in report.blocks] == [60] * agreeing + [0] * (4 - agreeing)
+            assert all(block.sensitivity is None for block in report.blocks[agreeing:])
+            assert str(report).count("not looked at") >= 4 - agreeing
+            counts.add(agreeing)
+        assert counts >= {0, 1, 2, 3}
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_wrong_so_far(self, kind: Callable[[Any], Any]) -> None:
+        """A block that is wrong never agrees; and what was found to be wrong is wrong."""
+        seen = set()
+        for report in interrupted_screens(kind, wrong_in("b", "d")(blocks_given())):
+            assert report.verdict == ("fail" if any(block.status.value == "wrong" for block in report.blocks) else "inconclusive")
+            statuses = tuple(block.status.value for block in report.blocks)
+            assert {statuses[0], statuses[2]} <= {"agrees", "not finished"}
+            assert {statuses[1], statuses[3]} <= {"wrong", "not finished"}
+            for block in report.blocks:
+                assert block.status.value != "wrong" or block.worst[0].index == (11,)
+            seen.add(statuses)
+            str(report)
+        assert ("agrees", "not finished", "agrees", "not finished") in seen
+        assert ("agrees", "wrong", "agrees", "not finished") in seen
+
+    def test_undecided_is_said(self) -> None:
+        """Directions that differ are no verdict on a block."""
+        reports = list(interrupted_screens(plain, wrong_in("b", "d")(blocks_given())))
+        texts = [" ".join(str(report).split()) for report in reports]
+        wanted = "note: b and d: the check was interrupted; of 2 blocks single entries were yet to decide"
+        assert any(wanted in text for text in texts)
+        assert any("entries undecided" in text for text in texts)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_at_the_second_point(self, kind: Callable[[Any], Any]) -> None:
+        """The first point was screened whole, and that is no pass yet."""
+        first, both = Interrupting(0, sums), Interrupting(0, sums)
+        check(kind(first), blocks_given(), gradient_of_sums(blocks_given()), mode="screen")
+        check(kind(both), blocks_given(), gradient_of_sums, mode="screen")
+        for call in range(first.calls + 2, both.calls - 1):
+            cost = kind(Interrupting(call, sums))
+            report = partly(lambda cost=cost: check(cost, blocks_given(), gradient_of_sums, mode="screen"))
+            assert report.verdict == "inconclusive"
+            assert {block.status.value for block in report.blocks} == {"agrees"}
+            assert report.displaced is None
+
+    def test_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a network the blocks whose directions went through it; wherever it comes, none of the others passes."""
+        monkeypatch.setattr("gradsweep._costs._network_numerics._TOGETHER", 1)
+        network = Network([6, 5, 1])
+        params = network.initialize(0)
+        X, Y = np.random.default_rng(0).random((6, 4)), np.ones((1, 4))
+        gradient = network.gradient(params, X, Y)
+        gradient["dW2"][0, 3] *= 1.5
+        along = NetworkProblem.along
+        screen = functools.partial(check, network.cost(X, Y), params, gradient, mode="screen")
+
+        def interrupted(call: int) -> Interrupting:
+            counting = Interrupting(call, lambda arguments: along(*arguments))
+            monkeypatch.setattr(NetworkProblem, "along", lambda *arguments: counting(arguments))
+            return counting
+
+        whole = interrupted(0)
+        assert screen().verdict == "fail"
+        seen = set()
+        for call in range(1, whole.calls + 1):
+            interrupted(call)
+            report = partly(screen)
+            statuses = dict(zip(params, (block.status.value for block in report.blocks), strict=True))
+            assert statuses["W2"] in ("wrong", "not finished")
+            seen.add(tuple(statuses.values()))
+        assert ("agrees", "not finished", "not finished", "not finished") in seen
+        assert ("agrees", "agrees", "not finished", "agrees") in seen
+
+    def test_from_a_callback(self) -> None:
+        """What shows the progress may be what stops the screen."""
+
+        def stop(progress: Progress) -> None:
+            if progress.phase == "search" and progress.done == 1:
+                raise KeyboardInterrupt
+
+        report = partly(
+            lambda: check(plain(sums), blocks_given(), wrong_in("b", "d"), mode="screen", max_evaluations=10**6, progress=stop)
+        )
+        assert [block.status.value for block in report.blocks] == ["agrees", "wrong", "agrees", "not finished"]
+
+    def test_twice(self) -> None:
+        """A second Ctrl-C ends what the first one left to do."""
+
+        def cost(params: Any) -> Any:
+            calls.append(1)
+            if len(calls) >= 70:
+                raise KeyboardInterrupt
+            return sums(params)
+
+        calls: list[int] = []
+        with pytest.raises(KeyboardInterrupt) as caught:
+            check(plain(cost), blocks_given(), gradient_of_sums, mode="screen")
+        assert not isinstance(caught.value, Interrupted)
+
+    def test_saved(self, tmp_path: Any) -> None:
+        """It is a report like any other."""
+        for number, report in enumerate(interrupted_screens(plain, wrong_in("b")(blocks_given()))):
+            if number % 40 == 0:
+                for kind in ("json", "h5", "html"):
+                    report.save(tmp_path / f"report{number}.{kind}")
+        assert '"interrupted": true' in (tmp_path / "report40.json").read_text(encoding="utf-8")

@@ -95,8 +95,11 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
     numerics, reason = point.numerics, function.reason  # at the second point there may be another one
     elsewhere = None
     if callable(gradient) and not monitor.interrupted:
-        with monitor.phase(SECOND_POINT):
-            elsewhere = _second_point(function, gradient, point, settings)
+        try:
+            with monitor.phase(SECOND_POINT):
+                elsewhere = _second_point(function, gradient, point, settings)
+        except KeyboardInterrupt:
+            monitor.abandon()  # what was found at the first point is kept
     findings = _explain(function, gradient, point) or (_explain(function, gradient, elsewhere[0]) if elsewhere else ())
     displaced = elsewhere[1] if elsewhere else None
     function.leave(tree, base)

@@ -15,11 +15,11 @@ from gradsweep._differences._departure import Departure
 from gradsweep._entries import Examined
 from gradsweep._findings import Sighting, explain_function
 from gradsweep._function_points import Given, another_point, examine_or_depart, of_types, with_rounding
-from gradsweep._monitor import current
+from gradsweep._monitor import SCREEN, SECOND_POINT, current
 from gradsweep._parameters import precision
 from gradsweep._report import Displaced, Report
-from gradsweep._screening import Budget, Found, Screen, Subject
-from gradsweep._second_point import overall_verdict
+from gradsweep._screening import Budget, Found, Screen, Subject, count_directions
+from gradsweep._second_point import overall_interrupted, overall_verdict
 from gradsweep._settings import Settings
 from gradsweep._trees import Tree
 from gradsweep._verdict import Tally
@@ -87,10 +87,18 @@ def screen_function(function: Function, gradient: Any, start: Start, settings: S
     InputError
         As of `check_function`.
     """
+    monitor, count = current(), count_directions(start.tree.blocks)
+    monitor.plan({SCREEN: count, SECOND_POINT: count} if callable(gradient) else {SCREEN: count}, "directions")
     screened = _screen(function, gradient, start, settings, begun)
     numerics, reason = screened.start.numerics, function.reason
     chosen = (f"screened, since {start.reason}",) if start.reason else ()
-    elsewhere = _second_point(function, gradient, start, numerics, settings) if callable(gradient) else None
+    elsewhere = None
+    if callable(gradient) and not monitor.interrupted:
+        try:
+            with monitor.phase(SECOND_POINT):
+                elsewhere = _second_point(function, gradient, start, numerics, settings)
+        except KeyboardInterrupt:
+            monitor.abandon()  # what was found at the first point is kept
     exactness = precision(start.analytic).or_less(of_types(start.tree))
     tolerance = settings.tolerance_for(exactness)
     findings = _explain(function, gradient, screened, tolerance)
@@ -100,8 +108,11 @@ def screen_function(function: Function, gradient: Any, start: Start, settings: S
     function.leave(start.tree, start.base)
     blocks = tuple(each.block for each in screened.found)
     total = Tally.of_all(each.tally for each in screened.found)
+    verdict = overall_verdict(blocks, displaced)
+    if monitor.interrupted:
+        verdict, displaced = overall_interrupted(blocks, displaced)
     return Report(
-        verdict=overall_verdict(blocks, displaced),
+        verdict=verdict,
         difference=total.difference,
         tolerance=tolerance,
         precision=exactness.epsilon,
@@ -120,6 +131,7 @@ def screen_function(function: Function, gradient: Any, start: Start, settings: S
         displaced=displaced,
         findings=findings,
         notes=(*chosen, *numerics.notes, *function.notes),
+        interrupted=monitor.interrupted,
         _plain=function.around(start.tree, start.base, settings.scheme),
     )
 
@@ -145,11 +157,11 @@ def _screen_with(function: Function, gradient: Any, start: Start, settings: Sett
     exactness = precision(start.analytic).or_less(of_types(start.tree))
     budget = Budget(settings.max_evaluations, settings.max_seconds, begun)
 
-    def judge(indices: list[Indices]) -> tuple[list[Examined], int]:
+    def judge(indices: list[Indices]) -> tuple[list[Examined], list[Indices], int]:
         given = Given(start.tree, start.analytic, indices)
         point = examine_or_depart(function, start.base, start.numerics, given, settings, measures=False)
         point = with_rounding(function, gradient, point, settings, measures=False)
-        return point.examined, point.evaluations
+        return point.examined, point.given.indices, point.evaluations
 
     steps = len(settings.scheme.offsets)
     subject = Subject(start.tree.blocks, start.analytic, start.numerics, exactness, steps, judge)

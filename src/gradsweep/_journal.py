@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -218,7 +218,7 @@ class Journal:
         self._due, self._changed, self._checked = 0.0, False, False
         self._identified = False
 
-    def identify(self, key: Mapping[str, str], gradient: str, independent: str) -> None:
+    def identify(self, key: Mapping[str, str], gradient: str, independent: Sequence[str]) -> None:
         """Say of what check this is the journal.
 
         Parameters
@@ -227,8 +227,8 @@ class Journal:
             What it depends on, with a name for each thing.
         gradient : str
             A digest of the gradient under test. If it is another one, what does not depend on it is kept.
-        independent : str
-            The phase that does not.
+        independent : sequence of str
+            The phases that do not.
 
         Raises
         ------
@@ -247,9 +247,9 @@ class Journal:
                 "Give another file, or remove this one"
             )
         if self._content.gradient != gradient:
-            kept = [number for number, record in enumerate(self._content.records) if record.phase not in ("", independent)]
+            kept = [number for number, record in enumerate(self._content.records) if record.phase not in ("", *independent)]
             del self._content.records[kept[0] if kept else len(self._content.records) :]
-            self._content.decisions = [each for each in self._content.decisions if each[0] in ("", independent)]
+            self._content.decisions = [each for each in self._content.decisions if each[0] in ("", *independent)]
             self._content.gradient = gradient
         for record in self._content.records:
             record.known = record.count

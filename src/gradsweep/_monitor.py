@@ -23,6 +23,12 @@ Decision = TypeVar("Decision")
 #: The phases of a check.
 SWEEP, DISPUTES, SECOND_POINT = "sweep", "disputes", "second point"
 
+#: Those of a screen: directions in all blocks, and then the blocks that are searched for what is wrong.
+SCREEN, SEARCH = "screen", "search"
+
+#: Phases whose results do not depend on the gradient under test, but for what they are asked of.
+INDEPENDENT = (SWEEP, SCREEN, SEARCH)
+
 # Seconds between two reports of progress.
 _INTERVAL = 0.1
 
@@ -40,14 +46,17 @@ class Progress:
     Attributes
     ----------
     phase : str
-        What is under way: ``"sweep"``, which forms the quotients, or ``"second point"``.
+        What is under way: ``"sweep"``, which forms the quotients, or ``"second point"``. Of a screen ``"screen"``, the random
+        directions in all blocks; then, if need be, ``"search"``, of those that differ there or are at kinks.
     done, total : int
-        Parameters whose quotients are known, and how many there will be in this phase.
+        Parameters whose quotients are known, and how many there will be in this phase; or of what `unit` says.
     seconds : float
         Since the check began.
     remaining : float
-        Predicted seconds until it ends, entries in dispute aside, whose number nobody knows; NaN as long as there is nothing to
-        predict it from.
+        Predicted seconds until it ends, entries in dispute and blocks that are searched aside, since nobody knows how many steps
+        these take; NaN as long as there is nothing to predict it from.
+    unit : str
+        What is counted: ``"parameters"``; of a screen ``"directions"``, and ``"blocks"`` that are searched.
 
     Examples
     --------
@@ -67,6 +76,7 @@ class Progress:
     total: int
     seconds: float
     remaining: float
+    unit: str = "parameters"
 
 
 class _State(enum.Enum):
@@ -104,6 +114,7 @@ class Monitor:
         self._state, self._deadline, self.lacks = _State.RUNNING, math.inf, False
         self._begun = self._told = time.perf_counter()
         self._stages: dict[str, int] = {}
+        self._unit = "parameters"
         self._phase = ""
         # Parameters of this phase whose quotients are known, but for those that are under way; and how fast it goes.
         self._counted = 0
@@ -120,17 +131,17 @@ class Monitor:
         """Whether nothing more is computed."""
         return self._state is _State.ABANDONED or time.perf_counter() > self._deadline
 
-    def plan(self, stages: dict[str, int]) -> None:
+    def plan(self, stages: dict[str, int], unit: str = "parameters") -> None:
         """Say which phases there will be, and how many parameters each of them looks at; known once a second point is reached."""
         if self._phase != SECOND_POINT:
-            self._stages = dict(stages)
+            self._stages, self._unit = dict(stages), unit
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """What is done within belongs to a phase."""
         before = self._phase, self._counted, self._pace
-        if before[0] == SECOND_POINT and name == SWEEP:
-            name = SECOND_POINT  # a sweep there
+        if before[0] == SECOND_POINT and name in (SWEEP, SCREEN):
+            name = SECOND_POINT  # a sweep, or a screen, there
         self._phase, self._counted, self._pace = name, 0, None
         try:
             yield
@@ -138,19 +149,43 @@ class Monitor:
             self._phase, self._counted, self._pace = before
 
     @contextlib.contextmanager
+    def searching(self, blocks: int) -> Iterator[None]:
+        """What is done within looks for what is wrong in so many blocks, of which `searched` counts those that are done."""
+        if self._phase == SECOND_POINT or not blocks:  # directions are what is counted there
+            yield
+            return
+        stages, unit = self._stages, self._unit
+        with self.phase(SEARCH):
+            self._stages, self._unit = {SEARCH: blocks}, "blocks"
+            try:
+                yield
+            finally:
+                self._stages, self._unit = stages, unit
+
+    def searched(self) -> None:
+        """One more of these blocks is done."""
+        if self._phase == SEARCH:
+            self._counted += 1
+            try:
+                self._say(self._counted, last=self._counted >= self._stages[SEARCH])
+            except KeyboardInterrupt:  # as a window's button to stop may raise
+                self.abandon()
+
+    @contextlib.contextmanager
     def counting(self, entries: int) -> Iterator[None]:
         """What is followed first within are the quotients of so many parameters. Some of them are of use without the others."""
         self._counting, before = entries, self._counting
         try:
             yield
-            self._counted += entries
+            if self._phase != SEARCH:
+                self._counted += entries
         finally:
             self._counting = before
 
     def identify(self, key: Mapping[str, str], gradient: Callable[[], str]) -> None:
         """Say of what check the journal is, if there is one: what all depends on, and a digest of the gradient under test."""
         if self.journal is not None:
-            self.journal.identify(key, gradient(), SWEEP)
+            self.journal.identify(key, gradient(), INDEPENDENT)
 
     def decide(self, name: str, value: Callable[[], Decision], fits: Callable[[Any], bool]) -> Decision:
         """A value that depends on a clock; where there is a journal, that of the first run, if it fits, as in any sound file."""
@@ -272,7 +307,7 @@ class Monitor:
                 self._abandon(entries)
                 return
             yield result
-            if entries is not None and share is not None:
+            if share is not None and (entries is not None or self._phase == SEARCH):
                 try:
                     self._note(entries, share(result))
                 except KeyboardInterrupt:  # as a window's button to stop may raise
@@ -280,25 +315,37 @@ class Monitor:
                     return
         self.lacks = self._state is _State.CLOSING
 
-    def _abandon(self, entries: int | None) -> None:
-        """Leave the rest missing after an interrupt, if what there is is of use; else raise it again."""
-        if not self._catches or self.interrupted or (entries is None and self._phase != DISPUTES):
+    def abandon(self) -> None:
+        """Leave missing what is not there, for an interrupt that is being handled; raise it again if it is the second one."""
+        if not self._catches or self.interrupted:
             raise
         self._state = _State.ABANDONED
 
-    def _note(self, entries: int, share: float) -> None:
-        """Tell that a share of the quotients of these parameters is known, and what is left."""
+    def _abandon(self, entries: int | None) -> None:
+        """The same if what there is is of use; else raise it again."""
+        # Before the first phase quotients are formed for no other reason than to see how long they take.
+        if self._phase != DISPUTES and (entries is None or not self._phase):
+            raise
+        self.abandon()
+
+    def _note(self, entries: int | None, share: float) -> None:
+        """Tell that a share of the quotients of these parameters is known, and what is left; in a search, that it goes on."""
+        if self._phase == SEARCH or entries is None:
+            self._say(self._counted)
+        elif self._pace is not None and self._phase in self._stages:
+            names = list(self._stages)
+            later = sum(self._stages[name] for name in names[names.index(self._phase) + 1 :])
+            self._say(self._counted + entries * share, later, last=share >= 1.0)
+
+    def _say(self, done: float, later: int | None = None, *, last: bool = False) -> None:
+        """Tell how far this phase is, if it is time or its end; and how long it takes, if it is known what comes later."""
         now = time.perf_counter()
-        if self._tell is None or self._pace is None or self._phase not in self._stages:
+        if self._tell is None or self._phase not in self._stages or (now - self._told < _INTERVAL and not last):
             return
-        if now - self._told < _INTERVAL and share < 1.0:
-            return
-        self._told = now
-        names, count = list(self._stages), self._stages[self._phase]
-        later = sum(self._stages[name] for name in names[names.index(self._phase) + 1 :])
-        done = self._counted + entries * share
-        remaining = self._pace.seconds_each(done, now) * (max(count - done, 0.0) + later)
-        self._tell(Progress(self._phase, min(round(done), count), count, now - self._begun, remaining))
+        self._told, count, remaining = now, self._stages[self._phase], math.nan
+        if later is not None and self._pace is not None:
+            remaining = self._pace.seconds_each(done, now) * (max(count - done, 0.0) + later)
+        self._tell(Progress(self._phase, min(round(done), count), count, now - self._begun, remaining, self._unit))
 
 
 class _Pace:

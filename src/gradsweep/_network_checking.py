@@ -89,8 +89,12 @@ def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, set
         report = replace(_check(problem, tested, settings, begun), _plain=cost.around(problem, settings.scheme))
     if not callable(gradient) or report.interrupted:
         return report
-    with monitor.phase(SECOND_POINT):
-        elsewhere, displaced, notes = _second_point(cost, params, gradient, analytic, replace(settings, mode=report.mode))
+    elsewhere, displaced, notes = None, None, ()
+    try:
+        with monitor.phase(SECOND_POINT):
+            elsewhere, displaced, notes = _second_point(cost, params, gradient, analytic, replace(settings, mode=report.mode))
+    except KeyboardInterrupt:
+        monitor.abandon()  # what was found at the first point is kept
     verdict = overall_verdict(report.blocks, displaced)
     if monitor.interrupted:
         verdict, displaced = overall_interrupted(report.blocks, displaced)

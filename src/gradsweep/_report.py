@@ -103,7 +103,8 @@ class Report:
         if they have been changed since, to ask for them is an InputError. A screen has none.
     interrupted : bool
         Whether the check was interrupted. The verdict is then ``"fail"`` or ``"inconclusive"``; the size of a block is the number
-        of entries that were compared, and `numeric` is NaN at all others.
+        of entries that were compared, and `numeric` is NaN at all others. Of a screen it is 0 where not all directions of a block
+        were looked at; all other blocks agree, are wrong, or are not finished, if single entries were yet to decide.
 
     Examples
     --------

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gradsweep._costs._numerics import Directional, Indices, Numerics, Slopes
 from gradsweep._directions import Direction, Region, matrix_shape
 from gradsweep._entries import Examined
+from gradsweep._monitor import SCREEN, current
 from gradsweep._parameters import Precision
 from gradsweep._samples import sample_places
 from gradsweep._sensitivity import ALREADY, Sensitivity, Shown, of_directions, of_entries
@@ -53,6 +54,11 @@ _UNKNOWN = 8.0
 
 # Probability that a norm lies within the interval that is given for it.
 _CONFIDENCE = 0.95
+
+
+def count_directions(blocks: Sequence[Leaf]) -> int:
+    """How many directions a screen looks at first."""
+    return sum(min(_DIRECTIONS, leaf.size) for leaf in blocks)
 
 
 @dataclass
@@ -101,7 +107,8 @@ class Subject:
     steps : int
         Evaluations that a quotient takes.
     judge : callable
-        Decides about single entries, given as indices of each block.
+        Decides about single entries, given as indices of each block; and says which they were, fewer after an interrupt, and how
+        many evaluations it took.
     """
 
     blocks: tuple[Leaf, ...]
@@ -109,7 +116,7 @@ class Subject:
     numerics: Numerics
     precision: Precision
     steps: int
-    judge: Callable[[list[Indices]], tuple[list[Examined], int]]
+    judge: Callable[[list[Indices]], tuple[list[Examined], list[Indices], int]]
 
     def matrix(self, block: int) -> NDArray[np.generic]:
         """A block of the gradient under test, as a matrix."""
@@ -230,6 +237,34 @@ class _Search:
     follow: bool = False
 
 
+class _EndedError(Exception):
+    """The search in a block was cut off by an interrupt: what it has seen decides nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class _First:
+    """What the first directions showed.
+
+    Attributes
+    ----------
+    tests : _Tests
+        Of all of them.
+    known : array of bool of shape (n,)
+        Which were looked at: all, unless there was an interrupt.
+    complete : bool
+        Whether there was none while they were looked at.
+    """
+
+    tests: _Tests
+    known: NDArray[np.bool_]
+    complete: bool
+
+    @property
+    def needs_search(self) -> bool:
+        """Whether directions alone do not decide."""
+        return bool(self.known.all() and (self.tests.disagrees.any() or self.tests.kinks.any()))
+
+
 class Screen:
     """A screen of a gradient at a point.
 
@@ -270,11 +305,63 @@ class Screen:
             for number in range(min(_DIRECTIONS, leaf.size)):
                 regions.append(Region(place, (0, rows), (0, columns)))
                 numbers.append(number)
-        tests = self._settled(regions, numbers)
-        owners = np.array([region.block for region in regions], dtype=np.intp)
-        own = [_of(tests, owners == place) for place in range(len(subject.blocks))]
-        found = [self._block(place, each) for place, each in enumerate(own)]
-        return self._with_sensitivities(found, own)
+        monitor = current()
+        with monitor.phase(SCREEN):
+            first = self._first(regions, numbers)
+            owners = np.array([region.block for region in regions], dtype=np.intp)
+            parts = [_of(first, owners == place) for place in range(len(subject.blocks))]
+            with monitor.searching(sum(part.needs_search for part in parts)):
+                found = [self._block_so_far(place, part) for place, part in enumerate(parts)]
+            if not monitor.interrupted:
+                try:
+                    return self._with_sensitivities(found, [part.tests for part in parts])
+                except KeyboardInterrupt:
+                    monitor.abandon()
+            monitor.close()  # what is wrong may be explained
+            return found
+
+    # ---- what is left by an interrupt -----------------------------------------------------------------------------------
+
+    def _first(self, regions: list[Region], numbers: Sequence[int]) -> _First:
+        """The directions in all blocks; after an interrupt those that were looked at until then."""
+        monitor = current()
+        try:
+            directional, tests = self._measure(regions, numbers)
+        except KeyboardInterrupt:
+            monitor.abandon()
+            return _First(_nothing(regions), np.zeros(len(regions), dtype=np.bool_), complete=False)
+        self.step, self.crossed = directional.step, tests.slopes.crossed
+        if monitor.interrupted:
+            return _First(tests, np.isfinite(tests.slopes.values), complete=False)
+        everything = np.ones(len(regions), dtype=np.bool_)
+        try:
+            settled = self._closely(directional, tests)
+        except KeyboardInterrupt:
+            monitor.abandon()
+        # A closer look that was cut off shows nothing.
+        if monitor.interrupted:
+            return _First(tests, everything, complete=True)
+        return _First(settled, everything, complete=True)
+
+    def _block_so_far(self, place: int, first: _First) -> Found:
+        """A block, or what an interrupt leaves of it: that it agrees is said of none whose directions were not all looked at."""
+        leaf, monitor = self._subject.blocks[place], current()
+        if not first.known.all():
+            return _unknown(leaf)
+        if first.needs_search and monitor.interrupted:
+            return _undecided(leaf, first.tests)
+        try:
+            found = self._block(place, first.tests)
+        except _EndedError:
+            return _undecided(leaf, first.tests)
+        except KeyboardInterrupt:
+            monitor.abandon()
+            return _undecided(leaf, first.tests)
+        if first.needs_search:
+            monitor.searched()
+        # Where directions were cut off, better quotients may have been about to show that their noise is less.
+        certain = first.complete or not leaf.size or found.block.status is Status.AGREES
+        return found if certain else _undecided(leaf, first.tests)
 
     # ---- what directions show ------------------------------------------------------------------------------------------
 
@@ -285,12 +372,19 @@ class Screen:
             Direction(region, matrix_shape(subject.blocks[region.block].shape)[1], number, self._seed)
             for region, number in zip(regions, numbers, strict=True)
         ]
-        directional = subject.numerics.along(directions)
+        directional, monitor = subject.numerics.along(directions), current()
         slopes = directional.quotients(np.arange(len(directions)))
+        known = np.isfinite(slopes.values) | (not monitor.interrupted)
+        if monitor.interrupted:
+            share = np.count_nonzero(known) / max(len(directions), 1)
+            slopes = replace(slopes, evaluations=int(slopes.evaluations * share))
         self._budget.spent += slopes.evaluations
         if slopes.evaluations > len(directions) * subject.steps:
             self._each = _AT_STEPS * subject.steps + _AT_KINK
-        sides = [directional.product(number, subject.matrix(region.block)) for number, region in enumerate(regions)]
+        sides = [
+            directional.product(number, subject.matrix(region.block)) if known[number] else (math.nan, math.nan)
+            for number, region in enumerate(regions)
+        ]
         analytic, norms = np.array(sides).reshape(-1, 2).T
         norms = norms / np.sqrt([region.size for region in regions])
         with np.errstate(invalid="ignore"):
@@ -302,8 +396,10 @@ class Screen:
     def _settled(self, regions: list[Region], numbers: Sequence[int]) -> _Tests:
         """The same after a closer look at those that disagree: a smaller step, a ladder, the rounding that they may carry."""
         directional, tests = self._measure(regions, numbers)
-        if math.isnan(self.step):
-            self.step, self.crossed = directional.step, tests.slopes.crossed
+        return tests if current().interrupted else self._closely(directional, tests)
+
+    def _closely(self, directional: Directional, tests: _Tests) -> _Tests:
+        """A closer look at those that disagree."""
         disputed = np.flatnonzero(tests.disagrees & np.isfinite(tests.analytic))
         if not len(disputed):
             return tests
@@ -323,7 +419,7 @@ class Screen:
         with np.errstate(invalid="ignore"):
             moved[disputed] = ~(np.abs(closer.values - tests.slopes.values[disputed]) <= noise[disputed])
         slopes = Slopes(**arrays, noise=noise, crossed=tests.slopes.crossed + closer.crossed)
-        return _Tests(regions, tests.analytic, tests.norms, slopes, noise, kinks, moved & ~kinks)
+        return _Tests(tests.regions, tests.analytic, tests.norms, slopes, noise, kinks, moved & ~kinks)
 
     # ---- a block -------------------------------------------------------------------------------------------------------
 
@@ -485,9 +581,11 @@ class Screen:
             chosen = _spread(chosen, int(most))
         each = [np.empty(0, dtype=np.intp) for _ in self._subject.blocks]
         each[place] = chosen.astype(np.intp)
-        examined, evaluations = self._subject.judge(each)
+        examined, looked_at, evaluations = self._subject.judge(each)
         self._budget.spent += evaluations
-        return examined[place], each[place]
+        if current().interrupted and examined[place].block.status is not Status.WRONG:
+            raise _EndedError  # some of them may never have been looked at
+        return examined[place], looked_at[place]
 
     def _sampled(self, place: int, traced: _Traced) -> Indices:
         """Entries of a block that show most of a dense error, and of the rows or columns to which it is confined."""
@@ -523,6 +621,8 @@ class Screen:
             lines += [part for part in parts if part.size > 1 and (part.width if search.by_columns else part.height) == 1]
             numbers = [next(self._numbers)] * len(children)
             tests = self._settled(children, numbers) if search.closely else self._measure(children, numbers)[1]
+            if current().interrupted:
+                raise _EndedError
             score = tests.gap / np.maximum(np.maximum(tests.noise, _UNEVEN * search.noise), self._subject.precision.tiny)
             score = np.where(tests.kinks & search.kinks, np.inf, score)
             order = np.argsort(-score, kind="stable")
@@ -560,12 +660,13 @@ def _outermost(lines: list[Region]) -> list[Region]:
     ]
 
 
-def _of(tests: _Tests, own: NDArray[np.bool_]) -> _Tests:
-    """Some of the tests."""
+def _of(first: _First, own: NDArray[np.bool_]) -> _First:
+    """Some of the directions."""
+    tests = first.tests
     slopes = Slopes(*(getattr(tests.slopes, name)[own] for name in ("values", "low", "high", "noise")))
     regions = [region for region, chosen in zip(tests.regions, own.tolist(), strict=True) if chosen]
     arrays = {name: getattr(tests, name)[own] for name in ("analytic", "norms", "noise", "kinks", "moved")}
-    return _Tests(regions=regions, slopes=slopes, **arrays)
+    return _First(_Tests(regions=regions, slopes=slopes, **arrays), first.known[own], first.complete)
 
 
 def _spread(places: NDArray[np.intp], count: int) -> NDArray[np.intp]:
@@ -573,6 +674,38 @@ def _spread(places: NDArray[np.intp], count: int) -> NDArray[np.intp]:
     if len(places) <= count:
         return places
     return places[np.unique(np.linspace(0, len(places) - 1, max(count, 1)).astype(np.intp))]
+
+
+def _nothing(regions: list[Region]) -> _Tests:
+    """Tests of directions that were not looked at."""
+    unknown, none = np.full(len(regions), np.nan), np.zeros(len(regions), dtype=np.bool_)
+    return _Tests(regions, unknown, unknown, Slopes(unknown, unknown, unknown, unknown), unknown, none, none)
+
+
+def _unknown(leaf: Leaf) -> Found:
+    """A block whose directions were not all looked at."""
+    block = Block(leaf.name, leaf.shape, 0, Status.UNFINISHED, 0.0, 0.0, 0, 0, 0, (), looked_at=0)
+    return Found(block, Tally(), None, np.empty(0, dtype=np.intp))
+
+
+def _undecided(leaf: Leaf, tests: _Tests) -> Found:
+    """A block of which directions alone do not say what single entries would have said."""
+    estimate = _Estimate(tests)
+    block = Block(
+        name=leaf.name,
+        shape=leaf.shape,
+        size=leaf.size,
+        status=Status.UNFINISHED,
+        difference=estimate.difference,
+        noise=estimate.noise,
+        differing=0,
+        vacuous=0,
+        kinks=0,
+        worst=(),
+        interval=estimate.interval,
+        looked_at=0,
+    )
+    return Found(block, estimate.tally, None, np.empty(0, dtype=np.intp))
 
 
 class _Estimate:

@@ -50,7 +50,7 @@ class Status(Enum):
     UNRESOLVED
         It differs along random directions, and no entry that was looked at is wrong: inconclusive.
     UNFINISHED
-        The check was interrupted, and nothing is known to be wrong so far: inconclusive.
+        The check was interrupted, and nothing is known to be wrong so far, or a screen has not looked at it: inconclusive.
     """
 
     AGREES = "agrees"

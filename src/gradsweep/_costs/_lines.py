@@ -2,14 +2,16 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradsweep._costs._evaluation import Evaluator
 from gradsweep._costs._numerics import Indices
 from gradsweep._directions import Direction, matrix_shape
+from gradsweep._monitor import current
 from gradsweep._neighbourhood import Neighbourhood
 from gradsweep._noise import exact_step
 from gradsweep._trees import Tree, read_tree
@@ -94,11 +96,21 @@ class Lines:
         return self._evaluator.notes
 
     def values(self, indices: Indices, steps: Array) -> Array:
-        """J(θ + steps[k]·line indices[k]) for each k."""
-        costs = np.empty(len(indices))
-        for index in np.unique(indices).tolist():
-            own = indices == index
-            costs[own] = self._evaluator.direction_values(self._line(index), steps[own])
+        """J(θ + steps[k]·line indices[k]) for each k; NaN for the lines that are left after an interrupt."""
+        costs = np.full(len(indices), np.nan)
+        done = 0
+
+        def lines() -> Iterator[tuple[NDArray[np.bool_], Array]]:
+            for index in np.unique(indices).tolist():
+                own = indices == index
+                yield own, self._evaluator.direction_values(self._line(index), steps[own])
+
+        def share(line: tuple[NDArray[np.bool_], Array]) -> float:
+            return done / len(indices)
+
+        for own, values in current().follow(lines(), share):
+            costs[own] = values
+            done += len(values)
         return costs
 
     def direction_values(self, direction: Array, steps: Array) -> Array:

@@ -12,6 +12,7 @@ from gradsweep._costs._numerics import Indices, Slopes
 from gradsweep._costs._protocol import Chunk, Problem, Quotients
 from gradsweep._directions import Direction, Region, product
 from gradsweep._matrices import BlockMatrix
+from gradsweep._monitor import current
 from gradsweep._parameters import Precision
 from gradsweep._schemes import BACKWARD, FORWARD, Scheme
 from gradsweep._sweep import Steps
@@ -167,6 +168,11 @@ class NetworkNumerics:
 class NetworkDirections(NetworkNumerics):
     """The same along directions."""
 
+    def quotients(self, indices: Indices) -> Slopes:
+        """The same of directions; NaN of those that are left after an interrupt."""
+        with current().counting(len(indices)):
+            return super().quotients(indices)
+
     def product(self, number: int, block: NDArray[Any]) -> tuple[float, float]:
         """Product of a direction with a block, and the norm of the block in its region."""
         assert isinstance(self.lines, _Directions)
@@ -248,15 +254,25 @@ class _Directions:
         """Difference quotients along some directions, and how many kinks the steps crossed."""
         widest = max(units for units, _ in self._problem.layer_shapes) * self._problem.examples
         length = max(_TOGETHER // (widest * len(scheme.offsets)), 1)
-        values, crossings = np.empty(len(chosen)), np.empty(len(chosen))
+        values, crossings = np.full(len(chosen), np.nan), np.zeros(len(chosen))
         # By layer, as they enter.
         order = sorted(range(len(chosen)), key=lambda place: self._layers[chosen[place]])
-        for start in range(0, len(order), length):
-            places = order[start : start + length]
-            products = [(self._layers[chosen[place]], self._product(int(chosen[place]))) for place in places]
-            done = self._problem.along(products, scheme, step)
-            penalties = [self._of_penalty(self.directions[chosen[place]], scheme, step) for place in places]
-            values[places], crossings[places] = done.values[0] + penalties, _counted(done)
+        finished = 0
+
+        def pieces() -> Iterator[tuple[list[int], Array, Array]]:
+            for start in range(0, len(order), length):
+                places = order[start : start + length]
+                products = [(self._layers[chosen[place]], self._product(int(chosen[place]))) for place in places]
+                done = self._problem.along(products, scheme, step)
+                penalties = [self._of_penalty(self.directions[chosen[place]], scheme, step) for place in places]
+                yield places, done.values[0] + penalties, _counted(done)
+
+        def share(piece: tuple[list[int], Array, Array]) -> float:
+            return finished / len(order)
+
+        for places, slopes, counts in current().follow(pieces(), share):
+            values[places], crossings[places] = slopes, counts
+            finished += len(places)
         return values, crossings
 
     def conventions(self, chosen: Indices) -> list[Array]:

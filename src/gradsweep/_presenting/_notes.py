@@ -148,9 +148,21 @@ def _unresolved(blocks: Sequence[Block], report: Report) -> Note:
 
 
 def _unfinished(blocks: Sequence[Block], report: Report) -> Note:
+    if report.mode == "screen":
+        return _unscreened(blocks), ""
     compared = sum(block.size for block in blocks)
     whole = format_size(sum(math.prod(block.shape) for block in blocks), "entry")
     return f": the check was interrupted with {compared:,} of {whole} compared; nothing is known to be wrong so far.", ""
+
+
+def _unscreened(blocks: Sequence[Block]) -> str:
+    """The same of a screen, which looks along directions in all blocks before it looks at entries of some."""
+    unknown = sum(not block.size for block in blocks)
+    undecided = len(blocks) - unknown
+    parts = [f"{format_size(unknown, 'block')} {'was' if unknown == 1 else 'were'} not looked at"] if unknown else []
+    if undecided:
+        parts.append(f"of {format_size(undecided, 'block')} single entries were yet to decide, which directions alone do not")
+    return f": the check was interrupted; {', and '.join(parts)}."
 
 
 #: What is said of blocks by their status: what it means as the end of a sentence that begins with the names, and the advice.

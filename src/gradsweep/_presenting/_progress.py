@@ -107,11 +107,13 @@ def describe_progress(progress: Progress) -> str:
     --------
     >>> describe_progress(Progress("sweep", 12_300, 61_481, 31.0, 125.0))
     'sweep:  20% | 12,300/61,481 parameters [31 s < 2 min 5 s]'
+    >>> describe_progress(Progress("screen", 3, 12, 31.0, math.nan, "directions"))
+    'screen:  25% | 3/12 directions [31 s < ?]'
     """
     share = progress.done / progress.total if progress.total else 1.0
     left = "?" if math.isnan(progress.remaining) else describe_time(progress.remaining)
     return (
-        f"{progress.phase}: {share:4.0%} | {progress.done:,}/{progress.total:,} parameters "
+        f"{progress.phase}: {share:4.0%} | {progress.done:,}/{progress.total:,} {progress.unit} "
         f"[{describe_time(progress.seconds)} < {left}]"
     )
 

@@ -179,7 +179,7 @@ def describe(block: Block) -> str:
     entries = format_size(block.size, "entry")
     if block.status is Status.WRONG and _looked_at(block) is None:
         return f"WRONG: {block.differing:,} of {entries}"
-    if block.status is Status.UNFINISHED:
+    if block.status is Status.UNFINISHED and block.looked_at is None:
         return f"{_describe_briefly(block)} entries"
     if block.status is Status.VACUOUS:
         return "vacuous: all entries are below the noise"
@@ -195,6 +195,8 @@ def _describe_briefly(block: Block) -> str:
         looked_at = _looked_at(block)
         seen = f"{block.size:,}" if looked_at is None else f"{looked_at:,} looked at"
         return f"WRONG: {block.differing:,} of {seen}"
+    if block.status is Status.UNFINISHED and block.looked_at is not None:  # of a screen
+        return f"{block.status.value}: entries undecided" if block.size else "not looked at"
     if block.status is Status.UNFINISHED:
         return f"{block.status.value}: {block.size:,} of {math.prod(block.shape):,}"
     if block.status is Status.AGREES and block.vacuous:

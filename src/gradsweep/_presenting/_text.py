@@ -125,6 +125,8 @@ def _inconclusive(report: Report, room: int) -> str:
     if not unclear:
         return "the gradient could not be verified to the tolerance"
     if report.interrupted:
+        # A screen has also blocks that it was done with, and that could not be verified.
+        unclear = [block.name for block in report.blocks if block.status is Status.UNFINISHED] or unclear
         return _accused("interrupted; ", unclear, report, f" {'is' if len(unclear) == 1 else 'are'} not finished", room)
     return _accused("", unclear, report, " could not be verified", room)
 
