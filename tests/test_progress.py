@@ -71,7 +71,7 @@ class TestProgress:
     def test_function(self, kind: Callable[[Any], Any], seen: list[Progress]) -> None:
         """Both phases, from the first chunk to the last."""
         check(kind(cubes), given(), gradient_of_cubes, progress=seen.append)
-        phases = {progress.phase: progress.total for progress in seen}
+        phases = {progress.phase: progress.total for progress in seen if progress.unit == "parameters"}
         assert phases == {"sweep": 307, "second point": 71}
         for phase, total in phases.items():
             done = [progress.done for progress in seen if progress.phase == phase]
@@ -116,6 +116,117 @@ class TestProgress:
 
         with pytest.raises(ZeroDivisionError, match="of the callback"):
             check(cubes, given(), gradient_of_cubes, progress=fail)
+
+
+class TestNoise:
+    """What comes before the first quotient, where only values of a cost can be had."""
+
+    MODES = ("sweep", "screen")
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_progress(self, mode: str, seen: list[Progress]) -> None:
+        """In words, before anything else, and not at the second point once more."""
+        check(plain(cubes), given(), gradient_of_cubes, mode=mode, progress=seen.append)
+        phases = [progress.phase for progress in seen]
+        assert list(dict.fromkeys(phases)) == ["measuring noise", "choosing steps", mode, "second point"]
+        # No phase comes back.
+        assert phases == sorted(phases, key=list(dict.fromkeys(phases)).index)
+        for phase in ("measuring noise", "choosing steps"):
+            own = [progress for progress in seen if progress.phase == phase]
+            assert [progress.done for progress in own] == sorted(progress.done for progress in own)
+            assert 0 < own[0].done <= own[-1].done <= own[-1].total
+            assert len({progress.total for progress in own}) == 1
+            assert {progress.unit for progress in own} == {"values"}
+            assert all(math.isnan(progress.remaining) for progress in own)
+        done = [progress.done for progress in seen if progress.phase == "second point"]
+        assert done[0] == 0  # while noise is measured there
+        assert done == sorted(done)
+
+    def test_difference_arrays_have_none(self, seen: list[Progress]) -> None:
+        """They know their rounding."""
+        check(cubes, given(), gradient_of_cubes, progress=seen.append)
+        assert {progress.unit for progress in seen} == {"parameters"}
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_interrupt(self, mode: str) -> None:
+        """Nothing has been compared, and the report says so."""
+
+        for phase in ("measuring noise", "choosing steps"):
+
+            def stop(progress: Progress, phase: str = phase) -> None:
+                if progress.phase == phase:
+                    raise KeyboardInterrupt
+
+            whole = functools.partial(check, plain(cubes), given(), gradient_of_cubes)
+            report = partly(functools.partial(whole, mode=mode, progress=stop))
+            assert report.verdict == "inconclusive"
+            assert [(block.name, block.size, block.status.value) for block in report.blocks] == [
+                ("w", 0, "not finished"),
+                ("b", 0, "not finished"),
+            ]
+            assert all(np.isnan(block).all() for block in report.numeric.values())
+            assert report.mode == mode
+            assert report.evaluations > 0
+            text = " ".join(str(report).split())
+            assert text.startswith("INCONCLUSIVE: interrupted before anything was compared")
+            assert "nothing is known of the gradient yet" in text
+            assert "nan" not in text
+
+    @pytest.mark.parametrize("kind", [plain, lambda cost: cost])
+    @pytest.mark.parametrize("mode", MODES)
+    def test_at_any_call(self, kind: Callable[[Any], Any], mode: str) -> None:
+        """From the first call for the sake of quotients to the last: there is always a report, and it never passes."""
+        whole = Interrupting(0)
+        check(kind(whole), given(), gradient_of_cubes, mode=mode)
+        # Two calls at first, one before the gradient, and one in the end are no part of it.
+        for call in range(4, whole.calls, max(whole.calls // 60, 1)):
+            cost = Interrupting(call)
+            report = partly(functools.partial(check, kind(cost), given(), gradient_of_cubes, mode=mode))
+            assert report.verdict == "inconclusive"
+            assert report.evaluations <= cost.calls or kind is not plain
+
+    def test_batched(self) -> None:
+        """Stacks of perturbations, too."""
+        w = np.linspace(0.5, 1.5, 200)
+        whole = Interrupting(0, lambda w: np.sum(w**3, axis=-1))
+        check(gradsweep.batched(whole), w, 3.0 * w**2)
+        for call in range(4, whole.calls):
+            cost = Interrupting(call, lambda w: np.sum(w**3, axis=-1))
+            report = partly(functools.partial(check, gradsweep.batched(cost), w, 3.0 * w**2))
+            assert report.verdict == "inconclusive"
+
+    def test_while_a_mode_is_chosen(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Quotients by which the time of a sweep is predicted are none of the check's."""
+        monkeypatch.setattr("gradsweep._function_checking.LONGEST", 0.0)
+        w = np.linspace(0.5, 1.5, 200)
+        whole = Interrupting(0, lambda w: np.sum(w**3, axis=-1))
+        assert check(gradsweep.batched(whole), w, 3.0 * w**2).mode == "screen"
+        reports = []
+        for call in range(4, whole.calls):
+            cost = Interrupting(call, lambda w: np.sum(w**3, axis=-1))
+            try:
+                check(gradsweep.batched(cost), w, 3.0 * w**2)
+            except Interrupted as error:
+                reports.append(error.report)
+        assert {report.verdict for report in reports} == {"inconclusive"}
+        assert {report.mode for report in reports} == {"sweep", "screen"}
+
+    def test_saved(self, tmp_path: Any) -> None:
+        """It is a report like any other, and every kind of file has a place for it."""
+        report = partly(lambda: check(plain(Interrupting(12)), given(), gradient_of_cubes))
+        for kind in ("json", "h5", "html"):
+            report.save(tmp_path / f"report.{kind}")
+        assert '"step": "NaN"' in (tmp_path / "report.json").read_text(encoding="utf-8")
+
+    def test_checkpoint(self, tmp_path: Any) -> None:
+        """What was measured is not measured again."""
+        with pytest.raises(Interrupted):
+            check(plain(Interrupting(40)), given(), gradient_of_cubes, checkpoint=tmp_path / "run.h5")
+        first, second = Interrupting(0), Interrupting(0)
+        whole = check(plain(first), given(), gradient_of_cubes)
+        report = check(plain(second), given(), gradient_of_cubes, checkpoint=tmp_path / "run.h5")
+        assert second.calls < first.calls
+        assert report.blocks == whole.blocks
 
 
 class TestPrediction:
@@ -509,7 +620,11 @@ class TestScreen:
         check(kind(sums), blocks_given(), wrong_in("b", "d"), mode="screen", progress=seen.append)
         names = [each.phase for each in seen]
         order = [name for number, name in enumerate(names) if number == 0 or names[number - 1] != name]
-        assert [name for name in order if name not in ("noise", "steps")] == ["screen", "search", "second point"]
+        assert [name for name in order if name not in ("measuring noise", "choosing steps")] == [
+            "screen",
+            "search",
+            "second point",
+        ]
         for phase, total, unit in (("search", 2, "blocks"), ("second point", 8, "directions")):
             own = [each for each in seen if each.phase == phase]
             assert {(each.total, each.unit) for each in own} == {(total, unit)}
@@ -581,7 +696,7 @@ class TestScreen:
         check(kind(both), blocks_given(), gradient_of_sums, mode="screen")
         for call in range(first.calls + 2, both.calls - 1):
             cost = kind(Interrupting(call, sums))
-            report = partly(lambda cost=cost: check(cost, blocks_given(), gradient_of_sums, mode="screen"))
+            report = partly(functools.partial(check, cost, blocks_given(), gradient_of_sums, mode="screen"))
             assert report.verdict == "inconclusive"
             assert {block.status.value for block in report.blocks} == {"agrees"}
             assert report.displaced is None

@@ -21,10 +21,12 @@ from gradsweep._function_points import (
     another_point,
     examine_or_depart,
     gradient_at,
+    of_types,
     with_rounding,
 )
 from gradsweep._function_screening import Start, screen_function
 from gradsweep._monitor import SECOND_POINT, SWEEP, current
+from gradsweep._parameters import precision
 from gradsweep._planning import LONGEST, MODES, describe_seconds
 from gradsweep._report import Displaced, Report
 from gradsweep._schemes import COMPLEX
@@ -33,7 +35,7 @@ from gradsweep._selection import ScatteredGradient, chosen_entries, describe_uns
 from gradsweep._settings import Settings
 from gradsweep._trees import Tree, read_tree
 from gradsweep._types import Array
-from gradsweep._verdict import Tally, interrupted
+from gradsweep._verdict import Block, Status, Tally, interrupted
 
 # Entries of the largest blocks by which the time that a sweep takes is predicted, and of how many blocks.
 _TIMED, _TIMED_BLOCKS = 64, 4
@@ -78,19 +80,27 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         monitor.identify(
             _key(tree, base, settings), lambda: digest(zip((leaf.name for leaf in tree.blocks), analytic, strict=True))
         )
-    numerics = function.numerics(tree, base, settings)
-    mode, because = monitor.decide(
-        "mode",
-        lambda: _choose_mode(function, tree, numerics, settings),
-        lambda found: found[0] in MODES and isinstance(found[1], str),
-    )
+    try:
+        numerics = function.numerics(tree, base, settings)
+        mode, because = monitor.decide(
+            "mode",
+            lambda: _choose_mode(function, tree, numerics, settings),
+            lambda found: found[0] in MODES and isinstance(found[1], str),
+        )
+    except KeyboardInterrupt:
+        monitor.abandon()
+        return _nothing_compared(function, tree, analytic, settings, begun)
     if mode == "screen":
         start = Start(tree, base, analytic, numerics, because)
         return screen_function(function, gradient, start, replace(settings, mode=mode), begun)
     chosen = chosen_entries(settings.select, tree.blocks, settings.seed)
     monitor.plan(_stages(chosen, second=callable(gradient)))
-    with monitor.phase(SWEEP):
-        point = examine_or_depart(function, base, numerics, Given(tree, analytic, chosen), settings)
+    try:
+        with monitor.phase(SWEEP):
+            point = examine_or_depart(function, base, numerics, Given(tree, analytic, chosen), settings)
+    except KeyboardInterrupt:  # while noise was measured, say
+        monitor.abandon()
+        return _nothing_compared(function, tree, analytic, settings, begun)
     point = with_rounding(function, gradient, point, settings, measures=not monitor.interrupted)
     numerics, reason = point.numerics, function.reason  # at the second point there may be another one
     elsewhere = None
@@ -132,6 +142,42 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         notes=(*numerics.notes, *function.notes, *describe_unselected(settings.select, tree.blocks)),
         interrupted=monitor.interrupted,
         _plain=function.around(tree, base, settings.scheme),
+    )
+
+
+def _nothing_compared(
+    function: Function, tree: Tree, analytic: Sequence[NDArray[Any]], settings: Settings, begun: float
+) -> Report:
+    """The report of a check that was interrupted before there was a quotient."""
+    mode = "sweep" if settings.mode == "auto" else settings.mode
+    exactness = precision(analytic).or_less(of_types(tree))
+    leaves = [leaf for leaf in tree.blocks if is_selected(settings.select, leaf.name)]
+    looked_at = 0 if mode == "screen" else None
+    blocks = tuple(
+        Block(leaf.name, leaf.shape, 0, Status.UNFINISHED, 0.0, 0.0, 0, 0, 0, (), looked_at=looked_at) for leaf in leaves
+    )
+    none = [np.empty(0, dtype=np.intp) for _ in leaves]
+    return Report(
+        verdict="inconclusive",
+        difference=0.0,
+        tolerance=settings.tolerance_for(exactness),
+        precision=exactness.epsilon,
+        blocks=blocks,
+        numeric={} if mode == "screen" else ScatteredGradient(leaves, none, [np.empty(0) for _ in leaves]),
+        analytic={} if mode == "screen" else _by_name(tree, analytic),
+        mode=mode,
+        reason=function.reason,
+        predicted=math.nan,
+        scheme=settings.scheme.name,
+        step=math.nan,
+        evaluations=current().measured,
+        seconds=time.perf_counter() - begun,
+        crossed=0,
+        kinks=0,
+        evaluated_by=function.kind(tree, settings),
+        displaced=None,
+        notes=tuple(function.notes),
+        interrupted=True,
     )
 
 

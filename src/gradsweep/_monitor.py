@@ -26,6 +26,9 @@ SWEEP, DISPUTES, SECOND_POINT = "sweep", "disputes", "second point"
 #: Those of a screen: directions in all blocks, and then the blocks that are searched for what is wrong.
 SCREEN, SEARCH = "screen", "search"
 
+#: What comes before, where only values of a cost can be had.
+NOISE, STEPS = "measuring noise", "choosing steps"
+
 #: Phases whose results do not depend on the gradient under test, but for what they are asked of.
 INDEPENDENT = (SWEEP, SCREEN, SEARCH)
 
@@ -47,16 +50,19 @@ class Progress:
     ----------
     phase : str
         What is under way: ``"sweep"``, which forms the quotients, or ``"second point"``. Of a screen ``"screen"``, the random
-        directions in all blocks; then, if need be, ``"search"``, of those that differ there or are at kinks.
+        directions in all blocks; then, if need be, ``"search"``, of those that differ there or are at kinks. Before them, where
+        only values of the cost can be had, ``"measuring noise"`` and ``"choosing steps"``.
     done, total : int
-        Parameters whose quotients are known, and how many there will be in this phase; or of what `unit` says.
+        Parameters whose quotients are known, and how many there will be in this phase; or of what `unit` says. Of noise and
+        steps, which end when enough is known, how many there may be, roughly.
     seconds : float
         Since the check began.
     remaining : float
         Predicted seconds until it ends, entries in dispute and blocks that are searched aside, since nobody knows how many steps
         these take; NaN as long as there is nothing to predict it from.
     unit : str
-        What is counted: ``"parameters"``; of a screen ``"directions"``, and ``"blocks"`` that are searched.
+        What is counted: ``"parameters"``; of a screen ``"directions"``, and ``"blocks"`` that are searched; of noise and steps
+        ``"values"`` of the cost.
 
     Examples
     --------
@@ -105,6 +111,8 @@ class Monitor:
         Whether that has happened: what is not there, is missing.
     lacks : bool
         Whether something is that was asked for after `close`.
+    measured : int
+        Values of the cost that noise and steps took so far.
     """
 
     def __init__(
@@ -120,6 +128,9 @@ class Monitor:
         self._counted = 0
         self._pace: _Pace | None = None
         self._counting: int | None = None
+        # What is measured before there are quotients, how many values that takes, roughly, and where they began.
+        self._measuring: tuple[str, int, int] | None = None
+        self.measured = 0
 
     @property
     def interrupted(self) -> bool:
@@ -147,6 +158,26 @@ class Monitor:
             yield
         finally:
             self._phase, self._counted, self._pace = before
+
+    @contextlib.contextmanager
+    def measuring(self, name: str, values: int) -> Iterator[None]:
+        """What is asked for within are so many values of the cost, roughly, none of which is of use without the others."""
+        before, self._measuring = self._measuring, (name, values, self.measured)
+        try:
+            yield
+        finally:
+            self._measuring = before
+
+    def known(self, values: int) -> None:
+        """So many more values of a cost are known. It is told where they are measured, and nothing else is under way yet."""
+        if self._measuring is None:
+            return
+        self.measured += values
+        if self._phase in (SEARCH, SECOND_POINT) or self._counted:
+            self._say(self._counted)
+        elif self._phase != DISPUTES:
+            name, total, begun = self._measuring
+            self._say(self.measured - begun, of=(name, total, "values"))
 
     @contextlib.contextmanager
     def searching(self, blocks: int) -> Iterator[None]:
@@ -337,15 +368,21 @@ class Monitor:
             later = sum(self._stages[name] for name in names[names.index(self._phase) + 1 :])
             self._say(self._counted + entries * share, later, last=share >= 1.0)
 
-    def _say(self, done: float, later: int | None = None, *, last: bool = False) -> None:
-        """Tell how far this phase is, if it is time or its end; and how long it takes, if it is known what comes later."""
+    def _say(self, done: float, later: int | None = None, *, last: bool = False, of: tuple[str, int, str] | None = None) -> None:
+        """Tell how far this phase is, if it is time or its end; and how long it takes, if it is known what comes later.
+
+        `of` are name, total and unit of another phase.
+        """
         now = time.perf_counter()
-        if self._tell is None or self._phase not in self._stages or (now - self._told < _INTERVAL and not last):
+        if self._phase in self._stages:
+            of = of or (self._phase, self._stages[self._phase], self._unit)
+        if self._tell is None or of is None or (now - self._told < _INTERVAL and not last):
             return
-        self._told, count, remaining = now, self._stages[self._phase], math.nan
+        self._told, remaining = now, math.nan
+        name, count, unit = of
         if later is not None and self._pace is not None:
             remaining = self._pace.seconds_each(done, now) * (max(count - done, 0.0) + later)
-        self._tell(Progress(self._phase, min(round(done), count), count, now - self._begun, remaining, self._unit))
+        self._tell(Progress(name, min(round(done), count), count, now - self._begun, remaining, unit))
 
 
 class _Pace:

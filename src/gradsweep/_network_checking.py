@@ -89,7 +89,9 @@ def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, set
         report = replace(_check(problem, tested, settings, begun), _plain=cost.around(problem, settings.scheme))
     if not callable(gradient) or report.interrupted:
         return report
-    elsewhere, displaced, notes = None, None, ()
+    elsewhere: Report | None = None
+    displaced: Displaced | None = None
+    notes: tuple[str, ...] = ()
     try:
         with monitor.phase(SECOND_POINT):
             elsewhere, displaced, notes = _second_point(cost, params, gradient, analytic, replace(settings, mode=report.mode))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gradsweep._monitor import NOISE, current
 from gradsweep._neighbourhood import Neighbourhood
 from gradsweep._types import Array
 
@@ -30,6 +31,9 @@ _FIRST = (-30, -22)
 # The same at least and at most, and by how much they change while only one of the two bounds on the right spacing is known. Where
 # parameters are smaller than 1, the most is relative to 1.
 _LEAST, _MOST, _STRIDE = -44, -3, 10
+
+# Tables of a direction, roughly, at most: it takes that many to find a spacing between the least and the most.
+_TABLES = 10
 
 # Three successive columns of the table that show noise differ by no more than this factor.
 _PLATEAU = 4.0
@@ -121,7 +125,8 @@ def measure_noise(neighbourhood: Neighbourhood, seed: int = 0) -> Noise:
     size = abs(neighbourhood.base)
     generator = np.random.default_rng(seed)
     lines = [_Line(neighbourhood, random_pattern(generator, len(neighbourhood.theta))) for _ in _FIRST]
-    levels = [_measure_along(line, first, size) for line, first in zip(lines, _FIRST, strict=True)]
+    with current().measuring(NOISE, len(lines) * _TABLES * (_POINTS - 1)):
+        levels = [_measure_along(line, first, size) for line, first in zip(lines, _FIRST, strict=True)]
     floor = ROUNDING * size
     if all(line.single for line in lines):
         # Costs of single precision that never change show no lattice, and are rounded to one; but a constant such as 1 may be of

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradsweep._monitor import current
+from gradsweep._monitor import STEPS, current
 from gradsweep._neighbourhood import Indices, Neighbourhood
 from gradsweep._noise import ROUNDING, Noise
 from gradsweep._schemes import Scheme
@@ -170,7 +170,8 @@ def choose_steps(
     groups = list(_alike(neighbourhood))
     chosen = list(_samples(groups, samples, np.random.default_rng(seed)))
     pilot = _Pilot(neighbourhood, noise, scheme, np.concatenate([*chosen, np.empty(0, dtype=np.intp)]))
-    pilot.run()
+    with current().measuring(STEPS, pilot.most):
+        pilot.run()
     start = 0
     for group, members in zip(groups, chosen, strict=True):
         relative = pilot.relative[start : start + len(members)]
@@ -246,6 +247,11 @@ class _Pilot:
         self._seen, self._regular = np.zeros(len(indices), dtype=np.bool_), np.full(len(indices), np.nan)
         self.relative = np.full(len(indices), np.nan)
         self.evaluations = 0
+
+    @property
+    def most(self) -> int:
+        """Values of the cost that it takes at most."""
+        return 2 * _ROUNDS * len(self._indices) * len(self._scheme.offsets)
 
     def run(self) -> None:
         """Look at steps until those of all parameters are known, or are not to be known."""

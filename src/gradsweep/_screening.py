@@ -329,6 +329,7 @@ class Screen:
             directional, tests = self._measure(regions, numbers)
         except KeyboardInterrupt:
             monitor.abandon()
+            self._budget.spent += monitor.measured
             return _First(_nothing(regions), np.zeros(len(regions), dtype=np.bool_), complete=False)
         self.step, self.crossed = directional.step, tests.slopes.crossed
         if monitor.interrupted:

@@ -49,6 +49,7 @@ def gathered(pieces: Iterable[Array], count: int) -> Array:
     for piece in current().follow(pieces, share):
         costs[done : done + len(piece)] = piece
         done += len(piece)
+        current().known(len(piece))
     return costs
 
 

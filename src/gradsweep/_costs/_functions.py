@@ -11,7 +11,7 @@ import numpy as np
 
 from gradsweep._costs._complex_function import ComplexNumerics
 from gradsweep._costs._evaluation import Evaluator
-from gradsweep._costs._numerics import Numerics
+from gradsweep._costs._numerics import PLAIN, Numerics
 from gradsweep._costs._numpy_function import NumPyFunction, propagated
 from gradsweep._costs._plain_function import PlainEvaluator
 from gradsweep._costs._reading import read_cost
@@ -237,6 +237,11 @@ class Function:
             return False
         self.reason = self.objection(tree) if self.objection else ""
         return not self.reason
+
+    def kind(self, tree: Tree, settings: Settings) -> str:
+        """What is to evaluate it, as far as is known before that has begun."""
+        own: str = getattr(self.evaluator, "kind", PLAIN)
+        return "difference arrays" if not self.reason and self._may_propagate(tree, settings) else own
 
     def leave(self, tree: Tree, base: float) -> None:
         """Call the function once more, so that what it keeps is of the given parameters, and see that its value is the same."""

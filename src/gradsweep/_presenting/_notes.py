@@ -149,16 +149,20 @@ def _unresolved(blocks: Sequence[Block], report: Report) -> Note:
 
 def _unfinished(blocks: Sequence[Block], report: Report) -> Note:
     if report.mode == "screen":
-        return _unscreened(blocks), ""
+        return _unscreened(blocks, report), ""
     compared = sum(block.size for block in blocks)
     whole = format_size(sum(math.prod(block.shape) for block in blocks), "entry")
+    if not any(block.size for block in report.blocks):
+        return f": the check was interrupted before any of {whole} was compared: nothing is known of the gradient yet.", ""
     return f": the check was interrupted with {compared:,} of {whole} compared; nothing is known to be wrong so far.", ""
 
 
-def _unscreened(blocks: Sequence[Block]) -> str:
+def _unscreened(blocks: Sequence[Block], report: Report) -> str:
     """The same of a screen, which looks along directions in all blocks before it looks at entries of some."""
     unknown = sum(not block.size for block in blocks)
     undecided = len(blocks) - unknown
+    if not any(block.size for block in report.blocks):
+        return ": the check was interrupted before any of them was looked at: nothing is known of the gradient yet."
     parts = [f"{format_size(unknown, 'block')} {'was' if unknown == 1 else 'were'} not looked at"] if unknown else []
     if undecided:
         parts.append(f"of {format_size(undecided, 'block')} single entries were yet to decide, which directions alone do not")

@@ -91,7 +91,7 @@ def settings(report: Report) -> list[Fact]:
     facts = [
         Fact("Mode", report.mode),
         Fact("Scheme", f"{report.scheme} differences"),
-        Fact("Step", f"{report.step:.3g}"),
+        Fact("Step", "none yet" if math.isnan(report.step) else f"{report.step:.3g}"),
         Fact("Cost evaluated by", report.evaluated_by),
         Fact("Precision of parameters and gradient", short(report.precision)),
     ]

@@ -124,6 +124,8 @@ def _inconclusive(report: Report, room: int) -> str:
     unclear = [block.name for block in report.blocks if block.status not in (Status.AGREES, Status.VACUOUS)]
     if not unclear:
         return "the gradient could not be verified to the tolerance"
+    if report.interrupted and not any(block.size for block in report.blocks):
+        return "interrupted before anything was compared"
     if report.interrupted:
         # A screen has also blocks that it was done with, and that could not be verified.
         unclear = [block.name for block in report.blocks if block.status is Status.UNFINISHED] or unclear
@@ -201,7 +203,7 @@ def _method(report: Report, width: int) -> list[Line]:
     """How it was checked."""
     done = f"{format_size(report.evaluations, 'evaluation')} in {format_seconds(report.seconds)}"
     lines = [*_plain(_how(report), width, "  "), *_plain(f"{done}, tolerance {report.tolerance:.1e}", width, "    ")]
-    if subtracts(report):
+    if subtracts(report) and not math.isnan(report.step):
         noise = max((block.noise for block in report.blocks if math.isfinite(block.noise)), default=0.0)
         lines += _plain(f"noise of the quotients up to {noise:.1e} of a block", width, "    ")
     if report.displaced is not None and report.verdict != "fail":
@@ -212,6 +214,8 @@ def _method(report: Report, width: int) -> list[Line]:
 def _how(report: Report) -> str:
     """Mode, scheme and step."""
     differences = f"{report.scheme} differences"
+    if math.isnan(report.step):  # interrupted before it was known
+        return f"{report.mode}, {differences}, no step chosen yet"
     if report.evaluated_by == "kernels":
         return f"{report.mode}, {differences}, step {report.step:g}"
     if report.scheme == "complex":
