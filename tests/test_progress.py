@@ -762,3 +762,76 @@ class TestScreen:
                 for kind in ("json", "h5", "html"):
                     report.save(tmp_path / f"report{number}.{kind}")
         assert '"interrupted": true' in (tmp_path / "report40.json").read_text(encoding="utf-8")
+
+
+class TestComplex:
+    """Imaginary steps, block by block, each of which is held against real differences."""
+
+    @staticmethod
+    def _run(cost: Callable[[Any], Any], gradient: Any, **options: Any) -> Report:
+        return check(cost, blocks_given(), gradient, scheme="complex", **options)
+
+    def test_progress(self, seen: list[Progress]) -> None:
+        """As of a sweep."""
+        self._run(sums, gradient_of_sums, progress=seen.append)
+        counted = [each for each in seen if each.unit == "parameters"]
+        assert {(each.phase, each.total) for each in counted} == {("sweep", 240), ("second point", 240)}
+        for phase in ("sweep", "second point"):
+            done = [each.done for each in counted if each.phase == phase]
+            assert done == sorted(done)
+            assert done[-1] == 240
+            assert len(set(done)) > 200
+
+    def test_at_any_call(self) -> None:
+        """What was held against real differences is known; a block that was cut off as far as it could still be."""
+        whole = Interrupting(0, sums)
+        expected = self._run(whole, gradient_of_sums(blocks_given()))
+        sizes = set()
+        for call in range(4, whole.calls, 5):
+            report = partly(functools.partial(self._run, Interrupting(call, sums), gradient_of_sums(blocks_given())))
+            assert report.verdict == "inconclusive"
+            for block in report.blocks:
+                known = np.isfinite(report.numeric[block.name])
+                assert np.count_nonzero(known) == block.size
+                np.testing.assert_array_equal(report.numeric[block.name][known], expected.numeric[block.name][known])
+                sizes.add(block.size)
+        assert {0, 60} < sizes
+
+    def test_wrong_so_far(self) -> None:
+        """What is wrong is wrong, whatever was not looked at."""
+        whole = Interrupting(0, sums)
+        self._run(whole, gradient_of_sums(blocks_given()))
+        report = partly(lambda: self._run(Interrupting(whole.calls // 2, sums), wrong_in("a")(blocks_given())))
+        assert report.verdict == "fail"
+        assert report.blocks[0].status.value == "wrong"
+        assert report.blocks[3].status.value == "not finished"
+
+    def test_no_time_to_prove(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a block that could not be held against real differences nothing is said, right or wrong."""
+        monkeypatch.setattr(monitor, "_CLOSING", -1.0)
+
+        def cost(params: Any) -> Any:  # the modulus is not analytic: imaginary steps see nothing of it
+            return np.sum(np.abs(params["a"]) ** 3)
+
+        params = {"a": np.linspace(0.5, 1.5, 60)}
+        for call in range(50, 92, 5):
+            interrupting = Interrupting(call, cost)
+            for gradient in ({"a": 3.0 * params["a"] ** 2}, {"a": np.zeros(60)}):
+                interrupting.calls = 0
+                report = partly(functools.partial(check, interrupting, params, gradient, scheme="complex"))
+                assert report.verdict == "inconclusive"
+                assert report.blocks[0].size == 0
+
+    def test_checkpoint(self, tmp_path: Any) -> None:
+        """The next run gives the same bits."""
+        whole = Interrupting(0, sums)
+        expected = self._run(whole, gradient_of_sums)
+        for part in (0.2, 0.5, 0.8):
+            path = tmp_path / f"{part}.h5"
+            with pytest.raises(Interrupted):
+                self._run(Interrupting(int(part * whole.calls), sums), gradient_of_sums, checkpoint=path)
+            report = self._run(sums, gradient_of_sums, checkpoint=path)
+            assert report.blocks == expected.blocks
+            assert report.displaced == expected.displaced
+            for name, block in expected.numeric.items():
+                np.testing.assert_array_equal(report.numeric[name], block, strict=True)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gradsweep._errors import InputError, OracleError
 from gradsweep._ladder import Behaviour, direction_ladder
+from gradsweep._monitor import current
 from gradsweep._neighbourhood import Indices, Neighbourhood
 from gradsweep._noise import Noise, random_pattern
 from gradsweep._quotients import relative_step
@@ -90,40 +91,108 @@ def complex_quotients(
     ----------
     W. Squire and G. Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40(1), 1998.
     """
-    steps = _STEP * neighbourhood.scale[indices]
-    try:
-        costs = [complex(evaluate(int(index), float(step))) for index, step in zip(indices, steps, strict=True)]
-    except TypeError as error:
-        raise InputError(
-            f"scheme: 'complex' needs a cost that accepts complex parameters, but this one fails: {error}"
-        ) from error
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = np.array([cost.imag for cost in costs], dtype=np.float64) / steps
-    finite = np.isfinite(values) & np.isfinite([cost.real for cost in costs])
-    values[~finite] = np.nan
-    slopes = np.zeros_like(neighbourhood.theta)
-    slopes[indices[finite]] = values[finite]
-    proven, evaluations = 0.0, len(indices)
-    for pattern in _patterns(neighbourhood, indices[finite], np.random.default_rng(seed)):
-        bound, count = _compare(neighbourhood, noise, slopes, pattern)
-        proven, evaluations = max(proven, bound), evaluations + count
-    return ComplexQuotients(values, finite, proven, evaluations)
+    own = _Quotients(neighbourhood, noise, evaluate, indices, np.random.default_rng(seed))
+    own.run()
+    return ComplexQuotients(own.values, np.isfinite(own.values), own.proven, own.evaluations)
 
 
-def _patterns(neighbourhood: Neighbourhood, indices: Indices, generator: np.random.Generator) -> Iterator[Array]:
-    """Random directions among these parameters, block by block."""
-    for block, _ in neighbourhood.blocks():
-        members = indices[(indices >= block.start) & (indices < block.stop)]
+class _Quotients:
+    """Derivatives of some parameters, block by block, each of which is proven before the next one is begun.
+
+    Attributes
+    ----------
+    values : array of shape (n,)
+        What is proven; NaN elsewhere.
+    proven : float
+        As of `ComplexQuotients`.
+    evaluations : int
+        So far.
+    """
+
+    def __init__(
+        self,
+        neighbourhood: Neighbourhood,
+        noise: Noise,
+        evaluate: Callable[[int, float], complex],
+        indices: Indices,
+        generator: np.random.Generator,
+    ) -> None:
+        self._neighbourhood, self._noise, self._evaluate = neighbourhood, noise, evaluate
+        self._indices, self._generator = indices, generator
+        self._costs = np.full(len(indices), complex(np.nan, np.nan))
+        self.values = np.full(len(indices), np.nan)
+        self.proven, self.evaluations = 0.0, 0
+
+    def run(self) -> None:
+        """Form all of them; after an interrupt those that can still be proven."""
+        monitor, count = current(), len(self._indices)
+        begun: list[NDArray[np.intp]] = []
+        done = 0
+
+        def steps() -> Iterator[int]:
+            """How many values each step adds: one, or none if it proves those of a block."""
+            for places in self._blocks():
+                begun.append(places)
+                for place in places.tolist():
+                    yield self._step(place)
+                self._prove(places)
+                begun.pop()
+                yield 0
+
+        def share(added: int) -> float:
+            nonlocal done
+            done += added
+            return done / max(count, 1)
+
+        with monitor.counting(count):
+            for _ in monitor.follow(steps(), share):
+                pass
+        if begun and monitor.interrupted:
+            # The block that was cut off: in the little time that is left.
+            monitor.close()
+            self._prove(begun.pop())
+
+    def _blocks(self) -> Iterator[NDArray[np.intp]]:
+        """Places of the parameters of each block."""
+        for block, _ in self._neighbourhood.blocks():
+            yield np.flatnonzero((self._indices >= block.start) & (self._indices < block.stop))
+
+    def _step(self, place: int) -> int:
+        """Form one of them; 1, which is how many that is."""
+        index = int(self._indices[place])
+        try:
+            self._costs[place] = complex(self._evaluate(index, float(_STEP * self._neighbourhood.scale[index])))
+        except TypeError as error:
+            raise InputError(
+                f"scheme: 'complex' needs a cost that accepts complex parameters, but this one fails: {error}"
+            ) from error
+        self.evaluations += 1
+        return 1
+
+    def _prove(self, places: NDArray[np.intp]) -> None:
+        """Hold what is known of a block against real differences along random directions."""
+        costs, steps = self._costs[places], _STEP * self._neighbourhood.scale[self._indices[places]]
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = costs.imag / steps
+        finite = np.isfinite(values) & np.isfinite(costs.real)
+        members = self._indices[places[finite]]
+        slopes = np.zeros_like(self._neighbourhood.theta)
+        slopes[members] = values[finite]
         for _ in range(_DIRECTIONS if members.size else 0):
-            pattern = np.zeros_like(neighbourhood.theta)
-            pattern[members] = random_pattern(generator, members.size)
-            yield pattern
+            pattern = np.zeros_like(slopes)
+            pattern[members] = random_pattern(self._generator, members.size)
+            bound, evaluations = _compare(self._neighbourhood, self._noise, slopes, pattern)
+            if current().lacks:
+                return
+            self.proven, self.evaluations = max(self.proven, bound), self.evaluations + evaluations
+        self.values[places[finite]] = values[finite]
 
 
 def _compare(neighbourhood: Neighbourhood, noise: Noise, slopes: Array, pattern: Array) -> tuple[float, int]:
     """Hold the slope along a direction against real differences; their bound, relative to its terms, and evaluations."""
     direction, limit = direction_ladder(neighbourhood, noise, pattern, relative_step(neighbourhood, noise, CENTRAL))
-    if limit.behaviour is Behaviour.NON_FINITE:
+    # A ladder that was cut off shows neither that they agree nor that they do not.
+    if limit.behaviour is Behaviour.NON_FINITE or current().lacks:
         return 1.0, limit.evaluations
     terms = slopes * direction
     slope, size = float(terms.sum()), float(np.abs(terms).sum())
