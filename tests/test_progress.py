@@ -835,3 +835,84 @@ class TestComplex:
             assert report.displaced == expected.displaced
             for name, block in expected.numeric.items():
                 np.testing.assert_array_equal(report.numeric[name], block, strict=True)
+
+
+class TestNeurons:
+    """Networks whose pre-activations are perturbed, all of an example before those of the next."""
+
+    NETWORK = Network([40, 30, 20, 1])
+    X = np.random.default_rng(0).random((40, 50))
+    Y = np.ones((1, 50))
+
+    def _run(self, *, wrong: bool = False, **options: Any) -> Report:
+        params = self.NETWORK.initialize(0)
+
+        def gradient(params: Any) -> dict[str, Any]:
+            result = dict(self.NETWORK.gradient(params, self.X, self.Y))
+            result["dW1"] = result["dW1"] * (1.5 if wrong else 1.0)
+            return result
+
+        return check(self.NETWORK.cost(self.X, self.Y), params, gradient, **options)
+
+    @pytest.fixture
+    def chunks(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Interrupting]:
+        """Makes chunks small, and one of them interrupt the check."""
+        monkeypatch.setattr("gradsweep._costs._network_problem._WORK", 2**14)
+        evaluate = sweeps._evaluate
+
+        def interrupt(call: int) -> Interrupting:
+            counting = Interrupting(call, lambda arguments: evaluate(*arguments))
+            monkeypatch.setattr(sweeps, "_evaluate", lambda *arguments: counting(arguments))
+            return counting
+
+        return interrupt
+
+    @pytest.mark.parametrize(("mode", "unit"), [("neurons", "pre-activations"), ("sweep", "parameters")])
+    def test_progress(self, mode: str, unit: str, seen: list[Progress], chunks: Callable[[int], Interrupting]) -> None:
+        """By pre-activations of all examples, and so at the second point, whatever it was at the first."""
+        chunks(0)
+        self._run(mode=mode, progress=seen.append)
+        totals = {"sweep": 51 * 50 if mode == "neurons" else 41 * 30 + 31 * 20 + 21, "second point": 51 * 50}
+        units = {"sweep": unit, "second point": "pre-activations"}
+        assert list(dict.fromkeys(progress.phase for progress in seen)) == ["sweep", "second point"]
+        for phase, total in totals.items():
+            own = [progress for progress in seen if progress.phase == phase]
+            assert {(progress.total, progress.unit) for progress in own} == {(total, units[phase])}
+            done = [progress.done for progress in own]
+            assert done == sorted(done)
+            assert done[-1] == total
+            assert len(set(done)) > 2
+        assert seen[-1].remaining == 0.0
+
+    @pytest.mark.parametrize("wrong", [False, True])
+    def test_at_any_chunk(self, wrong: bool, chunks: Callable[[int], Interrupting]) -> None:
+        """Before the last example nothing is known, and the report says so; at the second point the first one is."""
+        whole = chunks(0)
+        assert self._run(mode="neurons", wrong=wrong).verdict == ("fail" if wrong else "pass")
+        seen = set()
+        for call in range(1, whole.calls + 1):
+            chunks(call)
+            report = partly(functools.partial(self._run, mode="neurons", wrong=wrong))
+            statuses = {block.status.value for block in report.blocks}
+            if statuses == {"not finished"}:
+                assert report.verdict == "inconclusive"
+                assert {block.size for block in report.blocks} == {0}
+                assert all(np.isnan(block).all() for block in report.numeric.values())
+                assert str(report).startswith("INCONCLUSIVE: interrupted before anything was compared")
+            else:
+                assert report.verdict == ("fail" if wrong else "inconclusive")
+                assert statuses == ({"agrees", "wrong"} if wrong else {"agrees"})
+            seen.add(frozenset(statuses))
+        assert len(seen) == 2
+
+    def test_checkpoint(self, tmp_path: Any, chunks: Callable[[int], Interrupting]) -> None:
+        """Chunks that were done are not done again, and the bits are the same."""
+        whole = chunks(0)
+        expected = self._run(mode="neurons")
+        chunks(whole.calls // 2)
+        with pytest.raises(Interrupted):
+            self._run(mode="neurons", checkpoint=tmp_path / "run.h5")
+        again = chunks(0)
+        report = self._run(mode="neurons", checkpoint=tmp_path / "run.h5")
+        assert again.calls < whole.calls
+        assert (report.blocks, report.displaced) == (expected.blocks, expected.displaced)

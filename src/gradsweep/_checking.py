@@ -136,8 +136,9 @@ def check(
     CostTimeoutError
         A call of the cost takes longer than `timeout`. It is a TimeoutError, too.
     Interrupted
-        Ctrl-C, while quotients were formed: a KeyboardInterrupt, whose `report` has what was found until then. Entries that seem
-        to be wrong are looked at for one second more; a second Ctrl-C ends that, too, without a report.
+        Ctrl-C, in any mode, once the cost and the gradient have been called at `params`: a KeyboardInterrupt, whose `report` has
+        what was found until then, which is nothing while noise is measured, or before the last example of ``"neurons"``. Entries
+        that seem to be wrong are looked at for one second more; a second Ctrl-C ends that, too, without a report.
     Exception
         What `cost` and `gradient` raise at `params` itself is not touched.
 

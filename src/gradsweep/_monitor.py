@@ -61,8 +61,8 @@ class Progress:
         Predicted seconds until it ends, entries in dispute and blocks that are searched aside, since nobody knows how many steps
         these take; NaN as long as there is nothing to predict it from.
     unit : str
-        What is counted: ``"parameters"``; of a screen ``"directions"``, and ``"blocks"`` that are searched; of noise and steps
-        ``"values"`` of the cost.
+        What is counted: ``"parameters"``; ``"pre-activations"`` where those of a network's units are perturbed; of a screen
+        ``"directions"``, and ``"blocks"`` that are searched; of noise and steps ``"values"`` of the cost.
 
     Examples
     --------
@@ -122,12 +122,13 @@ class Monitor:
         self._state, self._deadline, self.lacks = _State.RUNNING, math.inf, False
         self._begun = self._told = time.perf_counter()
         self._stages: dict[str, int] = {}
-        self._unit = "parameters"
+        self._units: dict[str, str] = {}
         self._phase = ""
         # Parameters of this phase whose quotients are known, but for those that are under way; and how fast it goes.
         self._counted = 0
         self._pace: _Pace | None = None
-        self._counting: int | None = None
+        # How many quotients are followed next, and whether some of them are of use without the others.
+        self._counting: tuple[int, bool] | None = None
         # What is measured before there are quotients, how many values that takes, roughly, and where they began.
         self._measuring: tuple[str, int, int] | None = None
         self.measured = 0
@@ -142,10 +143,13 @@ class Monitor:
         """Whether nothing more is computed."""
         return self._state is _State.ABANDONED or time.perf_counter() > self._deadline
 
-    def plan(self, stages: dict[str, int], unit: str = "parameters") -> None:
-        """Say which phases there will be, and how many parameters each of them looks at; known once a second point is reached."""
+    def plan(self, stages: dict[str, int], unit: str = "parameters", elsewhere: str = "") -> None:
+        """Say which phases there will be, and how many parameters each of them looks at; known once a second point is reached.
+
+        `unit` is what is counted in the place of parameters, and `elsewhere` the same at the second point, if it is another thing.
+        """
         if self._phase != SECOND_POINT:
-            self._stages, self._unit = dict(stages), unit
+            self._stages, self._units = dict(stages), {name: unit for name in stages} | {SECOND_POINT: elsewhere or unit}
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -185,13 +189,13 @@ class Monitor:
         if self._phase == SECOND_POINT or not blocks:  # directions are what is counted there
             yield
             return
-        stages, unit = self._stages, self._unit
+        stages, units = self._stages, self._units
         with self.phase(SEARCH):
-            self._stages, self._unit = {SEARCH: blocks}, "blocks"
+            self._stages, self._units = {SEARCH: blocks}, {SEARCH: "blocks"}
             try:
                 yield
             finally:
-                self._stages, self._unit = stages, unit
+                self._stages, self._units = stages, units
 
     def searched(self) -> None:
         """One more of these blocks is done."""
@@ -203,9 +207,9 @@ class Monitor:
                 self.abandon()
 
     @contextlib.contextmanager
-    def counting(self, entries: int) -> Iterator[None]:
-        """What is followed first within are the quotients of so many parameters. Some of them are of use without the others."""
-        self._counting, before = entries, self._counting
+    def counting(self, entries: int, *, partly: bool = True) -> Iterator[None]:
+        """What is followed first within are the quotients of so many parameters; `partly`: some are of use without the others."""
+        self._counting, before = (entries, partly), self._counting
         try:
             yield
             if self._phase != SEARCH:
@@ -325,7 +329,7 @@ class Monitor:
         result
             In their order. Fewer of them if the work is interrupted: the rest is missing.
         """
-        entries, self._counting = self._counting, None
+        (entries, partly), self._counting = self._counting or (None, False), None
         iterator = iter(results)
         if entries is not None and self._pace is None:
             self._pace = _Pace()
@@ -335,14 +339,14 @@ class Monitor:
             except StopIteration:
                 return
             except KeyboardInterrupt:
-                self._abandon(entries)
+                self._abandon(partly=partly)
                 return
             yield result
             if share is not None and (entries is not None or self._phase == SEARCH):
                 try:
                     self._note(entries, share(result))
                 except KeyboardInterrupt:  # as a window's button to stop may raise
-                    self._abandon(entries)
+                    self._abandon(partly=partly)
                     return
         self.lacks = self._state is _State.CLOSING
 
@@ -352,10 +356,10 @@ class Monitor:
             raise
         self._state = _State.ABANDONED
 
-    def _abandon(self, entries: int | None) -> None:
+    def _abandon(self, *, partly: bool) -> None:
         """The same if what there is is of use; else raise it again."""
         # Before the first phase quotients are formed for no other reason than to see how long they take.
-        if self._phase != DISPUTES and (entries is None or not self._phase):
+        if self._phase != DISPUTES and not (partly and self._phase):
             raise
         self.abandon()
 
@@ -375,7 +379,7 @@ class Monitor:
         """
         now = time.perf_counter()
         if self._phase in self._stages:
-            of = of or (self._phase, self._stages[self._phase], self._unit)
+            of = of or (self._phase, self._stages[self._phase], self._units[self._phase])
         if self._tell is None or of is None or (now - self._told < _INTERVAL and not last):
             return
         self._told, remaining = now, math.nan

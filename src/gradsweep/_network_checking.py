@@ -22,7 +22,7 @@ from gradsweep._monitor import DISPUTES, SECOND_POINT, SWEEP, current
 from gradsweep._network_entries import check_selected, report_interrupted
 from gradsweep._network_findings import Tested, explain_network
 from gradsweep._network_screening import screen_network
-from gradsweep._numeric import NumericGradient, differentiate, quotients_of
+from gradsweep._numeric import NumericGradient, count_pre_activations, differentiate, quotients_of
 from gradsweep._parameters import Precision, match_gradient, precision, read_mapping
 from gradsweep._planning import MODES, Plan, make_plan
 from gradsweep._report import Displaced, Report
@@ -204,9 +204,14 @@ def _check(problem: "NetworkProblem", tested: Tested, settings: Settings, begun:
         return check_selected(problem, tested, settings, steps, plan, begun)
     # The numeric side is complete before the gradient under test is looked at.
     monitor = current()
-    monitor.plan({SWEEP: sum(rows * columns for rows, columns in problem.layer_shapes)})
-    with monitor.phase(SWEEP):
-        numeric, evaluations = differentiate(problem, plan, steps, settings.jobs, settings.seed)
+    _plan_phases(problem, plan, tested)
+    try:
+        with monitor.phase(SWEEP):
+            numeric, evaluations = differentiate(problem, plan, steps, settings.jobs, settings.seed)
+    except KeyboardInterrupt:
+        # Examples are looked at one after the other, all units of each: until the last one no entry of the gradient is known.
+        monitor.abandon()
+        return report_interrupted(problem, tested, {}, settings, steps, plan, begun)
     if monitor.interrupted:
         parameters = {layer: found for layer, found in numeric.items() if isinstance(found, ParameterQuotients)}
         return report_interrupted(problem, tested, parameters, settings, steps, plan, begun)
@@ -236,6 +241,15 @@ def _check(problem: "NetworkProblem", tested: Tested, settings: Settings, begun:
         displaced=None,
         findings=_explain(problem, tested, judge, blocks),
     )
+
+
+def _plan_phases(problem: "NetworkProblem", plan: Plan, tested: Tested) -> None:
+    """Say what will be perturbed: parameters or pre-activations, and pre-activations at the second point."""
+    units, own = count_pre_activations(problem), plan.mode == "neurons"
+    stages = {SWEEP: units if own else sum(rows * columns for rows, columns in problem.layer_shapes)}
+    if tested.call is not None:
+        stages[SECOND_POINT] = units
+    current().plan(stages, "pre-activations" if own else "parameters", "pre-activations")
 
 
 def _explain(problem: "NetworkProblem", tested: Tested, judge: "_Judge", blocks: Sequence[Block]) -> tuple[Finding, ...]:

@@ -83,7 +83,7 @@ def report_interrupted(
     plan: Plan,
     begun: float,
 ) -> Report:
-    """Check the entries whose quotients there are; arguments as of `check_selected`, and the quotients by layer."""
+    """Check the entries whose quotients there are; arguments as of `check_selected`, and the quotients of some layers."""
     blocks = list(_known(problem, tested, numeric, leaves_of(problem)))
     return report_entries(problem, tested, blocks, settings, steps, plan, begun)
 
@@ -151,6 +151,9 @@ def _known(
     counted: set[int] = set()
     for leaf in leaves:
         number = problem.layer_of(leaf.name)
+        if number not in numeric:
+            yield _compared(tested, leaf, np.empty(0, dtype=np.intp), Slopes(*np.zeros((4, 0))))
+            continue
         layer = numeric[number]
         values = layer.block(leaf.name).rows(slice(None)).reshape(-1)
         low, high = (side.reshape(-1) for side in layer.interval(leaf.name, slice(None))) if layer.kinked else (values, values)

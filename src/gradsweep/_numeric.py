@@ -72,6 +72,11 @@ def _digest(weights: Array) -> float:
     return float(left @ (weights @ right))
 
 
+def count_pre_activations(problem: Problem) -> int:
+    """Those of all units, of each example."""
+    return problem.examples * sum(units for units, _ in problem.layer_shapes)
+
+
 def quotients_of(
     problem: Problem, mode: str, steps: Steps, jobs: int | None, layers: Sequence[int]
 ) -> Mapping[int, LayerQuotients]:
@@ -137,7 +142,8 @@ def differentiate(
         with current().counting(sum(rows * columns for rows, columns in problem.layer_shapes)):
             numeric = quotients_of(problem, plan.mode, steps, workers, layers)
         return numeric, sum(layer.evaluations for layer in numeric.values())
-    units = sweep_units(problem, steps, workers, layers)
+    with current().counting(count_pre_activations(problem), partly=False):
+        units = sweep_units(problem, steps, workers, layers)
     guarded = _guard(problem, units, steps, seed)
     return units, sum(layer.evaluations for layer in units.values()) + guarded
 
