@@ -175,6 +175,7 @@ class TestSameBits:
     ) -> None:
         """A screen, too: in its directions, in its search, and at the second point."""
         monkeypatch.setattr(_recording, "_KEPT", 0)
+        monkeypatch.setattr(_recording, "_VECTORS", 0)
         monkeypatch.setattr(journals, "_INTERVAL", 3600.0)  # what is written is what is there in the end
         screen = functools.partial(check, params=point(), gradient=wrong, mode="screen")
         whole = Counting()

@@ -589,6 +589,7 @@ def interrupted_screens(kind: Callable[[Any], Any], gradient: Any) -> Iterator[R
 def _always_called(monkeypatch: pytest.MonkeyPatch) -> None:
     """Difference arrays run the function itself for each chunk, and each block is one of its own."""
     monkeypatch.setattr("gradsweep._differences._recording._KEPT", 0)
+    monkeypatch.setattr("gradsweep._differences._recording._VECTORS", 0)
     monkeypatch.setattr("gradsweep._costs._numpy_function._DENSE", 240)
 
 

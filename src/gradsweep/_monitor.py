@@ -146,7 +146,7 @@ class Monitor:
     def plan(self, stages: dict[str, int], unit: str = "parameters", elsewhere: str = "") -> None:
         """Say which phases there will be, and how many parameters each of them looks at; known once a second point is reached.
 
-        `unit` is what is counted in the place of parameters, and `elsewhere` the same at the second point, if it is another thing.
+        `unit` is what is counted in the place of parameters, and `elsewhere` at the second point, if that is another thing.
         """
         if self._phase != SECOND_POINT:
             self._stages, self._units = dict(stages), {name: unit for name in stages} | {SECOND_POINT: elsewhere or unit}
