@@ -228,9 +228,19 @@ def _variances(x: Any) -> Any:
     return np.sum(np.var(y, axis=0) * _B[0]) + np.sum(np.var(y * y, axis=1, keepdims=True) * y) + np.var(y[:2])
 
 
+def _unread(x: Any) -> Any:
+    """A series whose result is taken nowhere; what comes later needs its rows."""
+    x = x - np.mean(x)
+    doubled, square = x * 2.0, x * x
+    kept = np.where(_STACK[:1, :3, :1] > np.inf, np.tanh(doubled), square)
+    one, other = x * 3.0, x * 5.0
+    return np.sum(np.sin(one) * np.cos(other) * kept * one * other)
+
+
 #: Functions of a matrix of 3 by 4.
 SAME: tuple[Callable[[Any], Any], ...] = (
     _assigned_with_axes_in_front, _padded, _overwritten, _in_parts, _empty, _entries_on_both_sides, _variances,
+    _unread,
 )  # fmt: skip
 
 

@@ -226,7 +226,8 @@ def _placed(operations: Sequence[Operation]) -> tuple[dict[int, int], int]:
                 if rows > register.rows:
                     free.insert(fitting, (first + register.rows, rows - register.rows))
         kept = {places[id(each)] for each in operation.registers if last[id(each)] > place}
-        for register in {id(each): each for each in operation.registers}.values():
+        # Two that have the same rows, as where a result that nobody reads is made in place, give them back once.
+        for register in {places[id(each)]: each for each in operation.registers}.values():
             if last[id(register)] == place and places[id(register)] not in kept:
                 free = _joined([*free, (places[id(register)], register.rows)])
     return places, top
