@@ -402,6 +402,34 @@ def test_nothing_is_read_that_was_not_written(count: int, monkeypatch: pytest.Mo
         np.testing.assert_allclose(found, expected, rtol=1e-13)
 
 
+def test_masks_of_minus_infinity_are_left_to_numpy(always_compiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes before and after them is compiled all the same."""
+    generator = np.random.default_rng(11)
+    x, mask = generator.standard_normal((6, 4)), np.where(np.tri(6) > 0.0, 0.0, -np.inf)
+    w = generator.standard_normal((4, 4))
+
+    def cost(given: Any) -> Any:
+        y = np.tanh(x @ given)
+        scores = np.sin(y @ y.T) + mask
+        e = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return np.sum(np.tanh(e / e.sum(axis=1, keepdims=True) @ y) * x)
+
+    seen: list[int] = []
+    run = Section.run
+
+    def noted(self: Section, *given: Any) -> bool:
+        seen.append(len(self.instructions))
+        return run(self, *given)
+
+    monkeypatch.setattr(Section, "run", noted)
+    gradient = gradsweep.numerical_gradient(cost, w)
+    assert sum(seen) > 0
+    monkeypatch.setattr(_numpy_function, "_WORTH_COMPILING", np.inf)
+    report = gradsweep.check(cost, w, gradient)
+    assert report.ok
+    assert report.difference < 1e-14
+
+
 def test_changes_that_are_too_large_are_left_to_numpy() -> None:
     """For these perturbations, where a trial did not show it; nothing of what was given up remains."""
     weights = np.random.default_rng(9).uniform(1.0, 2.0, (4, 5)) * np.array([[1.0], [1.0], [1e4], [1.0]])
@@ -518,7 +546,7 @@ def test_plans_for_many_arguments_keep_few_changes() -> None:
     assert program is not None
     load()
     tracemalloc.start()
-    program._planned([(place, True) for place in range(arguments)], 1e-7)
+    program._planned([(place, True) for place in range(arguments)], 1e-7, False)
     used = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert used < depth * size * 2 * arguments * 8 / 4

@@ -76,7 +76,7 @@ class Program:
         array of shape (lanes,)
             Change of the result in each.
         """
-        changes = self._compiled(arguments, lanes) if compiled and lanes.count >= SHORTEST and not lanes.infinite else None
+        changes = self._compiled(arguments, lanes) if compiled and lanes.count >= SHORTEST else None
         if changes is None:
             changes = self._given(arguments)
             self._follow(self._usual(tuple(sorted(arguments))), changes, lanes)
@@ -174,14 +174,15 @@ class Program:
         kinds = tuple((place, isinstance(arguments[place], Slab)) for place in sorted(arguments))
         largest = max(reach_of(change) for change in arguments.values())
         step = float(2.0 ** np.frexp(largest)[1])
+        key = (*kinds, step, lanes.infinite)
         with self._planning:
-            plan = self._compiled_plans.pop((*kinds, step), None) or self._planned(kinds, step)
-            self._compiled_plans[*kinds, step] = plan  # the last one now
+            plan = self._compiled_plans.pop(key, None) or self._planned(kinds, step, lanes.infinite)
+            self._compiled_plans[key] = plan  # the last one now
             while len(self._compiled_plans) > 1 and sum(map(_size, self._compiled_plans.values())) > _KEPT:
                 del self._compiled_plans[next(iter(self._compiled_plans))]
         if not any(isinstance(part, Section) for part, _ in plan):
             return None
-        trial, changes = Lanes(lanes.count), self._given(arguments)
+        trial, changes = Lanes(lanes.count, infinite=lanes.infinite), self._given(arguments)
         if self._follow(plan, changes, trial) is not None:
             return None
         lanes.crossings += trial.crossings
@@ -189,18 +190,18 @@ class Program:
         lanes.subtracts = lanes.subtracts or trial.subtracts
         return changes
 
-    def _planned(self, kinds: Sequence[tuple[int, bool]], step: float) -> _Plan:
+    def _planned(self, kinds: Sequence[tuple[int, bool]], step: float, infinite: bool) -> _Plan:
         """A plan for perturbations of this size, with sections as a trial shows that they hold."""
         chosen = self._affected(tuple(place for place, _ in kinds))
         affected = {number for each in chosen for number in each.outputs}
         affected |= {self._recording.arguments[place].number for place, _ in kinds}
         arguments, count = self._probes(kinds, step)
-        nodes = self._seen(chosen, affected, arguments, count)
+        nodes = self._seen(chosen, affected, arguments, Lanes(count, infinite=infinite))
         refused: set[int] = set()
         for _ in range(_TRIALS):
             parts = divided(chosen, nodes, refused, self._result)
             plan = self._with_ends(parts)
-            failed = self._follow(plan, self._given(arguments), Lanes(count))
+            failed = self._follow(plan, self._given(arguments), Lanes(count, infinite=infinite))
             if failed is None:
                 return plan
             refused.add(failed.culprit)
@@ -220,10 +221,10 @@ class Program:
         return arguments, count
 
     def _seen(
-        self, chosen: Sequence[Instruction], affected: set[int], arguments: Mapping[int, Array | Slab], count: int
+        self, chosen: Sequence[Instruction], affected: set[int], arguments: Mapping[int, Array | Slab], lanes: Lanes
     ) -> Kinds:
         """How nodes change, as a trial shows."""
-        lanes, changes, held = Lanes(count), self._given(arguments), dict[int, Any]()
+        changes, held = self._given(arguments), dict[int, Any]()
         dense, entries, sizes = set[int](), set[int](), dict[int, int]()
 
         def note(numbers: Iterable[int]) -> None:
@@ -234,7 +235,7 @@ class Program:
                 elif isinstance(change, Slab) and len(change.pattern.axes) == len(change.shape):
                     entries.add(number)
                 if change is not None:
-                    sizes[number] = (change.values if isinstance(change, Slab) else change).size // count
+                    sizes[number] = (change.values if isinstance(change, Slab) else change).size // lanes.count
 
         note(range(len(changes)))
         with np.errstate(all="ignore"):
