@@ -391,6 +391,37 @@ def test_what_is_no_timeout(timeout: Any) -> None:
         checked(cubes, timeout=timeout)
 
 
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_deadlines_of_blocks_that_were_not_left_are_over(in_thread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception may come between the end of a block and what ends its deadline, which would ring for ever."""
+    monkeypatch.setattr(_deadlines, "_AGAIN", 0.02)
+    late: list[BaseException] = []
+
+    def enter() -> Any:
+        manager = _deadlines.deadline(0.02)
+        manager.__enter__()
+        return manager
+
+    def wait() -> None:
+        held = enter()
+        try:
+            for _ in range(20):
+                time.sleep(0.01)
+        except _deadlines.OutOfTime as error:
+            late.append(error)
+        del held
+
+    if in_thread:
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join()
+    else:
+        handler = signal.getsignal(signal.SIGALRM)
+        wait()
+        assert signal.getsignal(signal.SIGALRM) is handler
+    assert not late
+
+
 def test_deadlines_of_a_thread_do_not_come_late() -> None:
     """What returns in time is never interrupted afterwards."""
 

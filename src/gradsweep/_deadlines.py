@@ -3,10 +3,11 @@
 import contextlib
 import contextvars
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import FrameType
 
 from gradsweep._errors import CostTimeoutError
 
@@ -67,6 +68,25 @@ def deadline(seconds: float | None) -> Iterator[None]:
             yield
 
 
+def _block() -> FrameType | None:
+    """The frame whose ``with`` block is being entered."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_filename in (__file__, contextlib.__file__):
+        frame = frame.f_back
+    return frame
+
+
+def _is_within(block: FrameType | None, frame: FrameType | None) -> bool:
+    """Whether a frame was called by that of a block, however indirectly.
+
+    An exception that arrives while a block is being left may keep it from being left as it should be. What rings then must not go
+    on for ever.
+    """
+    while frame is not None and frame is not block:
+        frame = frame.f_back
+    return frame is not None
+
+
 def _alarm_is_free() -> bool:
     """Whether there is an alarm clock, and a handler that can be put back: only Python's main thread is sent signals."""
     return (
@@ -79,11 +99,14 @@ def _alarm_is_free() -> bool:
 @contextlib.contextmanager
 def _rung(seconds: float) -> Iterator[None]:
     """By the process's alarm clock, which ends waiting, as for a lock or in a sleep, too."""
-    armed = True
+    armed, block = True, _block()
 
-    def ring(number: int, frame: Any) -> None:
-        if armed:
+    def ring(number: int, frame: FrameType | None) -> None:
+        if armed and _is_within(block, frame):
             raise OutOfTime
+        if armed:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.signal(signal.SIGALRM, handler)
 
     begun = time.monotonic()
     handler = signal.signal(signal.SIGALRM, ring)
@@ -104,12 +127,13 @@ def _rung(seconds: float) -> Iterator[None]:
 def _thrown(seconds: float) -> Iterator[None]:
     """By another thread, which throws it into this one: it arrives when this one runs Python's code again."""
     thread, lock, over, armed = threading.get_ident(), threading.Lock(), threading.Event(), True
+    block = _block()
 
     def watch() -> None:
         wait = seconds
         while not over.wait(wait):
             with lock:
-                if not armed:
+                if not armed or not _is_within(block, sys._current_frames().get(thread)):
                     return
                 _throw(thread, OutOfTime)
             wait = _AGAIN
