@@ -122,6 +122,6 @@ MODELS: dict[str, Callable[[], Case]] = {
     "recurrent net, 20 steps": recurrent,
     "LSTM, 20 steps": long_short_term,
     "transformer block": transformer,
-    "classifier, examples in rows": classifier,
-    "classifier, examples in columns": columns,
+    "100-64-64-10, examples in rows": classifier,
+    "60-50-50-50-1, in columns": columns,
 }
