@@ -13,9 +13,10 @@ from ._compile import mark_compiled
 
 @functools.cache
 def load() -> None:
-    """Load every kernel, or compile it if need be, and remember on disk that this was done.
+    """Load the kernels of networks, or compile them if need be, and remember on disk that this was done.
 
-    What a first check does by itself: of use where an image of a container is made, or before something is timed.
+    What a first check does by itself: of use where an image of a container is made, or before something is timed. Those of long
+    sweeps of functions are loaded, or compiled, by importing `gradsweep.kernels.sections`.
 
     Examples
     --------

@@ -564,7 +564,7 @@ def test_kernels_are_held_against_numpy(always_compiled: None, monkeypatch: pyte
     def wrong(self: Any) -> Any:
         made = table(self)
         assert made is not None
-        made[0][:, 2:] *= 1.0 + 1e-4
+        made[0][:, 2:] *= 1.0 + 1e-8
         return made
 
     monkeypatch.setattr(Coefficients, "table", wrong)

@@ -17,7 +17,7 @@ from gradsweep._trees import Tree
 from gradsweep._types import Array
 
 # Directions and entries along which the two are compared, and what they may differ by.
-_DIRECTIONS, _GUARDED, AGREEMENT = 2, 8, 1e-6
+_DIRECTIONS, _GUARDED, _AGREEMENT = 2, 8, 1e-6
 
 #: Blocks of each of which an entry is among them: all, but where there are very many.
 MOST_BLOCKS = 32
@@ -163,7 +163,7 @@ class Guard:
             place = group * len(_VISIBLE) + int(np.argmax(places))
             own, other = float(outcome.changes[place]), self._plain_at(point(place), describe(group)) - self.base
             if np.isfinite(other):
-                allowed = AGREEMENT * max(abs(own), abs(other)) + rounding
+                allowed = _AGREEMENT * max(abs(own), abs(other)) + rounding
                 if not abs(own - other) <= allowed:
                     # Values that cancel inside of the function, as 1 - a does, may be rounded by much more.
                     allowed += simulate(place)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._costs._chunks import ENTRIES, Cut, entries_together
-from gradsweep._costs._guard import AGREEMENT, JITTER, MOST_BLOCKS, RUNS, SAFETY, SAME, Guard, agree, as_loss
+from gradsweep._costs._guard import JITTER, MOST_BLOCKS, RUNS, SAFETY, SAME, Guard, agree, as_loss
 from gradsweep._costs._numerics import Indices, Slopes
 from gradsweep._costs._runs import USUAL, Conditions, Outcome, Outcomes, Propagation, Record, Task
 from gradsweep._differences._alterations import Watch
@@ -198,7 +198,7 @@ class NumPyFunction:
     def _compile(self, indices: Indices) -> None:
         """From here on repeat records by compiled kernels, if so much is asked for that loading them is worth it.
 
-        They are held against NumPy's changes first, of an entry of each block.
+        They are held against NumPy's changes of some entries of each block first: forms are the same, and so is all but rounding.
         """
         work = self.outcome.total * len(indices) * len(self.scheme.offsets)
         if self.propagation.compiled or work < _WORTH_COMPILING or not self.propagation.can_be_repeated:
@@ -209,8 +209,7 @@ class NumPyFunction:
             task = Task(np.tile(own, len(steps)), np.repeat(steps, len(own)), USUAL)
             known, found = self.propagation(task).changes, compiled(task).changes
             with np.errstate(invalid="ignore"):
-                allowed = AGREEMENT * np.abs(known) + SAME * np.max(np.abs(known), initial=0.0, where=np.isfinite(known))
-                apart = np.flatnonzero(np.isfinite(known) & ~(np.abs(found - known) <= allowed))
+                apart = np.flatnonzero(np.isfinite(known) & ~(np.abs(found - known) <= SAME * np.abs(known)))
                 if len(apart):
                     # Of what cancels, as an offset that a softmax does not see, both leave nothing but their rounding.
                     apart = apart[~(np.abs(found - known) <= self._rounding(task))[apart]]
