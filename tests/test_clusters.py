@@ -465,6 +465,31 @@ def test_a_node_is_killed_and_another_joins(ray: RayCluster, alone: gradsweep.Re
     assert cost.others() - known
 
 
+#: Gives up results at the moment at which one is there, again and again: how often it did.
+GIVES_UP = """
+import sys, joblib, ray
+from ray.util.joblib.ray_backend import RayBackend
+from gradsweep import _pools, _sending
+
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": {"PYTHONPATH": sys.argv[2]}})
+with joblib.parallel_config(RayBackend(), n_jobs=2):
+    shipment = _pools.Shipment(_sending.send(lambda item: item, None))
+    for count in range(1, 301):
+        outcomes = _pools.evaluated(shipment, iter(range(100)), None)
+        assert next(outcomes).value == 0
+        outcomes.close()
+print(count)
+"""
+
+
+@_needs("ray")
+def test_results_that_are_not_wanted_any_more(ray_cluster: RayCluster) -> None:
+    """Ray ends a process that cancels a task just as it is done: the caller's, in one of six interrupted checks."""
+    command = [sys.executable, "-c", GIVES_UP, ray_cluster.address, str(SOURCES)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "300"), done.stderr
+
+
 # ---- what a check does meanwhile -----------------------------------------------------------------------------------------
 
 
