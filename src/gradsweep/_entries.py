@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._cancellation import with_cancelled
 from gradsweep._costs._numerics import Indices, Numerics, Slopes
 from gradsweep._monitor import current
 from gradsweep._parameters import Precision
@@ -130,6 +131,8 @@ class Judge:
         Whether the noise of blocks in which nothing is in dispute is measured, which is reported and decides nothing.
     closer : Closer, optional
         Closer looks that were taken before.
+    usual : float, default: 0.0
+        Size of the usual entry of all blocks, against which is held what rounding leaves where the gradient vanishes.
     """
 
     numerics: Numerics
@@ -138,6 +141,7 @@ class Judge:
     replaces: bool
     measures: bool = True
     closer: Closer | None = None
+    usual: float = 0.0
 
     def examine(self, blocks: Sequence[BlockGradients]) -> tuple[list[Examined], int]:
         """Decide about blocks.
@@ -234,7 +238,8 @@ class Judge:
         for name, array in arrays.items():
             array[chosen] = getattr(closer, name)[part]
         noise = before.noise.copy()
-        noise[chosen] = np.maximum(closer.noise[part] + dispute.given.least_noise[chosen], self.precision.tiny)
+        own = np.maximum(closer.noise[part] + dispute.given.least_noise[chosen], self.precision.tiny)
+        noise[chosen] = with_cancelled(closer.values[part], own, self.usual, self.precision, self.tolerance)
         kinks = before.kinks.copy()
         if closer.kinks is not None:
             kinks[chosen] |= closer.kinks[part]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._cancellation import describe_slight
 from gradsweep._checkpoint import digest, versions
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import PLAIN, Indices, Numerics
@@ -112,6 +113,10 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
             monitor.abandon()  # what was found at the first point is kept
     findings = _explain(function, gradient, point) or (_explain(function, gradient, elsewhere[0]) if elsewhere else ())
     displaced = elsewhere[1] if elsewhere else None
+    slight: list[str] = []
+    if not callable(gradient):
+        gaps = [each.tally.gap for each in point.examined]
+        slight = describe_slight([each.block for each in point.examined], gaps, point.given.analytic, point.exactness)
     function.leave(tree, base)
     total = Tally.of_all(examined.tally for examined in point.examined)
     blocks = tuple(examined.block for examined in point.examined if is_selected(settings.select, examined.block.name))
@@ -139,7 +144,7 @@ def check_function(function: Function, params: Any, gradient: Any, settings: Set
         evaluated_by=numerics.kind,
         displaced=displaced,
         findings=findings,
-        notes=(*numerics.notes, *function.notes, *describe_unselected(settings.select, tree.blocks)),
+        notes=(*numerics.notes, *function.notes, *slight, *describe_unselected(settings.select, tree.blocks)),
         interrupted=monitor.interrupted,
         _plain=function.around(tree, base, settings.scheme),
     )

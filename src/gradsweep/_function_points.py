@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._cancellation import usual_size
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import Indices, Numerics, Slopes
 from gradsweep._differences._departure import Departure
@@ -156,7 +157,8 @@ def _judge(
     exactness = precision(given.analytic).or_less(of_types(given.tree))
     tolerance = settings.tolerance_for(exactness)
     closer = closer or Closer(numerics, exactness)
-    judge = Judge(numerics, tolerance, exactness, replaces=settings.step is None, measures=measures, closer=closer)
+    usual = usual_size(given.analytic)
+    judge = Judge(numerics, tolerance, exactness, replaces=settings.step is None, measures=measures, closer=closer, usual=usual)
     blocks: list[BlockGradients] = []
     start = 0
     for leaf, indices, block in zip(given.tree.blocks, given.indices, given.analytic, strict=True):

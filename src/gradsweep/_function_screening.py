@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from gradsweep._cancellation import describe_slight, usual_size
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numerics import Indices, Numerics
 from gradsweep._diagnosis._evidence import Finding
@@ -107,6 +108,8 @@ def screen_function(function: Function, gradient: Any, start: Start, settings: S
     displaced = elsewhere[1] if elsewhere else None
     function.leave(start.tree, start.base)
     blocks = tuple(each.block for each in screened.found)
+    gaps = [each.tally.gap for each in screened.found]
+    slight = [] if callable(gradient) else describe_slight(blocks, gaps, start.analytic, exactness)
     total = Tally.of_all(each.tally for each in screened.found)
     verdict = overall_verdict(blocks, displaced)
     if monitor.interrupted:
@@ -130,7 +133,7 @@ def screen_function(function: Function, gradient: Any, start: Start, settings: S
         evaluated_by=numerics.kind,
         displaced=displaced,
         findings=findings,
-        notes=(*chosen, *numerics.notes, *function.notes),
+        notes=(*chosen, *numerics.notes, *function.notes, *slight),
         interrupted=monitor.interrupted,
         _plain=function.around(start.tree, start.base, settings.scheme),
     )
@@ -164,7 +167,7 @@ def _screen_with(function: Function, gradient: Any, start: Start, settings: Sett
         return point.examined, point.given.indices, point.evaluations
 
     steps = len(settings.scheme.offsets)
-    subject = Subject(start.tree.blocks, start.analytic, start.numerics, exactness, steps, judge)
+    subject = Subject(start.tree.blocks, start.analytic, start.numerics, exactness, steps, judge, usual_size(start.analytic))
     screen = Screen(subject, settings.tolerance_for(exactness), settings.seed, budget)
     found = screen.run()
     return _Screened(start, found, budget.spent, screen.step, screen.crossed)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._cancellation import with_cancelled
 from gradsweep._costs._numerics import Directional, Indices, Numerics, Slopes
 from gradsweep._directions import Direction, Region, matrix_shape
 from gradsweep._entries import Examined
@@ -109,6 +110,8 @@ class Subject:
     judge : callable
         Decides about single entries, given as indices of each block; and says which they were, fewer after an interrupt, and how
         many evaluations it took.
+    usual : float, default: 0.0
+        Size of the usual entry of all blocks, against which is held what rounding leaves where the gradient vanishes.
     """
 
     blocks: tuple[Leaf, ...]
@@ -117,6 +120,7 @@ class Subject:
     precision: Precision
     steps: int
     judge: Callable[[list[Indices]], tuple[list[Examined], list[Indices], int]]
+    usual: float = 0.0
 
     def matrix(self, block: int) -> NDArray[np.generic]:
         """A block of the gradient under test, as a matrix."""
@@ -412,7 +416,8 @@ class Screen:
         noise = tests.noise.copy()
         # A closer look knows what rounding there is, and so may also find less of it; but not of that of the sums.
         summed = _ROUNDINGS * float(np.finfo(np.float64).eps) * tests.norms
-        noise[disputed] = np.maximum(closer.noise + summed[disputed], self._subject.precision.tiny)
+        own = np.maximum(closer.noise + summed[disputed], self._subject.precision.tiny)
+        noise[disputed] = with_cancelled(closer.values, own, self._subject.usual, self._subject.precision, self._tolerance)
         # Bounds that allow for what vanishes with the step differ at no kink, too.
         kinks, moved = tests.kinks.copy(), tests.moved.copy()
         if closer.kinks is not None:
