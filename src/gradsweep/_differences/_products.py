@@ -1,5 +1,6 @@
 """Matrix products: A·δB, δA·B and δA·δB, by one matrix product over all lanes wherever the lanes allow it."""
 
+import math
 import string
 from collections.abc import Sequence
 from typing import Any
@@ -127,26 +128,46 @@ def _dense(change: "Array | Slab") -> Array:
 def _right_changes(first: Array, second: Varying) -> "Array | Slab":
     """A·δB."""
     change = second.change
-    if isinstance(change, Slab) and first.ndim == 2 and second.ndim == 2:
-        return _slab_product(first, change)
+    if isinstance(change, Slab) and first.ndim >= 2 and second.ndim == 2:
+        # All matrices of a stack have the same B, so that they are one of all their rows.
+        rows = first.reshape(math.prod(first.shape[:-1]), first.shape[-1])
+        return _restacked(_slab_product(rows, change), first.shape[:-1])
     # All columns of all lanes at once.
     columns, lanes = second.dense.shape[-2:]
     product: Array = np.matmul(first, second.dense.reshape(*second.dense.shape[:-2], columns * lanes))
     return product.reshape(*product.shape[:-1], columns, lanes)
 
 
+def _restacked(change: "Array | Slab", stack: tuple[int, ...]) -> "Array | Slab":
+    """A change of a matrix of all rows as one of a stack of matrices."""
+    if not isinstance(change, Slab):
+        return change.reshape(*stack, *change.shape[1:])
+    pattern = change.pattern.shifted(len(stack) - 1)
+    return Slab((*stack, change.shape[1]), pattern, change.values.reshape(*stack, *change.values.shape[1:]))
+
+
 def _left_changes(first: Varying, second: Array) -> "Array | Slab":
     """δA·B: its transpose is Bᵀ·δAᵀ, row by row of δA, the lanes as columns."""
-    change = first.change
-    if isinstance(change, Slab) and first.ndim == 2 and second.ndim == 2:
-        product = _slab_product(second.T, _transposed(change))
-        return _transposed(product) if isinstance(product, Slab) else np.swapaxes(product, 0, 1)
+    if isinstance(first.change, Slab) and second.ndim == 2:
+        return _product_of_slab(first.change, second)
     dense = first.dense
     if second.ndim > 2:
         # A matrix of its own for each: one more axis for the rows of δA.
         second = second[..., np.newaxis, :, :]
     product_of_rows: Array = np.matmul(np.swapaxes(second, -1, -2), dense)
     return product_of_rows
+
+
+def _product_of_slab(change: Slab, second: Array) -> "Array | Slab":
+    """δA·B where δA is a slab of a stack of matrices, or of one, and B is one matrix."""
+    last, pattern = len(change.shape) - 1, change.pattern
+    if last in pattern.axes:
+        # Column k of A takes part by row k of B.
+        values = change.values[..., np.newaxis, :] * np.take(second.T, pattern.of(last), axis=1)
+        pattern = pattern.without(last)
+    else:
+        values = np.matmul(second.T, change.values)
+    return Slab((*change.shape[:-1], second.shape[1]), pattern, values) if pattern.axes else values
 
 
 def _transposed(slab: Slab) -> Slab:
