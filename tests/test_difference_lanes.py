@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import threading
 import time
 import tracemalloc
@@ -18,8 +19,10 @@ from gradsweep._differences._array import DifferenceArray
 from gradsweep._differences._creation import intercepted
 from gradsweep._differences._departure import Departure
 from gradsweep._differences._lanes import Lanes, Ties
+from gradsweep._differences._products import matmul_change
 from gradsweep._differences._propagation import Propagated, perturbed, perturbed_entry, propagate
-from gradsweep._differences._slab import Slab
+from gradsweep._differences._slab import Pattern, Slab
+from gradsweep._differences._varying import Varying
 from gradsweep._types import Array
 
 Program = Callable[[Any], Any]
@@ -355,6 +358,36 @@ def test_a_perturbed_weight_stays_a_slab_until_the_second_product() -> None:
     ):  # fmt: skip
         assert kind(each) is Slab
     assert kind(rng.normal(size=(2, 6)) @ np.tanh(z)) is not Slab
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("axes", [axes for count in range(4) for axes in itertools.combinations(range(3), count)])
+@pytest.mark.parametrize("stack", [(), (3,), (2, 3), (0, 2)])
+def test_products_of_stacks_with_slabs(stack: tuple[int, ...], axes: tuple[int, ...], side: str) -> None:
+    """Whatever axes of it are fixed, and of whichever of the two: what NumPy gives of the whole change, lane by lane."""
+    rng, lanes = np.random.default_rng(len(axes)), 5
+    first, second = rng.normal(size=(*stack, 4, 6)), rng.normal(size=(6, 5))
+    varies = first if side == "left" else second
+    fixed = tuple(axis for axis in axes if axis < varies.ndim and varies.shape[axis])
+    pattern = Pattern(fixed, tuple(rng.integers(0, varies.shape[axis], lanes) for axis in fixed))
+    slab = Slab(varies.shape, pattern, rng.normal(size=(*(varies.shape[axis] for axis in pattern.free(varies.ndim)), lanes)))
+    given = Varying(varies, slab, Lanes(lanes))
+    change = matmul_change(given, second) if side == "left" else matmul_change(first, given)
+    dense = change.dense if isinstance(change, Slab) else change
+    each = [slab.dense[..., lane] @ second if side == "left" else first @ slab.dense[..., lane] for lane in range(lanes)]
+    assert dense.shape == (*stack, 4, 5, lanes)
+    np.testing.assert_allclose(dense, np.stack(each, axis=-1), rtol=1e-12, atol=1e-14)
+
+
+def test_a_single_weight_of_all_matrices_of_a_stack_stays_a_slab() -> None:
+    """As in attention, or behind it: a slope of one column is not that of all."""
+    rng, lanes = np.random.default_rng(0), Lanes(8)
+    w, data = rng.normal(size=(6, 5)), rng.normal(size=(3, 4, 6))
+    argument = perturbed_entry(w, np.arange(8), np.full(8, 1e-7), lanes)
+    z: Any = data @ argument
+    for each in (z, np.tanh(z + rng.normal(size=5)), z[:, 1:], np.sum(z, axis=1), np.swapaxes(z, 0, 1)):
+        assert type(each.operand.change) is Slab
+    assert type((np.tanh(z) @ rng.normal(size=(5, 2))).operand.change) is not Slab
 
 
 # ---- arrays that are made on the way -------------------------------------------------------------------------------------
