@@ -201,6 +201,20 @@ def reshaped_views(w: Any) -> Any:
 
 
 @always
+def views_in_the_order_of_memory(w: Any) -> Any:
+    x, column = w * 1.0, w[0, 0] * np.arange(4.0)[:, None]
+    views = (
+        np.ravel(x.T, order="F"), x.T.ravel("A"), x.ravel("K"), np.ravel(x, order="A"), np.ravel(column, order="F"),
+        x.T.reshape((2, 6), order="F"), np.reshape(x.T, (6, 2), order="A"),
+    )  # fmt: skip
+    copies = np.ravel(x, order="F"), x.T.ravel(), x.ravel("F"), np.reshape(x.T, (6, 2), order="C")
+    x *= 2.0
+    x[..., 0] += w[1, 1]
+    column *= w[2, 0]
+    return sum(weighted(each) for each in (x, *views, *copies))
+
+
+@always
 def a_copy_that_reshape_makes(w: Any) -> Any:
     x = w * 1.0
     flat = x.T.reshape(-1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import gradsweep
 from gradsweep._costs import _runs
 from gradsweep._differences import _recording
+from gradsweep._differences._departure import Departure
 from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._program import Program
 from gradsweep._differences._propagation import perturbed, perturbed_entry, propagate
@@ -267,6 +268,16 @@ def test_largest_of_no_rows() -> None:
     _assert_the_same(cost)
 
 
+def test_changes_of_arrays_without_entries() -> None:
+    """Such as the batches of which the last one is empty."""
+
+    def cost(x: Any, w: Any, b: Any) -> Any:
+        z = np.tanh((x[x[:, 0] > 99.0] @ w) * np.sum(b) + 1.0) * np.ones((0, w.shape[1]))
+        return np.sum(z) + np.sum(w * w) + np.sum(b * b)
+
+    _assert_the_same(cost)
+
+
 def _assert_the_same(cost: Callable[..., Any]) -> None:
     """A program gives what the function does, for entries of all arguments."""
     arrays = matrices()
@@ -405,16 +416,22 @@ def test_wrong_rule_for_one_of_many_blocks(monkeypatch: pytest.MonkeyPatch) -> N
         gradsweep.check(cost, params, gradient)
 
 
-def test_rule_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is raised while a record is repeated, the function itself is run."""
+@pytest.mark.parametrize(("error", "is_told"), [(AssertionError("a rule of ours"), True), (Departure("np.f cannot"), False)])
+def test_rule_that_fails(error: Exception, is_told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is raised while a record is repeated, the function itself is run; of a mistake of ours the report tells."""
+    runs = 0
 
-    def fail(self: Any, *given: Any) -> Any:
-        raise AssertionError("a rule of ours")
+    def fail(self: Any, *given: Any, **options: Any) -> Any:
+        nonlocal runs
+        runs += 1
+        raise error
 
     monkeypatch.setattr(Program, "run", fail)
     report = gradsweep.check(lambda w: np.sum(np.tanh(w) ** 2), np.ones(3), 2 * np.tanh(np.ones(3)) / np.cosh(np.ones(3)) ** 2)
     assert report.ok
     assert report.evaluated_by == "difference arrays"
+    assert any("could not be repeated" in note and "AssertionError: a rule of ours" in note for note in report.notes) == is_told
+    assert (runs == 1) == is_told
 
 
 @pytest.mark.parametrize(

@@ -90,8 +90,10 @@ class NumPyFunction:
 
     @property
     def notes(self) -> list[str]:
-        """Why there were fewer workers than was asked for."""
-        return list(self.workers.notes)
+        """Why there were fewer workers than was asked for, and why what was recorded was not repeated."""
+        trouble = self.propagation.record.trouble
+        told = f"what the function did could not be repeated on other changes, so that it was run for each chunk ({trouble})"
+        return [*self.workers.notes, *([told] if trouble else [])]
 
     def moved(self, tree: Tree, base: float) -> "NumPyFunction":
         """The same at another point, where the plain value is `base`; changes that were compared here are not compared again."""

@@ -146,6 +146,8 @@ class Record:
         self.program: Program | None = None
         self.lost: dict[str, Number] = {}
         self.is_made = False
+        #: Why it was given up, if it was.
+        self.trouble = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Record, ()
@@ -228,9 +230,11 @@ class Propagation:
         lanes = USUAL.lanes(count, infinite=self.infinite)
         try:
             changes = program.run(arguments, lanes, compiled=self.compiled)
-        except Exception:
-            # A rule refuses operands of which some do not change here. Whatever it is: the function itself is run, and tells
-            # where, if there is something wrong.
+        except Departure:
+            return None  # a rule refuses operands of which some do not change here
+        except Exception as error:
+            # That is a mistake of ours, which shall not cost the check: the function itself is run from here on, and it is told.
+            self.record.program, self.record.trouble = None, f"{type(error).__name__}: {error}"
             return None
         largest = max(lanes.largest, lanes.total // _KEPT)
         return Outcome(program.base, changes, lanes.crossings, largest, lanes.total, lanes.subtracts, self.record.lost)

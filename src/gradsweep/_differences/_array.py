@@ -34,6 +34,9 @@ _REDUCTIONS = {("add", "reduce"): "sum", ("maximum", "reduce"): "max", ("minimum
 # Their results are views in NumPy, while their rules gather entries.
 _VIEWS = (np.flip, np.fliplr, np.flipud, np.rot90, np.diagonal)
 
+# The same, where NumPy makes a view if it can.
+_VIEWS_OR_COPIES = (np.ravel, np.reshape)
+
 ADVICE_BUFFER = "make the array by np.zeros, np.empty or np.array, under these names, where the cost is computed"
 
 
@@ -293,6 +296,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
         if function in _VIEWS and varies:
             view = function(sources[0].plain, *plain[1:], **given)
             return sources[0].linked(view, replace(result, base=view))
+        if function in _VIEWS_OR_COPIES and type(result) is Varying and type(args[0]) is DifferenceArray:
+            result = replace(result, base=function(args[0].plain, *plain[1:], **given))
         if type(result) is Varying and result.lanes.watch is not None and not _shares(result, sources):
             result = _watched_function(function, plain, given, result)
         result = _result(result, sources)

@@ -5,6 +5,7 @@ such a change only that row is kept.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,7 @@ class Pattern:
         free = self.free(ndim)
         last = array.transpose(free + self.axes)
         kept, fixed = last.shape[: len(free)], last.shape[len(free) :]
-        last = last.reshape((*kept, -1))
+        last = last.reshape((*kept, math.prod(fixed)))
         if last.shape[-1] == 1:
             return last
         place: Any = 0
