@@ -16,10 +16,11 @@ DOUBLE = precision([np.zeros(1)])
 class Normalised:
     """A layer, a batch norm in the usual compact form, and another layer. Its first bias does not matter."""
 
-    def __init__(self, seed: int, mean: float, dtype: Any = np.float64) -> None:
+    def __init__(self, seed: int, mean: float, dtype: Any = np.float64, examples: int = 64, scale: float = 1.0) -> None:
         generator = np.random.default_rng(seed)
-        self.x = (generator.standard_normal((64, 20)) + mean).astype(dtype)
-        self.y = generator.standard_normal((64, 1)).astype(dtype)
+        self.scale = scale
+        self.x = (generator.standard_normal((examples, 20)) + mean).astype(dtype)
+        self.y = generator.standard_normal((examples, 1)).astype(dtype)
         params = {
             "W1": generator.standard_normal((20, 16)) / np.sqrt(20.0),
             "b1": np.zeros(16),
@@ -37,11 +38,11 @@ class Normalised:
         return inverse, normal, a, a @ params["W2"] - self.y
 
     def __call__(self, params: Any) -> Any:
-        return 0.5 * np.mean(self.forward(params)[-1] ** 2)
+        return self.scale * 0.5 * np.mean(self.forward(params)[-1] ** 2)
 
     def gradient(self, params: Any, *, forgets_mean: bool = False) -> dict[str, NDArray[Any]]:
         inverse, normal, a, off = self.forward(params)
-        off = off / len(off)
+        off = self.scale * off / len(off)
         slope = (off @ params["W2"].T) * (1.0 - a**2)
         inner = slope * params["gamma"]
         centre = 0.0 if forgets_mean else inner.mean(axis=0)
@@ -86,6 +87,44 @@ class Attention:
         }
 
 
+class Spread:
+    """A penalty on the variances of a layer's outputs, on which its bias has no influence, and which has no other parameters."""
+
+    def __init__(self, seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        self.x = generator.standard_normal((500, 5)) + 1.0
+        self.params = {"W": generator.standard_normal((5, 4)), "b": generator.standard_normal(4)}
+
+    def __call__(self, params: Any) -> Any:
+        return np.sum(((self.x @ params["W"] + params["b"]).var(axis=0) - 1.0) ** 2)
+
+    def gradient(self, params: Any) -> dict[str, NDArray[Any]]:
+        z = self.x @ params["W"] + params["b"]
+        slope = 4.0 * (z.var(axis=0) - 1.0) * (z - z.mean(axis=0)) / len(z)
+        return {"W": self.x.T @ slope, "b": slope.sum(axis=0)}
+
+
+class Saturated:
+    """A layer of logistic units, and a linear one: some units have nothing but large negative inputs."""
+
+    def __init__(self, seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        self.x = generator.standard_normal((16, 3)) + 100.0
+        self.y = generator.standard_normal((16, 1))
+        self.params = {"W1": np.array([0.01, -0.02, 0.005, -1.25]) * np.ones((3, 1)), "W2": generator.standard_normal((4, 1))}
+
+    def __call__(self, params: Any) -> Any:
+        return 0.5 * np.mean((1.0 / (1.0 + np.exp(-self.x @ params["W1"])) @ params["W2"] - self.y) ** 2)
+
+    def gradient(self, params: Any) -> dict[str, NDArray[Any]]:
+        z = self.x @ params["W1"]
+        a = 1.0 / (1.0 + np.exp(-z))
+        off = (a @ params["W2"] - self.y) / len(z)
+        with np.errstate(over="ignore"):
+            derivative = np.exp(-z) / (1.0 + np.exp(-z)) ** 2
+        return {"W1": self.x.T @ (off @ params["W2"].T * derivative), "W2": a.T @ off}
+
+
 # ---- no false alarm ------------------------------------------------------------------------------------------------------
 
 
@@ -97,6 +136,40 @@ def test_a_bias_before_a_batch_norm(seed: int, mean: float, mode: Any) -> None:
     report = gradsweep.check(model, model.params, model.gradient(model.params), mode=mode)
     assert report.verdict == "pass", report
     assert {block.name: block.status.value for block in report.blocks}["b1"] == "vacuous"
+
+
+@pytest.mark.parametrize("mode", ["sweep", "screen"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bias_of_many_examples(seed: int, mode: Any) -> None:
+    """All of them change alike: added up one after the other such changes are rounded alike, too."""
+    model = Normalised(seed, 1.0, examples=3000)
+    for gradient in (model.gradient, model.gradient(model.params)):
+        report = gradsweep.check(model, model.params, gradient, mode=mode)
+        assert report.verdict == "pass", report
+
+
+@pytest.mark.parametrize("mode", ["sweep", "screen"])
+@pytest.mark.parametrize("seed", range(6))
+def test_where_one_of_two_blocks_vanishes(seed: int, mode: Any) -> None:
+    model = Spread(seed)
+    report = gradsweep.check(model, model.params, model.gradient(model.params), mode=mode)
+    assert report.verdict == "pass", report
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-170])
+def test_where_squares_underflow(scale: float) -> None:
+    model = Normalised(0, 1.0, scale=scale)
+    report = gradsweep.check(model, model.params, model.gradient(model.params))
+    assert report.verdict == "pass", report
+
+
+def test_where_squares_overflow() -> None:
+    model = Saturated(0)
+    gradient = model.gradient(model.params)
+    assert not gradient["W1"][:, 3].any()
+    report = gradsweep.check(model, model.params, gradient)
+    assert report.verdict == "pass", report
+    assert np.all(report.numeric["W1"][:, 3] != 0.0)
 
 
 @pytest.mark.parametrize("mean", [0.0, 1.0])
@@ -135,6 +208,23 @@ def test_what_should_vanish_and_does_not(size: float, mode: Any) -> None:
     assert report.verdict == "fail"
     (wrong,) = (block for block in report.blocks if block.status.value == "wrong")
     assert (wrong.name, wrong.differing, wrong.worst[0].index) == ("b1", 1, (3,))
+
+
+@pytest.mark.parametrize("mode", ["sweep", "screen"])
+def test_mistakes_in_the_same_models(mode: Any) -> None:
+    for model, wrong in (
+        (Normalised(0, 1.0, examples=3000), {"W1", "b1"}),
+        (Normalised(0, 1.0, scale=1e-170), {"W1", "b1"}),
+    ):
+        report = gradsweep.check(model, model.params, model.gradient(model.params, forgets_mean=True), mode=mode)
+        assert report.verdict == "fail"
+        assert {block.name for block in report.blocks if block.status.value == "wrong"} == wrong
+    for other in (Spread(0), Saturated(0)):
+        for name in other.params:
+            gradient = other.gradient(other.params)
+            gradient[name].flat[2] += 1e-8 * np.abs(other.gradient(other.params)[next(iter(other.params))]).max()
+            report = gradsweep.check(other, other.params, gradient, mode=mode, tolerance=1e-9)
+            assert report.verdict == "fail", report
 
 
 def test_a_small_gradient_that_does_not_vanish() -> None:
@@ -183,9 +273,11 @@ def test_nothing_of_it_where_more_is_wrong() -> None:
 def test_the_usual_entry() -> None:
     """That of the block in the middle; one that is much larger, zero or not finite does not matter."""
     blocks = [np.array([1.0, -3.0]), np.array([[1e9]]), np.zeros(4), np.array([0.5]), np.array([np.nan, 7.0]), np.array([np.inf])]
-    assert usual_size(blocks) == 3.0
-    assert usual_size(blocks[:2]) == 3.0
-    assert usual_size([np.zeros(3), np.empty(0)]) == 0.0
+    assert usual_size(blocks, DOUBLE) == 3.0
+    assert usual_size(blocks[:2], DOUBLE) == 3.0
+    assert usual_size([np.full(3, 1e-16), np.array([5.0])], DOUBLE) == 5.0  # there is only rounding left of the first
+    assert usual_size([np.full(3, 1e-11), np.array([5.0])], DOUBLE) == 1e-11
+    assert usual_size([np.zeros(3), np.empty(0)], DOUBLE) == 0.0
 
 
 @pytest.mark.parametrize(

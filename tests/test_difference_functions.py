@@ -23,6 +23,7 @@ from gradsweep._differences._creation import intercepted
 from gradsweep._differences._departure import Departure
 from gradsweep._differences._functions import BUFFERS, FUNCTIONS, PASSED_ON
 from gradsweep._differences._lanes import Lanes
+from gradsweep._differences._reductions import summed
 from gradsweep._differences._slab import one_hot
 from gradsweep._differences._varying import Varying
 
@@ -1167,6 +1168,24 @@ def test_an_ill_conditioned_or_singular_determinant_is_subtracted() -> None:
         assert (own_sign != sign) == (lanes.crossings[lane] > 0)
     assert lanes.crossings.any()
     assert not lanes.crossings.all()
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 4096, 10_001])
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1), (0, 2), (0, 1, 2)])
+def test_many_equal_changes_are_added_up_to_the_last_digits(axes: tuple[int, ...], keepdims: bool, count: int) -> None:
+    """One after the other, ten thousand of them would lose some thousand."""
+    change = np.broadcast_to(np.array([0.1, 0.7, 1e-9]), (count, 2, 3, 3))
+    found = summed(change, axes, keepdims=keepdims)
+    terms = np.prod([change.shape[axis] for axis in axes])
+    assert found.shape == np.sum(change, axis=axes, keepdims=keepdims).shape
+    assert np.abs(found / (terms * change[0, 0, 0]) - 1.0).max() < 32 * np.finfo(np.float64).eps
+
+
+def test_many_changes_are_added_up_along_their_axis() -> None:
+    change = np.random.default_rng(0).standard_normal((3, 200, 2, 5))
+    for axes in ((0,), (1,), (0, 1), (1, 2)):
+        assert np.allclose(summed(change, axes, keepdims=False), np.sum(change, axis=axes), rtol=0.0, atol=1e-13)
 
 
 def test_many_numbers_are_folded_at_once() -> None:

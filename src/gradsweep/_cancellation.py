@@ -3,7 +3,7 @@
 A backward pass that sums what cancels exactly leaves rounding of what it sums: of a bias before a batch norm, or of the keys of
 an attention, on which the cost does not depend. The function itself shows none of it, since its changes vanish before they are
 summed with anything; and a gradient that is given as arrays cannot be asked for more. So where a quotient vanishes, entries are
-held against those of all blocks.
+held against those of all blocks. And it is 0 where squares overflow, as in exp(−z) / (1 + exp(−z))².
 """
 
 import math
@@ -25,13 +25,15 @@ _VANISHING, _LEFT = 2.0**12, 2.0**20
 _SLIGHT, _ROUNDINGS = 2.0**-20, 2.0**13
 
 
-def usual_size(gradient: Sequence[NDArray[Any]]) -> float:
-    """The median of the largest entries of all blocks that have an entry beside zero.
+def usual_size(gradient: Sequence[NDArray[Any]], precision: Precision) -> float:
+    """The median of the largest entries of all blocks, but of those of which there is only rounding left.
 
     Parameters
     ----------
     gradient : sequence of array
         The blocks.
+    precision : Precision
+        Of them.
 
     Returns
     -------
@@ -40,7 +42,9 @@ def usual_size(gradient: Sequence[NDArray[Any]]) -> float:
     """
     with np.errstate(all="ignore"):
         sizes = [float(np.max(np.abs(np.asarray(block, dtype=np.float64)), initial=0.0)) for block in gradient]
-    known = sorted(size for size in sizes if 0.0 < size < math.inf)
+    finite = [size for size in sizes if size < math.inf]
+    least = _VANISHING * precision.epsilon * max(finite, default=0.0)
+    known = sorted(size for size in finite if size > least)
     return known[(len(known) - 1) // 2] if known else 0.0
 
 
@@ -64,6 +68,7 @@ def with_cancelled(values: Array, noise: Array, usual: float, precision: Precisi
         Nowhere less than `noise`.
     """
     vanishes = (np.abs(values) <= noise) & (noise <= _VANISHING * precision.epsilon * usual)
+    noise = np.maximum(noise, math.sqrt(precision.tiny) * usual)
     return np.where(vanishes, np.maximum(noise, min(_LEFT * precision.epsilon, tolerance) * usual), noise)
 
 
@@ -89,7 +94,9 @@ def describe_slight(
         A sentence, or none.
     """
     given = zip(blocks, gaps, gradient, strict=True)
-    shares = {block.name: gap / (usual_size([own]) or 1.0) for block, gap, own in given if block.status is Status.WRONG}
+    shares = {
+        block.name: gap / (usual_size([own], precision) or 1.0) for block, gap, own in given if block.status is Status.WRONG
+    }
     if not shares or not max(shares.values()) <= max(_SLIGHT, _ROUNDINGS * precision.epsilon):
         return []
     return [

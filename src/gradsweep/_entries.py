@@ -267,6 +267,8 @@ class Judge:
         unclear = bool(tally.differing and (done.differs & (done.kinks | self._is_unclear(given))).any())
         size = len(given.indices)
         status = block_status(tally, size, self.tolerance, confirmed=confirmed, at_kinks=unclear)
+        if status in (Status.AGREES, Status.VACUOUS) and done.is_beyond_noise.any():
+            status = Status.NOISY
         if not confirmed and not np.isfinite(done.slopes.values).all():
             status = Status.NOT_FINITE
         block = Block(
@@ -339,6 +341,14 @@ class _Comparison:
         """Where the two differ by more than tolerance and noise; a NaN does."""
         gap = self.gap
         return ~((gap <= self.allowed) & (gap < np.inf))
+
+    @property
+    def is_beyond_noise(self) -> NDArray[np.bool_]:
+        """Where the two differ by more than the tolerance, and nobody knows the noise: such an entry is not vacuous."""
+        beyond: NDArray[np.bool_] = ~np.isfinite(self.noise) & ~self.kinks
+        with np.errstate(all="ignore"):
+            beyond &= ~(self.gap <= self.tolerance * (np.abs(self.analytic) + np.abs(self.nearest)))
+        return beyond
 
     @functools.cached_property
     def score(self) -> Array:

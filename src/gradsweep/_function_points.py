@@ -157,7 +157,7 @@ def _judge(
     exactness = precision(given.analytic).or_less(of_types(given.tree))
     tolerance = settings.tolerance_for(exactness)
     closer = closer or Closer(numerics, exactness)
-    usual = usual_size(given.analytic)
+    usual = usual_size(given.analytic, exactness)
     judge = Judge(numerics, tolerance, exactness, replaces=settings.step is None, measures=measures, closer=closer, usual=usual)
     blocks: list[BlockGradients] = []
     start = 0

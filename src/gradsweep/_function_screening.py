@@ -167,7 +167,8 @@ def _screen_with(function: Function, gradient: Any, start: Start, settings: Sett
         return point.examined, point.given.indices, point.evaluations
 
     steps = len(settings.scheme.offsets)
-    subject = Subject(start.tree.blocks, start.analytic, start.numerics, exactness, steps, judge, usual_size(start.analytic))
+    usual = usual_size(start.analytic, exactness)
+    subject = Subject(start.tree.blocks, start.analytic, start.numerics, exactness, steps, judge, usual)
     screen = Screen(subject, settings.tolerance_for(exactness), settings.seed, budget)
     found = screen.run()
     return _Screened(start, found, budget.spent, screen.step, screen.crossed)

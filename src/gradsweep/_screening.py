@@ -485,7 +485,8 @@ class Screen:
             if examined is not None and estimate.interval[1] <= self._tolerance:
                 return Status.AGREES  # what no entry shows is below the tolerance
             return Status.UNRESOLVED if estimate.noise <= self._tolerance else Status.NOISY
-        if max(float(np.max(np.abs(tests.slopes.values))), float(np.max(tests.norms))) <= float(np.max(tests.noise)):
+        # Where nobody knows the noise, nothing is known to be below it.
+        if max(float(np.max(np.abs(tests.slopes.values))), float(np.max(tests.norms))) <= float(np.max(tests.noise)) < math.inf:
             return Status.VACUOUS
         # As in a sweep, what is that much alike agrees, whatever rounding it might have had.
         return Status.AGREES if min(estimate.noise, estimate.interval[1]) <= self._tolerance else Status.NOISY

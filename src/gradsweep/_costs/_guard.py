@@ -28,6 +28,9 @@ _VISIBLE = (2.0**-10, 2.0**-17, 2.0**-24)
 #: The jitter by which rounding is simulated: far above that of float64 and float32, far below the changes themselves.
 JITTER = 2.0**-40
 
+#: What is taken of it where jitter leads to where the function is not defined, as log(1 − a + 1e-12) is not where a is 1 + 2^-39.
+LESS = 2.0**-8
+
 #: Runs with jitter from whose spread rounding is estimated, and how much of that spread a gradient may be off by. Its backward
 #: pass sums the same terms in another order, and by other formulas.
 RUNS, SAFETY = 6, 64.0
@@ -183,10 +186,13 @@ class Guard:
 
 def spread(run: Callable[[Conditions], Outcome], place: int) -> float:
     """Rounding of a plain value and of its change at a point, from runs whose every intermediate result is jittered."""
-    outcomes = [run(Conditions(jitter=JITTER, seed=seed)) for seed in range(RUNS)]
-    with np.errstate(all="ignore"):
-        spread = np.std([outcome.base for outcome in outcomes]) + np.std([outcome.changes[place] for outcome in outcomes])
-    return SAFETY * float(np.finfo(np.float64).eps) / JITTER * float(np.nan_to_num(spread, nan=0.0, posinf=0.0))
+    for jitter in (JITTER, LESS * JITTER):
+        outcomes = [run(Conditions(jitter=jitter, seed=seed)) for seed in range(RUNS)]
+        with np.errstate(all="ignore"):
+            spread = np.std([outcome.base for outcome in outcomes]) + np.std([outcome.changes[place] for outcome in outcomes])
+        if np.isfinite(spread):
+            return SAFETY * float(np.finfo(np.float64).eps) / jitter * float(spread)
+    return 0.0
 
 
 def agree(where: str, own: float, plain: float, allowed: float) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._costs._chunks import ENTRIES, Cut, entries_together
-from gradsweep._costs._guard import JITTER, MOST_BLOCKS, RUNS, SAFETY, SAME, Guard, agree, as_loss
+from gradsweep._costs._guard import JITTER, LESS, MOST_BLOCKS, RUNS, SAFETY, SAME, Guard, agree, as_loss
 from gradsweep._costs._numerics import Indices, Slopes
 from gradsweep._costs._runs import USUAL, Conditions, Outcome, Outcomes, Propagation, Record, Task
 from gradsweep._differences._alterations import Watch
@@ -355,12 +355,25 @@ class NumPyFunction:
         """
         exactness = float(np.finfo(np.float64).eps) / precision.epsilon
         jittered = Conditions(jitter=JITTER, exactness=exactness, pooled=known is not None)
+        spread = self._spread(indices, step, jittered, runs, known)
+        # Where that leads to where the function is not defined, it is not known yet.
+        lost = np.flatnonzero(~np.isfinite(spread))
+        if len(lost):
+            less = replace(jittered, jitter=LESS * JITTER, pooled=False)
+            spread[lost] = self._spread(indices[lost], step, less, runs, None if known is None else known[lost]) / LESS
+        least = precision.tiny + float(np.finfo(np.float64).tiny) / step
+        noise: Array = SAFETY * precision.epsilon / JITTER * np.nan_to_num(spread, nan=np.inf, posinf=np.inf) + least
+        return noise
+
+    def _spread(self, indices: Indices, step: float, jittered: Conditions, runs: int, known: Array | None) -> Array:
+        """Deviations of so many jittered quotients, from those that are known if they are given; NaN where there are none."""
         quotients = [self._quotients(indices, self.scheme, step, replace(jittered, seed=seed))[0] for seed in range(runs)]
         with np.errstate(all="ignore"):
-            spread = np.std(quotients, axis=0) if known is None else np.sqrt(np.mean(np.square(quotients - known), axis=0))
-        least = precision.tiny + float(np.finfo(np.float64).tiny) / step
-        noise: Array = SAFETY * precision.epsilon / JITTER * np.nan_to_num(spread, nan=np.inf) + least
-        return noise
+            away = quotients - (np.mean(quotients, axis=0) if known is None else known)
+            # Squares of less than 1e-154 are none.
+            size = np.max(np.abs(away), axis=0)
+            spread: Array = np.where(size > 0.0, size * np.sqrt(np.mean(np.square(away / size), axis=0)), size)
+        return spread
 
     def _at_kinks(self, indices: Indices) -> tuple[Array, Array, Array, int]:
         """What is accepted at kinks: anything between the one-sided slopes and what backward passes of one convention give.

@@ -185,7 +185,7 @@ def _total(step: Step, nodes: Sequence[Node], *, mean: bool = False) -> Run | No
         if isinstance(change, Slab):
             total = _reductions.add_up_slab(change, axes, keepdims=keepdims)
         else:
-            total = np.sum(change, axis=axes, keepdims=keepdims)
+            total = _reductions.summed(change, axes, keepdims=keepdims)
         return total if count == 1.0 else mapped(lambda numbers: numbers / count, total)
 
     return _given(run, [nodes[0]], nodes, value)

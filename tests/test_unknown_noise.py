@@ -1,0 +1,77 @@
+"""Where jitter leads to where a function is not defined: less of it tells the noise, and what nobody knows does not pass."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import gradsweep
+
+MODES = ("sweep", "screen")
+
+
+class Confident:
+    """A logistic regression on features that are not scaled, with 1e-12 in its logarithms: units are saturated.
+
+    Where a is 1 but for 2^-40, jitter of that size makes 1 - a + 1e-12 negative.
+    """
+
+    def __init__(self, seed: int, deviation: float) -> None:
+        generator = np.random.default_rng(seed)
+        self.x = generator.standard_normal((16, 4)) * deviation
+        self.y = (generator.random(16) < 0.5) * 1.0
+        self.params = {"w": np.full(4, 0.5), "b": np.array(0.1)}
+
+    def __call__(self, params: Any) -> Any:
+        a = 1.0 / (1.0 + np.exp(-(self.x @ params["w"] + params["b"])))
+        return -np.mean(self.y * np.log(a + 1e-12) + (1.0 - self.y) * np.log(1.0 - a + 1e-12))
+
+    def gradient(self, params: Any) -> dict[str, NDArray[Any]]:
+        a = 1.0 / (1.0 + np.exp(-(self.x @ params["w"] + params["b"])))
+        slope = ((1.0 - self.y) / (1.0 - a + 1e-12) - self.y / (a + 1e-12)) * a * (1.0 - a) / len(a)
+        return {"w": self.x.T @ slope, "b": slope.sum()}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("deviation", [10.0, 20.0, 30.0, 60.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_less_jitter_where_the_function_is_not_defined(seed: int, deviation: float, mode: Any) -> None:
+    model = Confident(seed, deviation)
+    gradient = model.gradient(model.params)
+    assert gradsweep.check(model, model.params, gradient, mode=mode).verdict != "fail"
+    for name in model.params:
+        wrong = gradient | {name: -gradient[name]}
+        report = gradsweep.check(model, model.params, wrong, mode=mode)
+        assert report.verdict == "fail", report
+        assert [block.name for block in report.blocks if block.status.value == "wrong"] == [name]
+
+
+def overflowing(params: Any) -> Any:
+    """Logits so large that their rounding moves exponents by more than they can hold: nobody knows what it does."""
+    logits = 1e19 * params["w"]
+    largest = logits.max()
+    return 1e-19 * (np.log(np.sum(np.exp(logits - largest))) + largest) + np.sum(params["v"] ** 2)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_nobody_knows_is_not_vacuous(mode: Any) -> None:
+    generator = np.random.default_rng(1)
+    params = {"w": generator.standard_normal(5), "v": generator.standard_normal(3)}
+    chosen = (params["w"] == params["w"].max()) * 1.0
+    gradient = {"w": chosen, "v": 2.0 * params["v"]}
+    assert gradsweep.check(overflowing, params, gradient, mode=mode).ok
+    for wrong in (-chosen, 0.5 * chosen, np.roll(chosen, 1)):
+        report = gradsweep.check(overflowing, params, gradient | {"w": wrong}, mode=mode)
+        assert report.verdict == "inconclusive", report
+        assert {block.name: block.status.value for block in report.blocks} == {"w": "noisy", "v": "agrees"}
+
+
+def test_one_entry_that_nobody_knows() -> None:
+    """It is too small to be seen in the norms of its block, and yet the block does not agree."""
+    generator = np.random.default_rng(1)
+    params = {"w": generator.standard_normal(5), "v": generator.standard_normal(3)}
+    gradient = {"w": (params["w"] == params["w"].max()) * 1.0, "v": 2.0 * params["v"]}
+    gradient["w"][np.argmin(params["w"])] = 1e-9
+    report = gradsweep.check(overflowing, params, gradient)
+    assert report.verdict == "inconclusive", report
