@@ -37,6 +37,9 @@ _CLEAR, _ALIKE, _DEVIATIONS = 0.125, 0.25, 3.0
 # Truncation dominates where it is this many times as large as noise.
 _CLEARLY = 4.0
 
+# Above what they tend to, so many rungs in a row may agree about another value: within this part of both, and of the distance.
+_PLATEAU, _LEVEL = 4, 0.125
+
 # A value is resolved if its bound is below this part of it.
 _RESOLVED = 2.0**-7
 
@@ -344,6 +347,9 @@ class _Findings:
             bound += 0.5 * float(self._jump.bounds[line] + abs(self._jump.values[line]))
             noise += 0.5 * float(self._jump.noise[line])
             truncation += 0.5 * float(self._jump.truncation[line])
+            # It moves the other way, too: what is flat here may be the tread of a stair.
+            step = self._higher_plateau(line, value)
+            bound, noise = bound + step, noise + step
         if bound <= _RESOLVED * abs(value) or self._unmoved(line):
             behaviour = Behaviour.FLAT
         else:
@@ -365,6 +371,24 @@ class _Findings:
         clear = np.flatnonzero(noise <= _CLEAR * size)[-_LEAST_RUNGS:]
         alike = np.abs(values[clear] - jump) <= _ALIKE * size + _DEVIATIONS * noise[clear]
         return len(clear) == _LEAST_RUNGS and bool(alike.all())
+
+    def _higher_plateau(self, line: int, value: float) -> float:
+        """How far another value is away about which higher rungs agree; 0 if there is none.
+
+        Truncation grows with the step, and does not lead from one level to another. Steps in the cost do, where it is rounded
+        much more coarsely than neighbouring values show, and so does a kink beside the point: which of the two levels is that of
+        the derivative quotients do not tell.
+        """
+        values = self._quotients.central.values[line]
+        values = values[np.isfinite(values)]
+        farthest = 0.0
+        for first in range(len(values) - _PLATEAU + 1):
+            window = values[first : first + _PLATEAU]
+            level, spread = float(np.mean(window)), float(np.ptp(window))
+            distance = abs(level - value)
+            if spread <= _LEVEL * min(distance, abs(level), abs(value)):
+                farthest = max(farthest, distance + spread)
+        return farthest
 
     def _unmoved(self, line: int) -> bool:
         """Whether the cost is the same on all rungs."""
