@@ -46,6 +46,11 @@ def data(tmp_path: pathlib.Path) -> pathlib.Path:
     return path
 
 
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, ["--version"]) == 0
+    assert capsys.readouterr().out == f"gradsweep {gradsweep.__version__}\n"
+
+
 class TestDemo:
     def test_passes(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(monkeypatch, ["demo"]) == 0

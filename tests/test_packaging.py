@@ -7,7 +7,10 @@ import pathlib
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from typing import Any
+
+import pytest
 
 import gradsweep
 from gradsweep import _lazy
@@ -57,10 +60,27 @@ def test_public_names_are_those_that_type_checkers_see() -> None:
     assert set(_lazy.DEFINED_IN) <= set(dir(gradsweep))
 
 
+def test_the_version_is_that_of_the_package_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gradsweep.__version__ == metadata.version("gradsweep")
+    assert "__version__" in dir(gradsweep)
+
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    monkeypatch.delitem(vars(gradsweep), "__version__")
+    assert gradsweep.__version__ == "0+unknown"
+    vars(gradsweep).pop("__version__")
+
+
 def test_the_package_loads_nothing_before_it_is_used() -> None:
     program = (
-        "import sys, gradsweep\n"
+        "import sys\n"
+        "before = 'importlib.metadata' in sys.modules\n"
+        "import gradsweep\n"
         "assert not {'numpy', 'numba', 'joblib', 'h5py'} & set(sys.modules), sorted(sys.modules)\n"
+        "assert ('importlib.metadata' in sys.modules) == before\n"
+        "assert gradsweep.__version__[0].isdigit()\n"
         "assert callable(gradsweep.scratch.gradient_check)\n"
         "assert 'numpy' in sys.modules\n"
         "assert not hasattr(gradsweep, 'chekc')\n"

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+__version__: str
+
 if TYPE_CHECKING:
     from gradsweep._certificate import Certificate as Certificate
     from gradsweep._checking import assert_gradient as assert_gradient
@@ -34,4 +36,4 @@ else:
     __getattr__ = _lazy.find
 
     def __dir__():
-        return [*globals(), *__all__]
+        return [*globals(), *__all__, "__version__"]

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console as RichConsole
 from typer.exceptions import TyperException
 
+import gradsweep
 from gradsweep import _demo, datasets, problems
 from gradsweep._checking import Options, check
 from gradsweep._costs._network import NetworkCost
@@ -107,8 +108,18 @@ Perturbations = Annotated[int, typer.Option("--seed", help="Chooses the perturba
 Raw = Annotated[bool, typer.Option("--raw", help="Leave pixels at 0 to 255; by default they are scaled to [0, 1].")]
 
 
+def _print_version(asked: bool) -> None:
+    """Print the version and stop, if that is asked for."""
+    if asked:
+        typer.echo(f"gradsweep {gradsweep.__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)]
+
+
 @app.callback()
-def _root() -> None:
+def _root(version: Version = False) -> None:
     """Make every command a subcommand."""
 
 

@@ -1,7 +1,7 @@
 """A point at which the gradient of a function is tested: what is asked of both there, and how entries are decided."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,6 +86,7 @@ def with_rounding(function: Function, gradient: Any, point: Point, settings: Set
     epsilons = np.concatenate(
         [np.full(leaf.size, precision([np.empty(0, dtype=leaf.dtype)]).epsilon) for leaf in tree.blocks] or [np.empty(0)]
     )
+    epsilons = np.maximum(epsilons, point.numerics.precision.epsilon)
     generator = np.random.default_rng(settings.seed)
     found = []
     for _ in range(_ROUNDED):
@@ -154,7 +155,7 @@ def _judge(
     numerics: Numerics, given: Given, slopes: Slopes, settings: Settings, *, measures: bool, closer: Closer | None = None
 ) -> Point:
     """Judge them by quotients that are known, and perhaps closer looks at some of them."""
-    exactness = precision(given.analytic).or_less(of_types(given.tree))
+    exactness = exactness_of(given.analytic, given.tree, numerics)
     tolerance = settings.tolerance_for(exactness)
     closer = closer or Closer(numerics, exactness)
     usual = usual_size(given.analytic, exactness)
@@ -178,6 +179,11 @@ def _judge(
 def of_types(tree: Tree) -> Precision:
     """Precision of the least precise of the parameters."""
     return precision(np.empty(0, dtype=leaf.dtype) for leaf in tree.blocks)
+
+
+def exactness_of(analytic: Sequence[NDArray[Any]], tree: Tree, numerics: Numerics) -> Precision:
+    """Precision of the least precise of gradient, parameters and what the cost computes."""
+    return precision(analytic).or_less(of_types(tree)).or_less(numerics.precision)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from gradsweep._diagnosis._evidence import Finding
 from gradsweep._differences._departure import Departure
 from gradsweep._entries import Examined
 from gradsweep._findings import Sighting, explain_function
-from gradsweep._function_points import Given, another_point, examine_or_depart, of_types, with_rounding
+from gradsweep._function_points import Given, another_point, exactness_of, examine_or_depart, with_rounding
 from gradsweep._monitor import SCREEN, SECOND_POINT, current
-from gradsweep._parameters import precision
 from gradsweep._report import Displaced, Report
 from gradsweep._screening import Budget, Found, Screen, Subject, count_directions
 from gradsweep._second_point import overall_interrupted, overall_verdict
@@ -100,7 +99,7 @@ def screen_function(function: Function, gradient: Any, start: Start, settings: S
                 elsewhere = _second_point(function, gradient, start, numerics, settings)
         except KeyboardInterrupt:
             monitor.abandon()  # what was found at the first point is kept
-    exactness = precision(start.analytic).or_less(of_types(start.tree))
+    exactness = exactness_of(start.analytic, start.tree, numerics)
     tolerance = settings.tolerance_for(exactness)
     findings = _explain(function, gradient, screened, tolerance)
     if elsewhere and not findings:
@@ -157,7 +156,7 @@ def _screen(function: Function, gradient: Any, start: Start, settings: Settings,
 
 
 def _screen_with(function: Function, gradient: Any, start: Start, settings: Settings, begun: float) -> _Screened:
-    exactness = precision(start.analytic).or_less(of_types(start.tree))
+    exactness = exactness_of(start.analytic, start.tree, start.numerics)
     budget = Budget(settings.max_evaluations, settings.max_seconds, begun)
 
     def judge(indices: list[Indices]) -> tuple[list[Examined], list[Indices], int]:

@@ -36,11 +36,24 @@ MODULES = ("functions", "network", "scratch")
 
 def find(name: str) -> Any:
     """A public name of the package, which is kept there: the next look finds it without this function."""
+    found: Any
     if name in DEFINED_IN:
         found = getattr(importlib.import_module(DEFINED_IN[name]), name)
     elif name in MODULES:
         found = importlib.import_module(f"gradsweep.{name}")
+    elif name == "__version__":
+        found = _version()
     else:
         raise AttributeError(f"module 'gradsweep' has no attribute {name!r}")
     setattr(sys.modules["gradsweep"], name, found)
     return found
+
+
+def _version() -> str:
+    """The version that is installed."""
+    from importlib import metadata  # 10 ms, which only those need who ask
+
+    try:
+        return metadata.version("gradsweep")
+    except metadata.PackageNotFoundError:  # run from a source tree that was never installed
+        return "0+unknown"

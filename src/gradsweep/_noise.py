@@ -94,7 +94,7 @@ class _Table:
     change: float = 0.0
 
 
-def measure_noise(neighbourhood: Neighbourhood, seed: int = 0) -> Noise:
+def measure_noise(neighbourhood: Neighbourhood, seed: int = 0, epsilon: float = 0.0) -> Noise:
     """Noise of a cost, from tables of differences of its values at equally spaced points along random directions.
 
     The spacing is changed until three successive columns of a table agree. Where that does not happen at any spacing, the noise
@@ -106,6 +106,9 @@ def measure_noise(neighbourhood: Neighbourhood, seed: int = 0) -> Noise:
         The cost.
     seed : int, default: 0
         Chooses the directions.
+    epsilon : float, default: 0.0
+        Machine epsilon of the least precise type that the cost is known to compute in: where it merely rounds its parameters, its
+        values lie on stairs that are wider than any spacing, and show no noise.
 
     Returns
     -------
@@ -127,7 +130,7 @@ def measure_noise(neighbourhood: Neighbourhood, seed: int = 0) -> Noise:
     lines = [_Line(neighbourhood, random_pattern(generator, len(neighbourhood.theta))) for _ in _FIRST]
     with current().measuring(NOISE, len(lines) * _TABLES * (_POINTS - 1)):
         levels = [_measure_along(line, first, size) for line, first in zip(lines, _FIRST, strict=True)]
-    floor = ROUNDING * size
+    floor = max(ROUNDING, epsilon / math.sqrt(12.0)) * size
     if all(line.single for line in lines):
         # Costs of single precision that never change show no lattice, and are rounded to one; but a constant such as 1 may be of
         # any type. And 0 may be what underflows.

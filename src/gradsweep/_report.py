@@ -60,7 +60,8 @@ class Report:
     tolerance : float
         Relative tolerance of blocks and entries.
     precision : float
-        Machine epsilon of the least precise of parameters and gradient; below float64 it widens the default tolerance.
+        Machine epsilon of the least precise of parameters, gradient, and types to which the cost was seen to round; what is less
+        precise than float64 widens the default tolerance.
     blocks : tuple of Block
         In the order of the parameters.
     numeric : mapping of str to array

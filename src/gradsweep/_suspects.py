@@ -187,7 +187,7 @@ def _gather(
     groups = [group for group in groups if group]
     if not groups or len(groups) * _DIRECTIONS * len(tree.values) > _MOST:
         return None
-    exactness = max(numerics.exactness, _ROUNDINGS * precision(analytic).epsilon)
+    exactness = max(numerics.exactness, _ROUNDINGS * precision(analytic).or_less(numerics.precision).epsilon)
     tested = [np.asarray(block, dtype=np.float64).reshape(-1) for block in analytic]
     wanted, allowed = [], []
     with np.errstate(over="ignore", invalid="ignore"):

@@ -59,6 +59,11 @@ class ComplexNumerics:
         return self.real.scheme.default_step
 
     @property
+    def precision(self) -> Precision:
+        """As of real differences."""
+        return self.real.precision
+
+    @property
     def sample(self) -> int:
         """As of real differences."""
         return self.real.sample

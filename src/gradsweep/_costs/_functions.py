@@ -18,6 +18,7 @@ from gradsweep._costs._reading import read_cost
 from gradsweep._costs._value_function import ValueNumerics
 from gradsweep._deadlines import in_time
 from gradsweep._differences._departure import Departure
+from gradsweep._differences._lanes import Cast
 from gradsweep._errors import GradsweepError, InputError, OracleError
 from gradsweep._schemes import CENTRAL, COMPLEX, Scheme
 from gradsweep._settings import Settings
@@ -60,6 +61,8 @@ class Function:
         What else its caller should know.
     seconds : float
         What a call of it took.
+    cast : Cast, optional
+        The least precise type to which it was seen to round values, if it is not float64.
     """
 
     cost: Callable[[Any], Any]
@@ -71,6 +74,7 @@ class Function:
     reason: str = field(default="")
     notes: list[str] = field(default_factory=list)
     seconds: float = field(default=0.0, init=False)
+    cast: Cast | None = field(default=None, init=False)
 
     def call(self, tree: Tree) -> float:
         """Its plain value."""
@@ -192,7 +196,7 @@ class Function:
             raise InputError("mode: 'neurons' is for dense networks, Network(...).cost(X, Y)")
         if self._may_propagate(tree, settings):
             try:
-                return propagated(
+                followed = propagated(
                     self.traced or self.cost,
                     tree,
                     base,
@@ -203,7 +207,10 @@ class Function:
                     lambda values: self.at(tree, values),
                 )
             except Departure as departure:
-                self.reason = str(departure)
+                self.reason, self.cast = str(departure), departure.cast
+            else:
+                self.cast = followed.outcome.cast
+                return followed
         return self._by_values(tree, base, settings)
 
     def numerics_by_values(self, tree: Tree, base: float, settings: Settings, reason: str) -> Numerics:
@@ -221,7 +228,7 @@ class Function:
             )
         if settings.scheme is COMPLEX:
             return self._complex(ValueNumerics(evaluator, tree, base, COMPLEX, None, settings.seed), tree)
-        return ValueNumerics(evaluator, tree, base, settings.scheme, settings.step, settings.seed)
+        return ValueNumerics(evaluator, tree, base, settings.scheme, settings.step, settings.seed, cast=self.cast)
 
     def _complex(self, real: ValueNumerics, tree: Tree) -> ComplexNumerics:
         """The numeric side by imaginary steps, which are put where difference arrays would be."""

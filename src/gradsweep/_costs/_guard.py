@@ -10,7 +10,7 @@ from gradsweep._costs._numerics import Indices
 from gradsweep._costs._reading import OUTSIDE
 from gradsweep._costs._runs import USUAL, Conditions, Outcome, Propagation, Task
 from gradsweep._differences._departure import Departure
-from gradsweep._differences._lanes import Number
+from gradsweep._differences._lanes import Cast, coarser
 from gradsweep._differences._propagation import loss
 from gradsweep._errors import InputError, OracleError
 from gradsweep._trees import Tree
@@ -37,6 +37,10 @@ RUNS, SAFETY = 6, 64.0
 
 # The rounding that the difference of two plain values may have, in units of that of the larger one.
 _ROUNDINGS = 1e3
+
+# The same where the function rounds to a type that is less precise than float64: its values must change by more than they are
+# rounded by, and what is found of a change is to be far more than its rounding where a plain number was made on the way.
+_VISIBLE_IF_ROUNDED, _CLEAR = (2.0**-4, 2.0**-10, 2.0**-17), 2.0**-7
 
 #: What value at the base point and plain value may differ by, relative.
 SAME = 1e-9
@@ -77,20 +81,25 @@ class Guard:
         if np.isnan(outcome.changes).any():
             propagation = replace(propagation, infinite=True)
             outcome = propagation.along(directions, steps)
-        agree("at the given parameters", outcome.base, self.base, SAME * max(abs(self.base), 1.0))
+        if outcome.cast is not None:
+            steps = np.tile(_VISIBLE_IF_ROUNDED, _DIRECTIONS)
+            outcome = propagation.along(directions, steps)
+        jittered = Jittered(lambda conditions: propagation.along(directions, steps, conditions), outcome.cast)
+        allowed = SAME * max(abs(self.base), 1.0) + (0.0 if outcome.cast is None else jittered.of_value)
+        agree("at the given parameters", outcome.base, self.base, allowed, outcome.cast)
         try:
             self._compare(
                 lambda place: self.tree.values + directions[place // len(_VISIBLE)] * steps[place],
                 outcome,
                 lambda group: f"along direction {group} of all parameters",
-                lambda place: spread(lambda conditions: propagation.along(directions, steps, conditions), place),
+                jittered,
             )
         except OracleError as error:
             raise as_loss(outcome, error) from error
         return propagation, outcome
 
-    def entries(self, propagation: Propagation) -> Outcome:
-        """Perturb some entries on their own."""
+    def entries(self, propagation: Propagation, cast: Cast | None) -> Outcome:
+        """Perturb some entries on their own, of a function that was seen to round so."""
         scale = self._scale
         drawn = self.generator.choice(len(scale), min(_GUARDED, len(scale)), replace=False)
         # One of each block, since what is done to it may be done to no other, and some that are drawn from all.
@@ -99,7 +108,7 @@ class Guard:
             starts = self.generator.choice(starts, MOST_BLOCKS, replace=False).tolist()
         entries = np.unique(np.concatenate([starts, drawn]))
         indices = np.repeat(entries, len(_VISIBLE))
-        steps = np.tile(_VISIBLE, len(entries)) * scale[indices]
+        steps = np.tile(_VISIBLE if cast is None else _VISIBLE_IF_ROUNDED, len(entries)) * scale[indices]
         outcome = self._without_kinks(propagation, indices, steps)
 
         def point(place: int) -> Array:
@@ -107,14 +116,11 @@ class Guard:
             values[indices[place]] += steps[place]
             return values
 
-        def run(conditions: Conditions) -> Outcome:
-            return propagation(Task(indices, steps, conditions))
-
         self._compare(
             point,
             outcome,
             lambda group: f"when {self.tree.describe(int(entries[group]))} grows",
-            lambda place: spread(run, place),
+            Jittered(lambda conditions: propagation(Task(indices, steps, conditions)), cast),
         )
         return outcome
 
@@ -129,7 +135,12 @@ class Guard:
             others = (largest[unusable, np.newaxis] + np.arange(1, len(_VISIBLE))).reshape(-1)
             again = propagation(Task(indices[others], steps[others], USUAL))
             changes[others], crossings[others] = again.changes, again.crossings
-            outcome = replace(outcome, subtracts=outcome.subtracts or again.subtracts, lost=outcome.lost | again.lost)
+            outcome = replace(
+                outcome,
+                subtracts=outcome.subtracts or again.subtracts,
+                lost=outcome.lost | again.lost,
+                cast=coarser(outcome.cast, again.cast),
+            )
         return replace(outcome, changes=changes, crossings=crossings)
 
     @functools.cached_property
@@ -147,12 +158,12 @@ class Guard:
         point: Callable[[int], Array],
         outcome: Outcome,
         describe: Callable[[int], str],
-        simulate: Callable[[int], float],
+        jittered: "Jittered",
     ) -> None:
         """Compare changes at groups of points, of each group at the first one that crosses no kink.
 
         `point` gives one of them: all of them, where there are many blocks, would fill a hundred times what the parameters do.
-        `simulate` gives the rounding that the difference of two plain values may have at a point, from runs with jitter.
+        `jittered` tells of the rounding that the difference of two plain values may have at a point, from runs with jitter.
         """
         # Of the values alone, however small they are; what they are made of shows by jitter, where that is not enough.
         rounding = _ROUNDINGS * float(np.finfo(np.float64).eps) * abs(self.base)
@@ -161,7 +172,7 @@ class Guard:
             if not places.any():
                 if outcome.lost:
                     # Nothing shows here whether the number is harmless.
-                    raise loss(_first(outcome.lost))
+                    raise _as_departure(outcome)
                 continue
             place = group * len(_VISIBLE) + int(np.argmax(places))
             own, other = float(outcome.changes[place]), self._plain_at(point(place), describe(group)) - self.base
@@ -169,8 +180,11 @@ class Guard:
                 allowed = _AGREEMENT * max(abs(own), abs(other)) + rounding
                 if not abs(own - other) <= allowed:
                     # Values that cancel inside of the function, as 1 - a does, may be rounded by much more.
-                    allowed += simulate(place)
-                agree(f"in the change of the cost {describe(group)}", own, other, allowed)
+                    allowed += jittered.of_change(place)
+                if jittered.cast is not None and _lacks(outcome) and not allowed <= _CLEAR * abs(own):
+                    # What the number lacks could go unseen.
+                    raise _as_departure(outcome)
+                agree(f"in the change of the cost {describe(group)}", own, other, allowed, jittered.cast)
 
     def _plain_at(self, point: Array, where: str) -> float:
         """Plain value at a point; NaN where the function says that it is not defined there."""
@@ -184,30 +198,80 @@ class Guard:
             raise InputError(f"cost raises {type(error).__name__} {where}: {error}") from error
 
 
-def spread(run: Callable[[Conditions], Outcome], place: int) -> float:
-    """Rounding of a plain value and of its change at a point, from runs whose every intermediate result is jittered."""
-    for jitter in (JITTER, LESS * JITTER):
-        outcomes = [run(Conditions(jitter=jitter, seed=seed)) for seed in range(RUNS)]
-        with np.errstate(all="ignore"):
-            spread = np.std([outcome.base for outcome in outcomes]) + np.std([outcome.changes[place] for outcome in outcomes])
-        if np.isfinite(spread):
-            return SAFETY * float(np.finfo(np.float64).eps) / jitter * float(spread)
-    return 0.0
+class Jittered:
+    """Rounding of plain values and of their changes, from runs whose every intermediate result is jittered.
+
+    Parameters
+    ----------
+    run : callable
+        Does one under some conditions.
+    cast : Cast, optional
+        The least precise type that is computed in, if it is not float64.
+    """
+
+    def __init__(self, run: Callable[[Conditions], Outcome], cast: Cast | None) -> None:
+        self.cast = cast
+        self._run = run
+        self._epsilon = epsilon_of(cast)
+        self._known: dict[float, list[Outcome]] = {}
+
+    def of_change(self, place: int) -> float:
+        """What the difference of two plain values may be off by at a point."""
+        return self._spread(lambda outcome: outcome.base, lambda outcome: float(outcome.changes[place]))
+
+    @property
+    def of_value(self) -> float:
+        """What a plain value may be off by."""
+        return self._spread(lambda outcome: outcome.base)
+
+    def _spread(self, *parts: Callable[[Outcome], float]) -> float:
+        """Deviations of parts of the outcomes, together, scaled down to the rounding of the type."""
+        for jitter in (JITTER, LESS * JITTER):
+            outcomes = self._outcomes(jitter)
+            with np.errstate(all="ignore"):
+                spread = sum(float(np.std([part(outcome) for outcome in outcomes])) for part in parts)
+            if np.isfinite(spread):
+                return SAFETY * self._epsilon / jitter * spread
+        return 0.0
+
+    def _outcomes(self, jitter: float) -> list[Outcome]:
+        if jitter not in self._known:
+            exactness = float(np.finfo(np.float64).eps) / self._epsilon
+            self._known[jitter] = [self._run(Conditions(jitter=jitter, exactness=exactness, seed=seed)) for seed in range(RUNS)]
+        return self._known[jitter]
 
 
-def agree(where: str, own: float, plain: float, allowed: float) -> None:
+def epsilon_of(cast: Cast | None) -> float:
+    """Machine epsilon of the least precise type that is computed in."""
+    return float(np.finfo(np.float64).eps) if cast is None else cast.precision.epsilon
+
+
+def agree(where: str, own: float, plain: float, allowed: float, cast: Cast | None) -> None:
+    """Raise an error if two values differ by more than is allowed; a departure if the function rounds more than float64 does."""
     if not abs(own - plain) <= allowed:
+        disagree = f"difference arrays and the function itself disagree {where}: {own!r} by difference arrays, {plain!r} by the "
+        if cast is not None:
+            # More than is known of it may depend on how it rounds, as where it overflows.
+            departure = Departure(f"{disagree}function, which rounds to {cast.kind}", "compute in float64")
+            departure.where, departure.cast = cast.where, cast
+            raise departure
         raise OracleError(
-            f"difference arrays and the function itself disagree {where}: {own!r} by difference arrays, {plain!r} by the "
-            "function; the check would compare with the wrong cost (gradsweep.plain(cost) checks it by its values)"
+            f"{disagree}function; the check would compare with the wrong cost (gradsweep.plain(cost) checks it by its values)"
         )
 
 
 def as_loss(outcome: Outcome, error: OracleError) -> Exception:
     """Of a disagreement the reason, if plain numbers were made on the way."""
-    return loss(_first(outcome.lost)) if outcome.lost else error
+    return _as_departure(outcome) if outcome.lost else error
 
 
-def _first(lost: dict[str, Number]) -> Number:
-    """The number that was made first."""
-    return next(iter(lost.values()))
+def _lacks(outcome: Outcome) -> bool:
+    """Whether there are plain numbers that are not the cost itself, which may be returned as one."""
+    return any(each.number != outcome.base for each in outcome.lost.values())
+
+
+def _as_departure(outcome: Outcome) -> Departure:
+    """The departure at the plain number that was made first."""
+    departure = loss(next(iter(outcome.lost.values())))
+    departure.cast = outcome.cast
+    return departure

@@ -79,6 +79,11 @@ class NetworkNumerics:
         return self.steps.step
 
     @property
+    def precision(self) -> Precision:
+        """Of the parameters."""
+        return self.problem.precision
+
+    @property
     def dispute(self) -> int:
         """About how many evaluations a closer look at an entry takes: at two steps."""
         return 2 * len(self.steps.scheme.offsets)

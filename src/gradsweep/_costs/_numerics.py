@@ -72,6 +72,10 @@ class Numerics(Protocol):
         """What the caller should know of how the cost was evaluated, a sentence for each thing."""
 
     @property
+    def precision(self) -> Precision:
+        """Of the least precise type that the cost is known to compute in."""
+
+    @property
     def sample(self) -> int:
         """How many entries in dispute are looked at closely at first."""
 

@@ -1,5 +1,6 @@
 """A function written with NumPy, on difference arrays."""
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._costs._casts import describe_cast, precision_of, unforeseen
 from gradsweep._costs._chunks import ENTRIES, Cut, entries_together
-from gradsweep._costs._guard import JITTER, LESS, MOST_BLOCKS, RUNS, SAFETY, SAME, Guard, agree, as_loss
+from gradsweep._costs._guard import JITTER, LESS, MOST_BLOCKS, RUNS, SAFETY, SAME, Guard, Jittered, agree, as_loss, epsilon_of
 from gradsweep._costs._numerics import Indices, Slopes
 from gradsweep._costs._runs import USUAL, Conditions, Outcome, Outcomes, Propagation, Record, Task
 from gradsweep._differences._alterations import Watch
+from gradsweep._differences._lanes import coarser
 from gradsweep._differences._program import SHORTEST
 from gradsweep._differences._propagation import loss
 from gradsweep._directions import Direction, Region, matrix_shape, product
@@ -73,7 +76,8 @@ class NumPyFunction:
     workers : Workers
         Who runs the function.
     outcome : Outcome
-        Of a first run, from which the size of chunks is known; of all first runs the plain numbers that were made on the way.
+        Of a first run, from which the size of chunks is known; of all first runs the plain numbers that were made on the way, and
+        the least precise type that values were rounded to.
     """
 
     propagation: Propagation
@@ -90,10 +94,15 @@ class NumPyFunction:
 
     @property
     def notes(self) -> list[str]:
-        """Why there were fewer workers than was asked for, and why what was recorded was not repeated."""
+        """Why there were fewer workers, why what was recorded was not repeated, and how the function rounds."""
         trouble = self.propagation.record.trouble
         told = f"what the function did could not be repeated on other changes, so that it was run for each chunk ({trouble})"
-        return [*self.workers.notes, *([told] if trouble else [])]
+        return [*self.workers.notes, *([told] if trouble else []), *describe_cast(self.outcome.cast)]
+
+    @property
+    def precision(self) -> Precision:
+        """Of the least precise type that the function computes in."""
+        return precision_of(self.outcome.cast)
 
     def moved(self, tree: Tree, base: float) -> "NumPyFunction":
         """The same at another point, where the plain value is `base`; changes that were compared here are not compared again."""
@@ -221,6 +230,16 @@ class NumPyFunction:
                     f"{float(found[apart[0]])!r} by kernels, {float(known[apart[0]])!r} by NumPy"
                 )
         self.propagation, self.workers = compiled, Workers(compiled, self.workers.jobs, _same)
+
+    @functools.cached_property
+    def _allowed(self) -> float:
+        """What the value at the point and the plain value there may differ by."""
+        allowed = SAME * max(abs(self.base), 1.0)
+        if self.outcome.cast is None:
+            return allowed
+        nowhere = np.zeros((1, len(self.propagation.tree.values)))
+        jittered = Jittered(lambda conditions: self.propagation.along(nowhere, np.zeros(1), conditions), self.outcome.cast)
+        return allowed + jittered.of_value
 
     def _rounding(self, task: Task) -> Array:
         """What rounding may do to the changes of a task, from their spread when every intermediate result is jittered."""
@@ -403,12 +422,15 @@ class NumPyFunction:
                 yield Task(np.tile(own, len(offsets)), np.repeat(offsets, len(own)), conditions)
 
         def take(piece: Indices, outcome: Outcome) -> None:
+            if epsilon_of(outcome.cast) > epsilon_of(self.outcome.cast):
+                assert outcome.cast is not None
+                raise unforeseen(outcome.cast)
             for where, number in outcome.lost.items():
                 # Behind a comparison that is decided otherwise at a kink, or at another point: nothing was held against it there.
                 if where not in self.outcome.lost:
                     raise loss(number)
             if conditions == USUAL:
-                agree("in the value at a point", outcome.base, self.base, SAME * max(abs(self.base), 1.0))
+                agree("in the value at a point", outcome.base, self.base, self._allowed, self.outcome.cast)
             values[piece] = coefficients @ outcome.changes.reshape(len(offsets), -1)
             crossings[piece] = outcome.crossings.reshape(len(offsets), -1).sum(axis=0)
 
@@ -507,11 +529,11 @@ def propagated(
     usual = scheme.default_step
     try:
         # Single entries leave most zeros out, as chunks do: the size of chunks follows from them.
-        outcome = guard.entries(propagation)
+        outcome = guard.entries(propagation, first.cast)
     except OracleError as error:
         raise as_loss(first, error) from error
     workers = Workers(propagation, jobs, _same)
-    outcome = replace(outcome, lost=first.lost | outcome.lost)
+    outcome = replace(outcome, lost=first.lost | outcome.lost, cast=coarser(first.cast, outcome.cast))
     return NumPyFunction(propagation, base, scheme, usual if step is None else step, usual, workers, outcome)
 
 

@@ -12,7 +12,7 @@ from gradsweep._costs._evaluation import Points
 from gradsweep._costs._numerics import Indices
 from gradsweep._differences._alterations import Watch
 from gradsweep._differences._departure import Departure
-from gradsweep._differences._lanes import Lanes, Number, Ties
+from gradsweep._differences._lanes import Cast, Lanes, Number, Ties
 from gradsweep._differences._program import Program
 from gradsweep._differences._propagation import perturbed, perturbed_entry, propagate, unperturbed
 from gradsweep._differences._recording import Recording
@@ -81,7 +81,11 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of them; `lost` has the plain numbers that were made on the way, by the lines that made them."""
+    """What came of them.
+
+    `lost` has the plain numbers that were made on the way, by the lines that made them; `cast` is the least precise type to which
+    values that change were rounded, if it is not float64.
+    """
 
     base: float
     changes: Array
@@ -90,6 +94,7 @@ class Outcome:
     total: int
     subtracts: bool
     lost: dict[str, Number]
+    cast: Cast | None = None
 
 
 class Outcomes:
@@ -145,6 +150,7 @@ class Record:
     def __init__(self) -> None:
         self.program: Program | None = None
         self.lost: dict[str, Number] = {}
+        self.cast: Cast | None = None
         self.is_made = False
         #: Why it was given up, if it was.
         self.trouble = ""
@@ -237,7 +243,8 @@ class Propagation:
             self.record.program, self.record.trouble = None, f"{type(error).__name__}: {error}"
             return None
         largest = max(lanes.largest, lanes.total // _KEPT)
-        return Outcome(program.base, changes, lanes.crossings, largest, lanes.total, lanes.subtracts, self.record.lost)
+        own = self.record
+        return Outcome(program.base, changes, lanes.crossings, largest, lanes.total, lanes.subtracts, own.lost, own.cast)
 
     def describe(self, task: Task) -> str:
         """Where a task evaluates the function."""
@@ -301,5 +308,6 @@ class Propagation:
             lost.setdefault(number.where, number._replace(value=None))
         if recording is not None:
             self.record.program, self.record.lost, self.record.is_made = done.program, lost, True
+            self.record.cast = lanes.cast
         largest = max(lanes.largest, lanes.total // _KEPT)
-        return Outcome(done.base, done.changes, lanes.crossings, largest, lanes.total, lanes.subtracts, lost)
+        return Outcome(done.base, done.changes, lanes.crossings, largest, lanes.total, lanes.subtracts, lost, lanes.cast)

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._costs._casts import describe_cast, precision_of
 from gradsweep._costs._evaluation import Evaluator
 from gradsweep._costs._lines import Lines
 from gradsweep._costs._numerics import Indices, Slopes
+from gradsweep._differences._lanes import Cast
 from gradsweep._directions import Direction
 from gradsweep._ladder import RUNGS, Behaviour, Limit, ladder
 from gradsweep._monitor import current
@@ -61,6 +63,8 @@ class ValueNumerics:
         Of the directions along which noise is measured, and of the parameters by which steps are chosen.
     around : Neighbourhood, optional
         Values around the point, if they are not simply those of the evaluator.
+    cast : Cast, optional
+        The least precise type that the cost is known to compute in, if it is not float64.
     samples : int
         How many parameters of each block are looked at to choose its steps.
     whole : ValueNumerics, optional
@@ -75,6 +79,7 @@ class ValueNumerics:
     seed: int
     around: Neighbourhood | None = None
     whole: "ValueNumerics | None" = None
+    cast: Cast | None = None
     samples: int = SAMPLES
     sample: int = field(default=16, init=False)
     _largest: Array = field(init=False, repr=False)
@@ -92,7 +97,12 @@ class ValueNumerics:
     @property
     def notes(self) -> list[str]:
         """What the caller should know of how it was evaluated."""
-        return list(self.evaluator.notes)
+        return [*self.evaluator.notes, *describe_cast(self.cast)]
+
+    @property
+    def precision(self) -> Precision:
+        """Of the least precise type that the cost is known to compute in."""
+        return precision_of(self.cast)
 
     @property
     def step(self) -> float:
@@ -108,7 +118,16 @@ class ValueNumerics:
         """The same of directions in the place of parameters."""
         lines = Lines(self.neighbourhood, self.tree, self.evaluator, directions)
         return DirectionValues(
-            lines, lines.tree, self.base, self.scheme, self.given, self.seed, around=lines.neighbourhood, whole=self, samples=1
+            lines,
+            lines.tree,
+            self.base,
+            self.scheme,
+            self.given,
+            self.seed,
+            around=lines.neighbourhood,
+            whole=self,
+            cast=self.cast,
+            samples=1,
         )
 
     def order(self) -> list[str]:
@@ -234,7 +253,7 @@ class ValueNumerics:
             noise = self.whole.measured
             self._uncounted += self.whole._newly_counted()
             return noise
-        noise = measure_noise(self.neighbourhood, self.seed)
+        noise = measure_noise(self.neighbourhood, self.seed, self.precision.epsilon)
         self._uncounted += noise.evaluations
         return noise
 

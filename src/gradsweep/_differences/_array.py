@@ -17,12 +17,12 @@ from gradsweep._differences._assignments import ASSIGNMENTS, CALLERS
 from gradsweep._differences._departure import Departure, describe, doing, is_users, users_frame
 from gradsweep._differences._factor import Factor
 from gradsweep._differences._functions import BUFFERS, FUNCTIONS, PASSED_ON
-from gradsweep._differences._lanes import Lanes, Number
+from gradsweep._differences._lanes import Lanes, Number, is_narrow
 from gradsweep._differences._linear import linear
 from gradsweep._differences._memory import Memory, is_shared
 from gradsweep._differences._slab import Slab
 from gradsweep._differences._ufuncs import call_ufunc
-from gradsweep._differences._varying import Varying
+from gradsweep._differences._varying import Varying, rounded_to
 from gradsweep._types import Array
 
 # Bound here, since NumPy's own name may be stood in for while a function runs.
@@ -74,10 +74,15 @@ class DifferenceArray(NDArrayOperatorsMixin):
     # ---- what it holds
 
     @classmethod
-    def buffer(cls, base: NDArray[Any], lanes: Lanes) -> "DifferenceArray":
-        """An array that is filled later, and owns `base` if that is of float64; plain until a change is assigned."""
-        own = base if base.dtype in (np.float64, np.complex128) else np.array(base, dtype=np.float64)
-        return cls(None, Memory(own, lanes), own)
+    def buffer(cls, base: NDArray[Any], lanes: Lanes, kind: np.dtype[Any] | None = None) -> "DifferenceArray":
+        """An array that is filled later, and owns `base` if that is of float64; plain until a change is assigned.
+
+        What is assigned is rounded to `kind`, if that is given, or to the type of `base`.
+        """
+        if base.dtype in (np.float64, np.complex128):
+            return cls(None, Memory(base, lanes, None, kind), base)
+        own = np.array(base, dtype=np.float64)
+        return cls(None, Memory(own, lanes, None, base.dtype if is_narrow(base.dtype) else kind), own)
 
     @property
     def operand(self) -> Varying | NDArray[Any]:
@@ -90,7 +95,10 @@ class DifferenceArray(NDArrayOperatorsMixin):
             if recording is not None:
                 recording.look(memory, self._held)
         held = self._held
-        return self._base if held is None or held.lanes.finished else held
+        if held is None or held.lanes.finished:
+            # Without changes it is computed with as NumPy does.
+            return self._base if memory is None or memory.kind is None else self._base.astype(memory.kind)
+        return held
 
     @property
     def is_written(self) -> bool:
@@ -147,7 +155,9 @@ class DifferenceArray(NDArrayOperatorsMixin):
             part = np.asarray(part)
             result = _noted("take", _structure.take, (held, index, part), {}, _structure.take(held, index, part))
             return DifferenceArray(self.apart(result))
-        return DifferenceArray.buffer(part, self.lanes) if type(part) is np.ndarray else part
+        if type(part) is not np.ndarray:
+            return part
+        return DifferenceArray.buffer(part, self.lanes, None if self._memory is None else self._memory.kind)
 
     def linked(self, view: NDArray[Any], result: Varying | None) -> Any:
         """A view of this array; `result` is what it holds as long as nothing is written, None for plain values."""
@@ -173,6 +183,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
             raise TypeError("'numpy.float64' object does not support item assignment")
         value = operand_of(value)
         memory = self.opened(value)
+        if memory.kind is not None:
+            value = _cast(value, memory.kind) if isinstance(value, Varying) else np.asarray(value).astype(memory.kind)
         self._base[index] = value.base if isinstance(value, Varying) else value
         if memory.lanes.recording is not None and memory.change is not None:
             memory.lanes.recording.write(memory, self._base, index, value)
@@ -233,6 +245,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
                 return _wrapped(result)
             if result.lanes.watch is not None:
                 result = _watched(ufunc, method, operands, result, {})
+            if options and _narrow(options):
+                return DifferenceArray(_cast(result, np.dtype(options["dtype"])))
             for each in inputs:
                 # The change of a sum may be that of a term, which is written to later.
                 if type(each) is DifferenceArray and each._of is not None:
@@ -255,6 +269,8 @@ class DifferenceArray(NDArrayOperatorsMixin):
         _note_ufunc(ufunc, method, operands, options, result)
         if type(result) is Varying and result.lanes.watch is not None:
             result = _watched(ufunc, method, operands, result, options)
+        if type(result) is Varying and _narrow(options):
+            result = _cast(result, np.dtype(options["dtype"]))
         result = _result(result, [each for each in inputs if type(each) is DifferenceArray])
         if target is None:
             return result
@@ -275,7 +291,7 @@ class DifferenceArray(NDArrayOperatorsMixin):
             return _assign_by(function, args, options)
         if function in _ON_ARRAYS:
             return _ON_ARRAYS[function](*args, **options)
-        place = _place_of_out(function) if len(args) > 2 else None
+        place = _place_of("out", function) if len(args) > 2 else None
         if place is not None and len(args) > place:
             args, options = (*args[:place], None, *args[place + 1 :]), {"out": args[place], **options}
         target = options.get("out")
@@ -300,6 +316,9 @@ class DifferenceArray(NDArrayOperatorsMixin):
             result = replace(result, base=function(args[0].plain, *plain[1:], **given))
         if type(result) is Varying and result.lanes.watch is not None and not _shares(result, sources):
             result = _watched_function(function, plain, given, result)
+        if type(result) is Varying and (len(args) > 2 or _narrow(options)):
+            kind = _type_of_result(function, args, options)
+            result = result if kind is None else _cast(result, kind)
         result = _result(result, sources)
         if target is None:
             return result
@@ -328,6 +347,12 @@ class DifferenceArray(NDArrayOperatorsMixin):
         if what.operation == "assignment":
             raise Departure("a value that changes is assigned into a plain array", ADVICE_BUFFER)
         name = f"{what.name}(...)" if what.operation == "call" and what.name else "a function"
+        if dtype is not None and is_narrow(np.dtype(dtype)):
+            held.lanes.note_cast(np.dtype(dtype))
+            raise Departure(
+                f"{name} makes a plain array of {np.dtype(dtype)} of a value that changes",
+                f"write x.astype(np.{np.dtype(dtype)})",
+            )
         raise Departure(
             f"{name} makes a plain array of a value that changes", "use functions of NumPy that take arrays as they are"
         )
@@ -447,8 +472,9 @@ class DifferenceArray(NDArrayOperatorsMixin):
 
     @property
     def dtype(self) -> Any:
-        """Type of the value."""
-        return self._base.dtype
+        """Type of the value, as far as it was asked for: what is computed of arrays of single precision is in float64."""
+        memory = self._memory
+        return self._base.dtype if memory is None or memory.kind is None else memory.kind
 
     @property
     def itemsize(self) -> int:
@@ -523,15 +549,25 @@ class DifferenceArray(NDArrayOperatorsMixin):
         return self.linked(result.base, result)
 
     def astype(self, dtype: Any, *args: Any, **options: Any) -> Any:
-        """The same for any floating type, since all is computed in float64; to others it is rounded by its value."""
+        """Its value rounded to the type, whose change stays as it is for floating types: what follows is in float64."""
         kind = np.dtype(dtype)
         if kind.kind == "f":
-            return self.copy()
+            return self._rounded(kind) if is_narrow(kind) and self._base.dtype.kind != "c" else self.copy()
         if kind.kind == "b":
             return self != 0.0
         if kind.kind in "iu":
             return self._whole(np.trunc).astype(kind)
         raise Departure(f"astype({kind}) of a value that changes cannot be followed")
+
+    def _rounded(self, kind: np.dtype[Any]) -> Any:
+        """A copy of a type that is less precise than float64."""
+        held = self.operand
+        if not isinstance(held, Varying):
+            return DifferenceArray.buffer(held.astype(kind), self.lanes)
+        made = DifferenceArray(_cast(self.apart(held), kind))
+        if not self.is_number:
+            made.shared_memory().kind = kind
+        return made
 
     def view(self, *args: Any) -> Any:
         """The array itself; other types have no differences."""
@@ -757,6 +793,26 @@ def _lanes_in(value: Any) -> Lanes | None:
     return None
 
 
+def _cast(value: Varying, kind: np.dtype[Any]) -> Varying:
+    """A value rounded to a type that is less precise than float64; to the record it is a copy."""
+    value.lanes.note_cast(kind)
+    made: Varying = _noted("copy", rounded_to, (value, kind), {}, rounded_to(value, kind))
+    return made
+
+
+def _narrow(options: dict[str, Any]) -> bool:
+    """Whether a function is asked for a result of a type that is less precise than float64."""
+    dtype = options.get("dtype")
+    return dtype is not None and is_narrow(np.dtype(dtype))
+
+
+def _type_of_result(function: Callable[..., Any], args: Sequence[Any], options: dict[str, Any]) -> np.dtype[Any] | None:
+    """The type that a function is asked for, by name or by place; None if it is not less precise than float64."""
+    place = _place_of("dtype", function)
+    dtype = args[place] if place is not None and place < len(args) else options.get("dtype")
+    return np.dtype(dtype) if dtype is not None and is_narrow(np.dtype(dtype)) else None
+
+
 def _copied(value: Varying) -> Varying:
     """The same value, whose change is its own."""
     return value if isinstance(value.change, Slab) else replace(value, change=value.change.copy())
@@ -850,6 +906,8 @@ def _at(ufunc: np.ufunc, target: Any, index: Any, *values: Any) -> None:
     if memory.lanes.recording is not None and memory.change is not None:
         memory.lanes.recording.add(memory, target.plain, index, operand, ufunc)
     if isinstance(operand, Varying):
+        if memory.kind is not None:
+            memory.lanes.note_cast(memory.kind)
         ufunc.at(memory.view(target.plain), _structure.index_with_lanes(index), operand.dense)
         operand = operand.base
     ufunc.at(target.plain, index, operand)
@@ -894,14 +952,14 @@ _ON_ARRAYS: dict[Any, Callable[..., Any]] = {**CALLERS, np.full_like: _full_like
 
 
 @functools.cache
-def _place_of_out(function: Callable[..., Any]) -> int | None:
-    """Where a function takes its output by position, if it does."""
+def _place_of(argument: str, function: Callable[..., Any]) -> int | None:
+    """Where a function takes an argument by position, if it does."""
     try:
         names = list(inspect.signature(function).parameters.values())
     except ValueError:  # compiled, and says nothing of itself
         return None
     return next(
-        (place for place, each in enumerate(names) if each.name == "out" and each.kind is each.POSITIONAL_OR_KEYWORD), None
+        (place for place, each in enumerate(names) if each.name == argument and each.kind is each.POSITIONAL_OR_KEYWORD), None
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from gradsweep._differences._array import DifferenceArray, operand_of, varies
 from gradsweep._differences._departure import doing
 from gradsweep._differences._factor import Factor
-from gradsweep._differences._lanes import Lanes
+from gradsweep._differences._lanes import Lanes, is_narrow
 
 # Those that make an array of nothing, and those that make one of what they are given.
 _NEW = (
@@ -109,7 +109,8 @@ def _made(name: str, original: Callable[..., Any], *args: Any, **options: Any) -
 
 def _filled(original: Callable[..., Any], like: Any, fill_value: Any, *args: Any, **options: Any) -> Any:
     """``np.full`` or ``np.full_like`` with a value that changes: they ask nobody about the value that they fill with."""
-    buffer = DifferenceArray.buffer(np.zeros(original(like, 0.0, *args, **options).shape), operand_of(fill_value).lanes)
+    plain = original(like, 0.0, *args, **options)
+    buffer = DifferenceArray.buffer(plain if is_narrow(plain.dtype) else np.zeros(plain.shape), operand_of(fill_value).lanes)
     buffer.assign(fill_value)
     return buffer
 
@@ -138,7 +139,9 @@ def _as_array(name: str, value: Any, dtype: Any = None, *, copy: Any = True, ndm
     array = value if type(value) is DifferenceArray else DifferenceArray(operand_of(value))
     if dtype is not None and np.dtype(dtype).kind != "f":
         return array.astype(dtype)
-    if name == "array" and copy:
+    if dtype is not None and is_narrow(np.dtype(dtype)):
+        array = array.astype(dtype)
+    elif name == "array" and copy:
         array = array.copy()
     least = max(ndmin, 1 if name.startswith("ascontiguous") or name.startswith("asfortran") else 0)
     if array.ndim < least:

@@ -9,9 +9,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import CodeType, FrameType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from gradsweep._differences._lanes import Cast
 
 # Files of this package and of NumPy: what happens in them was asked for by somebody further out.
 _NOT_USERS = tuple(os.path.dirname(name) + os.sep for name in (__file__, np.__file__))
@@ -33,12 +36,15 @@ class Departure(Exception):
     ----------
     what, advice : str
         As given.
+    cast : Cast, optional
+        The least precise type to which the function was seen to round values that change; None if that is float64.
     where : str
         File, line, function and text of the line that did it.
     """
 
     def __init__(self, what: str, advice: str = "") -> None:
         self.what, self.advice = what, advice
+        self.cast: Cast | None = None
         self.where = describe(users_frame())
         super().__init__(what)
         departures: list[Departure] | None = getattr(_heard, "departures", None)

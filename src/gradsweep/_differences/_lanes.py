@@ -7,6 +7,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._differences._departure import describe, users_frame
+from gradsweep._parameters import Precision, precision
 from gradsweep._types import Array
 
 #: Whose side is taken where two values are equal: both branches of a kink, and the mean of their slopes.
@@ -35,6 +37,38 @@ class Number(NamedTuple):
     value: Any
     what: str
     where: str
+
+
+class Cast(NamedTuple):
+    """A value that changes was rounded to a type that is less precise than float64.
+
+    Attributes
+    ----------
+    kind : dtype
+        The type.
+    where : str
+        The place.
+    """
+
+    kind: np.dtype[Any]
+    where: str
+
+    @property
+    def precision(self) -> Precision:
+        """How exact the type is."""
+        return precision([np.empty(0, dtype=self.kind)])
+
+
+def coarser(one: Cast | None, other: Cast | None) -> Cast | None:
+    """The one that rounds by more; the first if they round alike."""
+    if one is None or other is None:
+        return one or other
+    return other if other.precision.epsilon > one.precision.epsilon else one
+
+
+def is_narrow(kind: np.dtype[Any]) -> bool:
+    """Whether a type is a floating one that is less precise than float64."""
+    return kind.kind == "f" and kind.itemsize < 8
 
 
 class Lanes:
@@ -71,6 +105,8 @@ class Lanes:
         Numbers that the largest change so far has in each lane, and all of them together.
     subtracts : bool
         Whether some change was computed by subtracting values, with the rounding that this has.
+    cast : Cast, optional
+        The least precise type to which a value that changes was rounded; None if all of it was float64.
     finished : bool
         Whether the function has been run. Arrays that it has kept somewhere are from then on what their values are.
 
@@ -97,6 +133,7 @@ class Lanes:
         self.crossings: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
         self.infinite = infinite
         self.largest, self.total, self.subtracts, self.finished = 0, 0, False, False
+        self.cast: Cast | None = None
         #: Plain numbers that were made of values that change, which whoever made them may return.
         self.numbers: list[Number] = []
         #: Sees every operation, and may alter what is passed on; see `_alterations`.
@@ -119,6 +156,11 @@ class Lanes:
         A function may end with ``return float(cost)``. If what it returns is this very object, its change is known all the same.
         """
         self.numbers.append(number)
+
+    def note_cast(self, kind: np.dtype[Any]) -> None:
+        """Remember that a value that changes is rounded to a type, if it is less precise than all before."""
+        if self.cast is None or np.finfo(kind).eps > np.finfo(self.cast.kind).eps:
+            self.cast = Cast(kind, describe(users_frame()))
 
     def blur(self, values: Any) -> Any:
         """Values with the jitter on them; themselves if there is none."""

@@ -22,6 +22,8 @@ class Memory:
         The perturbations.
     first : Varying, optional
         What it holds until it is written to; None if that is plain.
+    kind : dtype, optional
+        The type of the array that it stands for, if that is less precise than float64: what is written is rounded to it.
 
     Attributes
     ----------
@@ -31,10 +33,10 @@ class Memory:
         As given, until then.
     """
 
-    __slots__ = ("_start", "base", "change", "first", "lanes")
+    __slots__ = ("_start", "base", "change", "first", "kind", "lanes")
 
-    def __init__(self, base: NDArray[Any], lanes: Lanes, first: Varying | None = None) -> None:
-        self.base, self.lanes, self.first = base, lanes, first
+    def __init__(self, base: NDArray[Any], lanes: Lanes, first: Varying | None = None, kind: np.dtype[Any] | None = None) -> None:
+        self.base, self.lanes, self.first, self.kind = base, lanes, first, kind
         self.change: Array | None = None
         self._start = np.lib.array_utils.byte_bounds(base)[0]
 

@@ -143,14 +143,21 @@ def propagate(function: Callable[[Any], Any], argument: Any, lanes: Lanes, *, fi
             propagated = _read(result, lanes)
         except Departure as departure:
             # What came first is the cause of what came later.
-            raise departures[0] from (None if departure is departures[0] else departure)
+            raise _first(departures, lanes) from (None if departure is departures[0] else departure)
         except Exception as error:
-            raise departures[0] if departures else _as_departure(error) from error
+            departures = departures or [_as_departure(error)]
+            raise _first(departures, lanes) from error
         finally:
             lanes.finished, lanes.recording = True, None
         if departures:
-            raise departures[0]
+            raise _first(departures, lanes)
         return propagated
+
+
+def _first(departures: list[Departure], lanes: Lanes) -> Departure:
+    """The first departure, with what is known by then of how the function rounds."""
+    departures[0].cast = lanes.cast
+    return departures[0]
 
 
 def _as_departure(error: Exception) -> Departure:

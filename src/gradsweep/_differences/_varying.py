@@ -123,6 +123,22 @@ def varying(base: Any, change: "Array | Slab", lanes: Lanes) -> Varying:
     return Varying(base, change, lanes)
 
 
+def rounded_to(value: Varying, kind: np.dtype[Any]) -> Varying:
+    """A value rounded to a type that is less precise than float64, and its change as it is.
+
+    What rounding does to the change is noise: it is allowed for by whoever asks for `Lanes.cast`.
+    """
+    lanes = value.lanes
+    base = asarray(value.base.astype(kind), dtype=np.float64)
+    if lanes.recording is not None and not np.isfinite(base).all():
+        # Whether a change is lost in an overflow is no matter of changes alone.
+        lanes.recording.intact = False
+    if lanes.jitter:
+        # The jitter is far below this rounding, and would be rounded away.
+        base = np.where(np.isfinite(base), value.base, base)
+    return replace(varying(base, value.change, lanes), exponential=value.exponential)
+
+
 def without_infinite(base: NDArray[Any], change: "Array | Slab") -> "Array | Slab":
     """The change, 0 where the value is infinite: an infinity, as in the logarithm of a mask, stays what it is."""
     if base.dtype.kind != "f" or not np.isinf(base).any():

@@ -50,7 +50,7 @@ def notes_of(report: Report, wrong_elsewhere: bool) -> list[Note]:
     if wrong_elsewhere:
         notes.append((_ELSEWHERE, ""))
     if report.precision > _COARSE:
-        exact = f"parameters or gradient are only as exact as {report.precision:.1e}"
+        exact = f"parameters, gradient or cost are only as exact as {report.precision:.1e}"
         notes.append((f"precision: {exact}; tolerance {report.tolerance:.1e}", ""))
     if report.crossed:
         # Of units each example's pre-activation is perturbed on its own.

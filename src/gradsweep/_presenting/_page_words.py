@@ -93,7 +93,7 @@ def settings(report: Report) -> list[Fact]:
         Fact("Scheme", f"{report.scheme} differences"),
         Fact("Step", "none yet" if math.isnan(report.step) else f"{report.step:.3g}"),
         Fact("Cost evaluated by", report.evaluated_by),
-        Fact("Precision of parameters and gradient", short(report.precision)),
+        Fact("Precision of parameters, gradient and cost", short(report.precision)),
     ]
     if report.reason:
         facts.append(Fact("Why so", report.reason))
