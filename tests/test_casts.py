@@ -330,12 +330,14 @@ def test_what_is_assigned_is_rounded_as_the_buffer_is(name: str) -> None:
 
 
 def test_a_cast_does_not_round_simulated_rounding_away() -> None:
-    """The jitter is a thousandth of the spacing of single precision."""
+    """Here it is a hundredth of the spacing of single precision, and a thousand times what is simulated at the cast itself."""
+
+    def cost(x: Any) -> Any:
+        return np.sum(((x + 1000.0) - 1000.0).astype(np.float32))
+
     values = np.linspace(0.3, 0.9, 7)
-    found = [run(lambda x: np.sum(np.exp(x)).astype(np.float32), values, np.array([1e-3]), jitter=2.0**-40, seed=seed)[0]
-             for seed in range(6)]  # fmt: skip
-    spread = np.std(found) / np.mean(found)
-    assert 2.0**-44 < spread < 2.0**-38
+    found = [run(cost, values, np.array([1e-3]), jitter=2.0**-40, seed=seed)[0] for seed in range(6)]
+    assert 2.0**-34 < np.std(found) / np.mean(found) < 2.0**-28
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -364,28 +366,14 @@ def test_a_record_is_void_where_a_cast_overflows() -> None:
 
 
 def test_rounding_of_a_backward_pass_is_looked_for_where_the_cost_rounds() -> None:
-    """A bias before a batch norm has no gradient but what rounding leaves of a sum that cancels: of single precision, here."""
-    generator = np.random.default_rng(7)
-    inputs = generator.normal(size=(64, 3)) + 30.0
+    """Last digits of parameters in float64 do not move what is computed in float32, and so do not show how that is rounded."""
+    x = np.random.default_rng(7).uniform(0.2, 0.4, 40)
 
-    def forward(p: Params, kind: Kind) -> tuple[Any, Any]:
-        z = inputs.astype(kind) @ p["W"].astype(kind) + p["b"].astype(kind)
-        deviation = z - z.mean(axis=0)
-        return deviation, np.sqrt((deviation**2).mean(axis=0) + kind(1e-5))
+    def cancelling(x: Array) -> Array:
+        own, factor = x.astype(np.float32), np.float32(200.0)
+        return own + ((own * own) * factor**2 - (own * factor) ** 2)
 
-    def cost(p: Params) -> Any:
-        deviation, spread = forward(p, np.float32)
-        return np.sum(np.tanh(deviation / spread).astype(float) ** 3) / 64
-
-    def backward(p: Params) -> Params:
-        kind = np.float32
-        deviation, spread = forward(p, kind)
-        scaled = deviation / spread
-        bent = np.tanh(scaled)
-        passed = 3 * bent**2 * (1 - bent**2) / kind(64)
-        dz = (passed - passed.mean(axis=0) - scaled * (passed * scaled).mean(axis=0)) / spread
-        return {"W": inputs.astype(kind).T @ dz, "b": dz.sum(axis=0)}
-
-    report = gradsweep.check(cost, {"W": generator.normal(size=(3, 4)), "b": generator.normal(size=4)}, backward)
-    assert report.verdict != "fail"
+    report = gradsweep.check(lambda x: 0.5 * np.sum(x.astype(np.float32) ** 2), x, cancelling)
+    assert report.difference > report.tolerance
+    assert report.verdict == "inconclusive"
     assert report.evaluated_by == "difference arrays"

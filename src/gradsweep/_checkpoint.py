@@ -81,7 +81,7 @@ def checkpointed(path: Any) -> Iterator[Journal | None]:
         lock.release()
 
 
-def format_checkpoint(content: Content) -> memoryview:
+def format_checkpoint(content: Content) -> bytes:
     """A checkpoint as HDF5, made in memory."""
     import h5py  # type: ignore[import-untyped, unused-ignore]
 
@@ -89,7 +89,8 @@ def format_checkpoint(content: Content) -> memoryview:
     with h5py.File(buffer, "w") as file:
         file.attrs["schema"], file.attrs["version"] = SCHEMA, VERSION
         put_content(file, content)
-    return buffer.getbuffer()
+    # No view: one that an error keeps in a cycle crashes Python 3.12 when it is collected. What is returned is not copied.
+    return buffer.getvalue()
 
 
 def put_content(file: "h5py.File", content: Content) -> None:

@@ -210,8 +210,8 @@ class Journal:
         self,
         place: str,
         content: Content | None,
-        write: Callable[[bytes | memoryview], None],
-        form: Callable[[Content], memoryview],
+        write: Callable[[bytes], None],
+        form: Callable[[Content], bytes],
     ) -> None:
         self.place, self._content, self._write, self._form = place, content, write, form
         self._decided = self._taken = 0
@@ -341,7 +341,7 @@ class Journal:
             ended = time.perf_counter()
             self._due = ended + max(_INTERVAL, _PATIENCE * (ended - begun))
 
-    def finish(self, form: Callable[[Content], memoryview]) -> None:
+    def finish(self, form: Callable[[Content], bytes]) -> None:
         """Write it down for the last time, in another form."""
         if self._content is not None:
             self._write(form(self._content))

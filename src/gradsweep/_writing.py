@@ -36,7 +36,7 @@ def require_writable(place: str) -> None:
         raise DataError(f"{place!r}: is no path: {error}") from error
 
 
-def write_whole(place: str, content: bytes | memoryview) -> None:
+def write_whole(place: str, content: bytes) -> None:
     """Write a file, or leave what is there as it is.
 
     Parameters
@@ -44,7 +44,7 @@ def write_whole(place: str, content: bytes | memoryview) -> None:
     place : str
         Path of the file; one of this name is replaced when the new one is complete, and not before. Behind a link it is the file
         that the link leads to.
-    content : bytes or memoryview
+    content : bytes
         What is to stand in it. HDF5 itself must not write to the disk: where that is full it ends the process.
 
     Raises

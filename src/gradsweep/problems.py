@@ -264,7 +264,7 @@ def save(
     write_whole(place, content)
 
 
-def _format_problem(network: Network, arrays: Mapping[str, NDArray[Any]]) -> memoryview:
+def _format_problem(network: Network, arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """What is to stand in a problem file."""
     import h5py
 
@@ -275,7 +275,7 @@ def _format_problem(network: Network, arrays: Mapping[str, NDArray[Any]]) -> mem
         if network.hidden:
             file.attrs["hidden"] = ",".join(network.hidden)
         file.attrs.update({"output": network.output, "loss": network.loss, "l2": network.l2, "layout": _LAYOUTS[0]})
-    return buffer.getbuffer()
+    return buffer.getvalue()
 
 
 def _storable(value: Any, argument: str) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from gradsweep._presenting._page import Report, format_page
 from gradsweep._writing import require_writable, write_whole
 
 #: What makes the bytes of a file, by its suffix.
-_FORMATS: dict[str, Callable[[Report], bytes | memoryview]] = {
+_FORMATS: dict[str, Callable[[Report], bytes]] = {
     ".html": format_page,
     ".json": format_json,
     ".h5": format_hdf5,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _COLUMNS = ("analytic", "numeric", "noise", "kink", "score")
 
 
-def format_hdf5(report: Report, also: "Callable[[h5py.File], None] | None" = None) -> memoryview:
+def format_hdf5(report: Report, also: "Callable[[h5py.File], None] | None" = None) -> bytes:
     """A report as HDF5, in the layout that `gradsweep.Report.save` describes.
 
     Parameters
@@ -28,7 +28,7 @@ def format_hdf5(report: Report, also: "Callable[[h5py.File], None] | None" = Non
 
     Returns
     -------
-    memoryview
+    bytes
         What is to stand in the file. It is made in memory, for a disk that is full while HDF5 writes to it ends the process.
     """
     import h5py  # type: ignore[import-untyped, unused-ignore]
@@ -38,7 +38,7 @@ def format_hdf5(report: Report, also: "Callable[[h5py.File], None] | None" = Non
         _put_report(file, report)
         if also is not None:
             also(file)
-    return buffer.getbuffer()
+    return buffer.getvalue()
 
 
 def _put_report(file: "h5py.File", report: Report) -> None:
