@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import gradsweep
 from gradsweep._costs._functions import Function
@@ -279,6 +280,10 @@ def test_a_cast_at_some_points_only_departs() -> None:
     with pytest.raises(Departure, match="rounds to float32 at some points only") as caught:
         moved.quotients(np.arange(2))
     assert caught.value.cast is not None
+    # By values it is then known how they are rounded.
+    function = Function(cost)
+    by_values = function.numerics_by_values(tree, numerics.base, read_settings(), caught.value)
+    assert by_values.precision.epsilon == float(np.finfo(np.float32).eps)
 
 
 # ---- how it is followed ----------------------------------------------------------------------------------------------------
@@ -369,7 +374,7 @@ def test_rounding_of_a_backward_pass_is_looked_for_where_the_cost_rounds() -> No
     """Last digits of parameters in float64 do not move what is computed in float32, and so do not show how that is rounded."""
     x = np.random.default_rng(7).uniform(0.2, 0.4, 40)
 
-    def cancelling(x: Array) -> Array:
+    def cancelling(x: Array) -> NDArray[Any]:
         own, factor = x.astype(np.float32), np.float32(200.0)
         return own + ((own * own) * factor**2 - (own * factor) ** 2)
 

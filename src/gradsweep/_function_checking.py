@@ -203,7 +203,7 @@ def differentiate_function(function: Function, params: Any, settings: Settings) 
     try:
         values = numerics.quotients(everything).values
     except Departure as departure:
-        values = function.numerics_by_values(tree, base, settings, str(departure)).quotients(everything).values
+        values = function.numerics_by_values(tree, base, settings, departure).quotients(everything).values
     function.leave(tree, base)
     return tree.build(tree.arrays(values))
 

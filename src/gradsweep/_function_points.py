@@ -117,7 +117,7 @@ def examine_or_depart(
     try:
         return _examine(numerics, given, settings, measures=measures)
     except Departure as departure:
-        by_values = function.numerics_by_values(given.tree, base, settings, str(departure))
+        by_values = function.numerics_by_values(given.tree, base, settings, departure)
         return _examine(by_values, given, settings, measures=measures)
 
 

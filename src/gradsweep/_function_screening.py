@@ -150,7 +150,7 @@ def _screen(function: Function, gradient: Any, start: Start, settings: Settings,
     try:
         return _screen_with(function, gradient, start, settings, begun)
     except Departure as departure:
-        by_values = function.numerics_by_values(start.tree, start.base, settings, str(departure))
+        by_values = function.numerics_by_values(start.tree, start.base, settings, departure)
         other = Start(start.tree, start.base, start.analytic, by_values)
         return _screen_with(function, gradient, other, settings, begun)
 

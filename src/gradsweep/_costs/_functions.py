@@ -18,7 +18,7 @@ from gradsweep._costs._reading import read_cost
 from gradsweep._costs._value_function import ValueNumerics
 from gradsweep._deadlines import in_time
 from gradsweep._differences._departure import Departure
-from gradsweep._differences._lanes import Cast
+from gradsweep._differences._lanes import Cast, coarser
 from gradsweep._errors import GradsweepError, InputError, OracleError
 from gradsweep._schemes import CENTRAL, COMPLEX, Scheme
 from gradsweep._settings import Settings
@@ -213,9 +213,9 @@ class Function:
                 return followed
         return self._by_values(tree, base, settings)
 
-    def numerics_by_values(self, tree: Tree, base: float, settings: Settings, reason: str) -> Numerics:
-        """The numeric side by values, for a reason that showed while differences were propagated; arguments as of `numerics`."""
-        self.reason = reason
+    def numerics_by_values(self, tree: Tree, base: float, settings: Settings, departure: Departure) -> Numerics:
+        """The numeric side by values, since differences departed on their way; arguments as of `numerics`."""
+        self.reason, self.cast = str(departure), coarser(self.cast, departure.cast)
         return self._by_values(tree, base, settings)
 
     def _by_values(self, tree: Tree, base: float, settings: Settings) -> Numerics:
