@@ -109,9 +109,11 @@ def _rung(seconds: float) -> Iterator[None]:
             signal.signal(signal.SIGALRM, handler)
 
     begun = time.monotonic()
+    left, interval = signal.getitimer(signal.ITIMER_REAL)
     handler = signal.signal(signal.SIGALRM, ring)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
     try:
+        # It may ring at once, where the process has to wait for its turn.
+        signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
         try:
             yield
         finally:
