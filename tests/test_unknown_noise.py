@@ -75,3 +75,21 @@ def test_one_entry_that_nobody_knows() -> None:
     gradient["w"][np.argmin(params["w"])] = 1e-9
     report = gradsweep.check(overflowing, params, gradient)
     assert report.verdict == "inconclusive", report
+
+
+@pytest.mark.parametrize("place", [1.0 + 1e-7, 1.0 - 1e-7])
+def test_two_levels_of_which_nobody_knows_the_right_one(place: float) -> None:
+    """By values a kink a little beside the point gives quotients two levels: neither is small, so that nothing vanishes."""
+
+    def leaky(params: Any) -> float:
+        z = params["x"] - 1.0
+        return float(np.sum(np.where(z > 0.0, z, 0.3 * z)) + np.sum(params["y"] ** 2))
+
+    params = {"x": np.array([place]), "y": np.array([1.0, 2.0, 3.0])}
+    slope = 1.0 if place > 1.0 else 0.3
+    for given in (slope, 1.01 * slope, 0.5 * slope, 0.0, -slope, 0.65, 1.3 - slope):
+        report = gradsweep.check(gradsweep.plain(leaky), params, {"x": np.array([given]), "y": 2.0 * params["y"]})
+        assert (report.verdict == "pass") == (given == slope), report
+    wrong = {"x": np.array([-slope]), "y": 2.0 * params["y"]}
+    if place > 1.0:  # so far off both levels that neither can be meant
+        assert gradsweep.check(gradsweep.plain(leaky), params, wrong).verdict == "fail"

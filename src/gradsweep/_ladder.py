@@ -72,6 +72,8 @@ class Limit:
         NaN if there is none.
     bound : float
         How far the derivative may be from `value`; infinite if there is none.
+    step : float
+        That part of `bound` by which another level of the quotients is away that may be the derivative; 0 if there is none.
     left, right : float
         One-sided limits at a kink; else `value`.
     side_bound : float
@@ -87,6 +89,7 @@ class Limit:
     behaviour: Behaviour
     value: float
     bound: float
+    step: float
     left: float
     right: float
     side_bound: float
@@ -341,7 +344,7 @@ class _Findings:
             return self._record(line, Behaviour.KINK, 0, (0.5 * (left + right), bound), ((left, bound), (right, bound)))
         limits = {0: self._central, 1: self._right, -1: self._left}[side]
         value, noise, truncation = (float(each[line]) for each in (limits.values, limits.noise, limits.truncation))
-        bound = noise + truncation
+        bound, step = noise + truncation, 0.0
         if side == 0:
             # A kink that is too small to be told from noise may be here, and puts either slope at half its jump from the mean.
             bound += 0.5 * float(self._jump.bounds[line] + abs(self._jump.values[line]))
@@ -356,7 +359,7 @@ class _Findings:
             # Truncation is told from differences that have noise, too, so that it must be clearly more.
             behaviour = Behaviour.NOISE if _CLEARLY * noise >= truncation else Behaviour.TRUNCATION
         known = value, bound
-        return self._record(line, behaviour, side, known, (known, known))
+        return self._record(line, behaviour, side, known, (known, known), step)
 
     def _jumps(self, line: int) -> bool:
         """Whether the one-sided quotients keep apart.
@@ -395,7 +398,15 @@ class _Findings:
         rising, falling = self._quotients.rising.values[line], self._quotients.falling.values[line]
         return not (np.nan_to_num(rising).any() or np.nan_to_num(falling).any())
 
-    def _record(self, line: int, behaviour: Behaviour, side: int, value: "_Known", slopes: tuple["_Known", "_Known"]) -> Limit:
+    def _record(
+        self,
+        line: int,
+        behaviour: Behaviour,
+        side: int,
+        value: "_Known",
+        slopes: tuple["_Known", "_Known"],
+        step: float = 0.0,
+    ) -> Limit:
         """The outcome for one line."""
         present = np.isfinite(self._rungs.right[line])
         left, right = slopes
@@ -403,6 +414,7 @@ class _Findings:
             behaviour=behaviour,
             value=value[0],
             bound=value[1],
+            step=step,
             left=left[0],
             right=right[0],
             side_bound=max(left[1], right[1]),
