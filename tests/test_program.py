@@ -434,6 +434,23 @@ def test_rule_that_fails(error: Exception, is_told: bool, monkeypatch: pytest.Mo
     assert (runs == 1) == is_told
 
 
+@pytest.mark.parametrize("mode", ["sweep", "screen"])
+def test_rule_that_fails_at_the_second_point(mode: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another record is made there, and it is told of as well."""
+    run, first = Program.run, []
+
+    def fail_elsewhere(self: Any, *given: Any, **options: Any) -> Any:
+        first[:] = first or [self]
+        if self is not first[0]:
+            raise AssertionError("a rule of ours")
+        return run(self, *given, **options)
+
+    monkeypatch.setattr(Program, "run", fail_elsewhere)
+    report = gradsweep.check(lambda w: np.sum(np.tanh(w) ** 2), np.ones(3), lambda w: 2 * np.tanh(w) / np.cosh(w) ** 2, mode=mode)
+    assert report.ok
+    assert any("could not be repeated" in note for note in report.notes)
+
+
 @pytest.mark.parametrize(
     "make",
     [

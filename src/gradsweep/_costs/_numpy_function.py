@@ -91,11 +91,13 @@ class NumPyFunction:
     sample: int = field(default=64, init=False)
     # Quotients at the step of the check as they came, of which noise is a deviation: NaN where they are not known.
     _found: Array = field(default_factory=lambda: np.empty(0), init=False, repr=False)
+    # What was recorded at other points.
+    _elsewhere: list[Record] = field(default_factory=list, init=False, repr=False)
 
     @property
     def notes(self) -> list[str]:
         """Why there were fewer workers, why what was recorded was not repeated, and how the function rounds."""
-        trouble = self.propagation.record.trouble
+        trouble = next((each.trouble for each in (self.propagation.record, *self._elsewhere) if each.trouble), "")
         told = f"what the function did could not be repeated on other changes, so that it was run for each chunk ({trouble})"
         return [*self.workers.notes, *([told] if trouble else []), *describe_cast(self.outcome.cast)]
 
@@ -107,6 +109,7 @@ class NumPyFunction:
     def moved(self, tree: Tree, base: float) -> "NumPyFunction":
         """The same at another point, where the plain value is `base`; changes that were compared here are not compared again."""
         propagation = replace(self.propagation, tree=tree, record=Record())
+        self._elsewhere.append(propagation.record)
         workers = Workers(propagation, self.workers.jobs, _same)
         return NumPyFunction(propagation, base, self.scheme, self.step, self.usual, workers, self.outcome)
 
