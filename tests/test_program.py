@@ -437,7 +437,8 @@ def test_rule_that_fails(error: Exception, is_told: bool, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("mode", ["sweep", "screen"])
 def test_rule_that_fails_at_the_second_point(mode: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another record is made there, and it is told of as well."""
-    run, first = Program.run, []
+    run = Program.run
+    first: list[Any] = []
 
     def fail_elsewhere(self: Any, *given: Any, **options: Any) -> Any:
         first[:] = first or [self]
