@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 import gradsweep
+from gradsweep._costs._guard import deviations
 
 MODES = ("sweep", "screen")
 
@@ -93,3 +94,13 @@ def test_two_levels_of_which_nobody_knows_the_right_one(place: float) -> None:
     wrong = {"x": np.array([-slope]), "y": 2.0 * params["y"]}
     if place > 1.0:  # so far off both levels that neither can be meant
         assert gradsweep.check(gradsweep.plain(leaky), params, wrong).verdict == "fail"
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e170])
+def test_deviations_do_not_depend_on_units(scale: float) -> None:
+    values = np.random.default_rng(0).standard_normal((6, 3)) * 1e-6 + 1.0
+    about = np.mean(values, axis=0)
+    expected = np.std(values, axis=0)
+    assert np.allclose(deviations(scale * values, scale * about) / scale, expected, rtol=1e-6, atol=0.0)
+    values[2, 1] = np.inf
+    assert np.isnan(deviations(values, np.ones(3))[1])

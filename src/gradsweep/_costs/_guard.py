@@ -229,7 +229,8 @@ class Jittered:
         for jitter in (JITTER, LESS * JITTER):
             outcomes = self._outcomes(jitter)
             with np.errstate(all="ignore"):
-                spread = sum(float(np.std([part(outcome) for outcome in outcomes])) for part in parts)
+                values = np.array([[part(outcome) for part in parts] for outcome in outcomes])
+                spread = float(np.sum(deviations(values, np.mean(values, axis=0))))
             if np.isfinite(spread):
                 return SAFETY * self._epsilon / jitter * spread
         return 0.0
@@ -239,6 +240,18 @@ class Jittered:
             exactness = float(np.finfo(np.float64).eps) / self._epsilon
             self._known[jitter] = [self._run(Conditions(jitter=jitter, exactness=exactness, seed=seed)) for seed in range(RUNS)]
         return self._known[jitter]
+
+
+def deviations(values: Array, about: Array) -> Array:
+    """Root mean squares of how far the rows of `values` are from others: NaN where that is not finite.
+
+    Scaled, since squares of less than 1e-154 are none, and of more than 1e154 infinite.
+    """
+    with np.errstate(all="ignore"):
+        away = values - about
+        size = np.max(np.abs(away), axis=0)
+        found: Array = np.where(size > 0.0, size * np.sqrt(np.mean(np.square(away / size), axis=0)), size)
+    return found
 
 
 def epsilon_of(cast: Cast | None) -> float:

@@ -11,7 +11,20 @@ from numpy.typing import NDArray
 
 from gradsweep._costs._casts import describe_cast, precision_of, unforeseen
 from gradsweep._costs._chunks import ENTRIES, Cut, entries_together
-from gradsweep._costs._guard import JITTER, LESS, MOST_BLOCKS, RUNS, SAFETY, SAME, Guard, Jittered, agree, as_loss, epsilon_of
+from gradsweep._costs._guard import (
+    JITTER,
+    LESS,
+    MOST_BLOCKS,
+    RUNS,
+    SAFETY,
+    SAME,
+    Guard,
+    Jittered,
+    agree,
+    as_loss,
+    deviations,
+    epsilon_of,
+)
 from gradsweep._costs._numerics import Indices, Slopes
 from gradsweep._costs._runs import USUAL, Conditions, Outcome, Outcomes, Propagation, Record, Task
 from gradsweep._differences._alterations import Watch
@@ -246,9 +259,11 @@ class NumPyFunction:
 
     def _rounding(self, task: Task) -> Array:
         """What rounding may do to the changes of a task, from their spread when every intermediate result is jittered."""
-        runs = [self.propagation(replace(task, conditions=Conditions(jitter=JITTER, seed=seed))).changes for seed in range(RUNS)]
-        spread: Array = np.std(runs, axis=0)
-        return SAFETY * float(np.finfo(np.float64).eps) / JITTER * spread
+        conditions = [Conditions(jitter=JITTER, seed=seed) for seed in range(RUNS)]
+        runs = np.array([self.propagation(replace(task, conditions=each)).changes for each in conditions])
+        with np.errstate(all="ignore"):
+            about = np.mean(runs, axis=0)
+        return SAFETY * float(np.finfo(np.float64).eps) / JITTER * deviations(runs, about)
 
     def _samples(self, indices: Indices) -> list[Indices]:
         """Some indices of each block, and of no more than some blocks where there are very many."""
@@ -389,13 +404,12 @@ class NumPyFunction:
 
     def _spread(self, indices: Indices, step: float, jittered: Conditions, runs: int, known: Array | None) -> Array:
         """Deviations of so many jittered quotients, from those that are known if they are given; NaN where there are none."""
-        quotients = [self._quotients(indices, self.scheme, step, replace(jittered, seed=seed))[0] for seed in range(runs)]
+        quotients = np.array(
+            [self._quotients(indices, self.scheme, step, replace(jittered, seed=seed))[0] for seed in range(runs)]
+        )
         with np.errstate(all="ignore"):
-            away = quotients - (np.mean(quotients, axis=0) if known is None else known)
-            # Squares of less than 1e-154 are none.
-            size = np.max(np.abs(away), axis=0)
-            spread: Array = np.where(size > 0.0, size * np.sqrt(np.mean(np.square(away / size), axis=0)), size)
-        return spread
+            about = np.mean(quotients, axis=0) if known is None else known
+        return deviations(quotients, about)
 
     def _at_kinks(self, indices: Indices) -> tuple[Array, Array, Array, int]:
         """What is accepted at kinks: anything between the one-sided slopes and what backward passes of one convention give.
