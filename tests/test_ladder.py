@@ -100,30 +100,6 @@ def test_constant_cost_is_flat() -> None:
     assert 0.0 < limit.bound < 1e-9
 
 
-@pytest.mark.parametrize("rise", [0.1, 1.0, -0.5])
-@pytest.mark.parametrize("tread", [1e-7, 1e-6, 1e-5])
-@pytest.mark.parametrize("place", [0.3, 0.7, 1.1])
-def test_treads_of_a_stair(place: float, tread: float, rise: float) -> None:
-    """Between its steps a cost is smooth, and neighbouring values show no noise: the slope of the whole stair is another one."""
-    neighbourhood = cost_of(lambda x: math.sin(x) + rise * tread * math.floor(x / tread + 0.37), place)
-    (stair,) = ladder(neighbourhood, Noise(1e-16, 0), np.array([0]), np.array([2.0**-14]))
-    assert stair.behaviour is Behaviour.NOISE
-    assert covers(stair, math.cos(place) + rise)
-    assert stair.bound < 4.0 * abs(rise)
-
-
-def test_no_level_is_made_of_what_falls() -> None:
-    """Truncation and waves lead to no level, however far up: what is known exactly remains so."""
-    for value, slope in (
-        (lambda x: x**3, 0.27),
-        (lambda x: math.sin(30.0 * x), 30.0 * math.cos(9.0)),
-        (lambda x: math.tanh(20.0 * (x - 0.3)), 20.0),
-    ):
-        limit = climb(cost_of(value, 0.3))[0]
-        assert limit.behaviour is Behaviour.FLAT
-        assert abs(limit.value - slope) <= limit.bound < 1e-6 * abs(slope)
-
-
 def test_noise_that_was_underrated() -> None:
     """What the lowest rungs show counts: the bound grows with it."""
     neighbourhood = cost_of(lambda x: math.sin(x) + 1e-8 * hashed(x), 0.3)

@@ -37,9 +37,6 @@ _CLEAR, _ALIKE, _DEVIATIONS = 0.125, 0.25, 3.0
 # Truncation dominates where it is this many times as large as noise.
 _CLEARLY = 4.0
 
-# Above what they tend to, so many rungs in a row may agree about another value: within this part of both, and of the distance.
-_PLATEAU, _LEVEL = 4, 0.125
-
 # A value is resolved if its bound is below this part of it.
 _RESOLVED = 2.0**-7
 
@@ -72,8 +69,6 @@ class Limit:
         NaN if there is none.
     bound : float
         How far the derivative may be from `value`; infinite if there is none.
-    step : float
-        That part of `bound` by which another level of the quotients is away that may be the derivative; 0 if there is none.
     left, right : float
         One-sided limits at a kink; else `value`.
     side_bound : float
@@ -89,7 +84,6 @@ class Limit:
     behaviour: Behaviour
     value: float
     bound: float
-    step: float
     left: float
     right: float
     side_bound: float
@@ -344,22 +338,19 @@ class _Findings:
             return self._record(line, Behaviour.KINK, 0, (0.5 * (left + right), bound), ((left, bound), (right, bound)))
         limits = {0: self._central, 1: self._right, -1: self._left}[side]
         value, noise, truncation = (float(each[line]) for each in (limits.values, limits.noise, limits.truncation))
-        bound, step = noise + truncation, 0.0
+        bound = noise + truncation
         if side == 0:
             # A kink that is too small to be told from noise may be here, and puts either slope at half its jump from the mean.
             bound += 0.5 * float(self._jump.bounds[line] + abs(self._jump.values[line]))
             noise += 0.5 * float(self._jump.noise[line])
             truncation += 0.5 * float(self._jump.truncation[line])
-            # It moves the other way, too: what is flat here may be the tread of a stair.
-            step = self._higher_plateau(line, value)
-            bound, noise = bound + step, noise + step
         if bound <= _RESOLVED * abs(value) or self._unmoved(line):
             behaviour = Behaviour.FLAT
         else:
             # Truncation is told from differences that have noise, too, so that it must be clearly more.
             behaviour = Behaviour.NOISE if _CLEARLY * noise >= truncation else Behaviour.TRUNCATION
         known = value, bound
-        return self._record(line, behaviour, side, known, (known, known), step)
+        return self._record(line, behaviour, side, known, (known, known))
 
     def _jumps(self, line: int) -> bool:
         """Whether the one-sided quotients keep apart.
@@ -375,38 +366,12 @@ class _Findings:
         alike = np.abs(values[clear] - jump) <= _ALIKE * size + _DEVIATIONS * noise[clear]
         return len(clear) == _LEAST_RUNGS and bool(alike.all())
 
-    def _higher_plateau(self, line: int, value: float) -> float:
-        """How far another value is away about which higher rungs agree; 0 if there is none.
-
-        Truncation grows with the step, and does not lead from one level to another. Steps in the cost do, where it is rounded
-        much more coarsely than neighbouring values show, and so does a kink beside the point: which of the two levels is that of
-        the derivative quotients do not tell.
-        """
-        values = self._quotients.central.values[line]
-        values = values[np.isfinite(values)]
-        farthest = 0.0
-        for first in range(len(values) - _PLATEAU + 1):
-            window = values[first : first + _PLATEAU]
-            level, spread = float(np.mean(window)), float(np.ptp(window))
-            distance = abs(level - value)
-            if spread <= _LEVEL * min(distance, abs(level), abs(value)):
-                farthest = max(farthest, distance + spread)
-        return farthest
-
     def _unmoved(self, line: int) -> bool:
         """Whether the cost is the same on all rungs."""
         rising, falling = self._quotients.rising.values[line], self._quotients.falling.values[line]
         return not (np.nan_to_num(rising).any() or np.nan_to_num(falling).any())
 
-    def _record(
-        self,
-        line: int,
-        behaviour: Behaviour,
-        side: int,
-        value: "_Known",
-        slopes: tuple["_Known", "_Known"],
-        step: float = 0.0,
-    ) -> Limit:
+    def _record(self, line: int, behaviour: Behaviour, side: int, value: "_Known", slopes: tuple["_Known", "_Known"]) -> Limit:
         """The outcome for one line."""
         present = np.isfinite(self._rungs.right[line])
         left, right = slopes
@@ -414,7 +379,6 @@ class _Findings:
             behaviour=behaviour,
             value=value[0],
             bound=value[1],
-            step=step,
             left=left[0],
             right=right[0],
             side_bound=max(left[1], right[1]),

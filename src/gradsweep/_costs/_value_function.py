@@ -193,14 +193,9 @@ class ValueNumerics:
         values = np.array([limit.value for limit in limits])
         kinked = np.array([limit.behaviour is Behaviour.KINK for limit in limits])
         bounds = np.array([0.0 if limit.behaviour in (Behaviour.KINK, Behaviour.NON_FINITE) else limit.bound for limit in limits])
-        # The distance of two levels is no matter of chance.
-        steps = np.array([limit.step for limit in limits])
-        noise = _BOUNDS * (bounds - steps) + steps + self.rounding(indices, values, precision)
-        # Where there are two of them, and neither is known to be that of the derivative, nothing is known to vanish.
-        noise[(steps > 0.0) & (noise >= np.abs(values))] = np.inf
         low, high = (np.array(side) for side in zip(*map(_ends, limits), strict=True))
         evaluations = sum(limit.evaluations for limit in limits) + self._newly_counted()
-        return Slopes(values, low, high, noise, 0, evaluations, kinked)
+        return Slopes(values, low, high, _BOUNDS * bounds + self.rounding(indices, values, precision), 0, evaluations, kinked)
 
     def noise(self, indices: Indices, precision: Precision) -> tuple[Array, int]:
         """Noise of quotients, and rounding of a gradient of this precision.
