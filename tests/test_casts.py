@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import gradsweep
 from gradsweep._costs._functions import Function
 from gradsweep._costs._numpy_function import NumPyFunction
-from gradsweep._costs._runs import USUAL, Conditions, Task
+from gradsweep._costs._runs import USUAL, Conditions, Outcomes, Task
 from gradsweep._differences._departure import Departure
 from gradsweep._differences._lanes import Lanes
 from gradsweep._differences._propagation import perturbed, propagate
@@ -284,6 +284,23 @@ def test_a_cast_at_some_points_only_departs() -> None:
     function = Function(cost)
     by_values = function.numerics_by_values(tree, numerics.base, read_settings(), caught.value)
     assert by_values.precision.epsilon == float(np.finfo(np.float32).eps)
+
+
+def test_a_checkpoint_remembers_how_an_outcome_was_rounded() -> None:
+    """Else a run that goes on would not depart where the first one did."""
+    numerics, _ = followed(lambda x: np.sum(x.astype(np.float16) ** 2), np.array([0.5, 0.7]))
+    task = Task(np.arange(2), np.full(2, 1e-3), USUAL)
+    outcome, codec = numerics.propagation(task), Outcomes(None)
+    fields = codec.encode(outcome)
+    again = codec.decode(task, fields)
+    assert again.cast == outcome.cast
+    assert again.cast is not None
+    assert again.changes.tobytes() == outcome.changes.tobytes()
+    exact = codec.decode(task, codec.encode(replace(outcome, cast=None)))
+    assert exact.cast is None
+    for damage in (b'[[], ["object", "x"]]', b'[[], ["float32"]]', b'[[], {"float32": 1}]', b"[[], 3]", b"[]"):
+        with pytest.raises(gradsweep.DataError, match="damaged"):
+            codec.decode(task, {**fields, "lost": np.frombuffer(damage, dtype=np.uint8)})
 
 
 # ---- how it is followed ----------------------------------------------------------------------------------------------------

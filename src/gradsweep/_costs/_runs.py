@@ -118,14 +118,15 @@ class Outcomes:
             yield from (repr(self._directions[index]).encode() for index in np.unique(item.indices).tolist())
 
     def encode(self, result: Outcome) -> Fields:
-        """Changes and crossings of all lanes, the base, the size of the largest change, and where plain numbers were made."""
+        """Changes, crossings, the base, the size of the largest change, where plain numbers were made, and how all is rounded."""
         lost = [(each.number, each.what, each.where) for each in result.lost.values()]
+        cast = None if result.cast is None else (result.cast.kind.name, result.cast.where)
         return {
             "changes": result.changes,
             "crossings": result.crossings,
             "base": np.array([result.base]),
             "largest": np.array([result.largest]),
-            "lost": np.frombuffer(json.dumps(lost).encode(), dtype=np.uint8),
+            "lost": np.frombuffer(json.dumps([lost, cast]).encode(), dtype=np.uint8),
         }
 
     def decode(self, item: Task, fields: Fields) -> Outcome:
@@ -136,12 +137,17 @@ class Outcomes:
         ):
             raise misfit("changes", len(fields["changes"]), len(item.indices))
         try:
-            listed = [(float(number), str(what), str(where)) for number, what, where in json.loads(fields["lost"].tobytes())]
-        except (ValueError, TypeError) as error:
+            numbers, rounded = json.loads(fields["lost"].tobytes())
+            listed = [(float(number), str(what), str(where)) for number, what, where in numbers]
+            cast = None
+            if rounded is not None:
+                kind, place = rounded
+                cast = Cast(np.dtype({"float32": np.float32, "float16": np.float16}[kind]), str(place))
+        except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"the checkpoint is damaged ({error}); remove it") from error
         lost = {where: Number(number, None, what, where) for number, what, where in listed}
         base, largest = float(fields["base"][0]), int(fields["largest"][0])
-        return Outcome(base, fields["changes"], fields["crossings"], largest, 0, False, lost)
+        return Outcome(base, fields["changes"], fields["crossings"], largest, 0, False, lost, cast)
 
 
 class Record:
