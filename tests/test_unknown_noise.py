@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 import gradsweep
-from gradsweep._costs._guard import deviations
+from gradsweep._costs._guard import JITTER, LESS, RUNS, Jittered, deviations
+from gradsweep._costs._runs import Conditions, Outcome
 
 MODES = ("sweep", "screen")
 
@@ -104,3 +105,27 @@ def test_deviations_do_not_depend_on_units(scale: float) -> None:
     assert np.allclose(deviations(scale * values, scale * about) / scale, expected, rtol=1e-6, atol=0.0)
     values[2, 1] = np.inf
     assert np.isnan(deviations(values, np.ones(3))[1])
+
+
+def test_less_jitter_only_where_it_is_needed() -> None:
+    """Each lane has the rounding that the largest jitter shows of it, by which it is not led out of the domain."""
+
+    def run(conditions: Conditions) -> Outcome:
+        away = conditions.jitter * np.random.default_rng(conditions.seed).standard_normal(3)
+        away[1] = away[1] if conditions.jitter < JITTER else np.nan
+        away[2] = np.nan
+        return Outcome(1.0 + away[0], 1.0 + away, np.zeros(3, dtype=np.int64), 3, 3, False, {})
+
+    asked: list[float] = []
+
+    def asking(conditions: Conditions) -> Outcome:
+        asked.append(conditions.jitter)
+        return run(conditions)
+
+    found = Jittered(asking, None).of_changes
+    assert np.all((found[:2] > 1e-16) & (found[:2] < 1e-13))
+    assert found[2] == 0.0
+    assert (asked.count(JITTER), asked.count(LESS * JITTER)) == (RUNS, RUNS)
+    asked.clear()
+    assert 1e-16 < Jittered(asking, None).of_value < 1e-13
+    assert asked == [JITTER] * RUNS

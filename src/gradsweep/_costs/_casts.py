@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from gradsweep._differences._cast import Cast
 from gradsweep._differences._departure import Departure
-from gradsweep._differences._lanes import Cast
 from gradsweep._parameters import Precision, precision
 
 

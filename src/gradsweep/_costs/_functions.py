@@ -17,8 +17,8 @@ from gradsweep._costs._plain_function import PlainEvaluator
 from gradsweep._costs._reading import read_cost
 from gradsweep._costs._value_function import ValueNumerics
 from gradsweep._deadlines import in_time
+from gradsweep._differences._cast import Cast, coarser
 from gradsweep._differences._departure import Departure
-from gradsweep._differences._lanes import Cast, coarser
 from gradsweep._errors import GradsweepError, InputError, OracleError
 from gradsweep._schemes import CENTRAL, COMPLEX, Scheme
 from gradsweep._settings import Settings

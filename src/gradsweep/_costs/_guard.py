@@ -9,8 +9,8 @@ import numpy as np
 from gradsweep._costs._numerics import Indices
 from gradsweep._costs._reading import OUTSIDE
 from gradsweep._costs._runs import USUAL, Conditions, Outcome, Propagation, Task
+from gradsweep._differences._cast import Cast, coarser
 from gradsweep._differences._departure import Departure
-from gradsweep._differences._lanes import Cast, coarser
 from gradsweep._differences._propagation import loss
 from gradsweep._errors import InputError, OracleError
 from gradsweep._trees import Tree
@@ -217,23 +217,29 @@ class Jittered:
 
     def of_change(self, place: int) -> float:
         """What the difference of two plain values may be off by at a point."""
-        return self._spread(lambda outcome: outcome.base, lambda outcome: float(outcome.changes[place]))
+        return float(np.sum(self._spread(lambda outcome: np.array([outcome.base, outcome.changes[place]]))))
+
+    @property
+    def of_changes(self) -> Array:
+        """What the changes themselves may be off by, in each lane."""
+        return self._spread(lambda outcome: outcome.changes)
 
     @property
     def of_value(self) -> float:
         """What a plain value may be off by."""
-        return self._spread(lambda outcome: outcome.base)
+        return float(self._spread(lambda outcome: np.array([outcome.base]))[0])
 
-    def _spread(self, *parts: Callable[[Outcome], float]) -> float:
-        """Deviations of parts of the outcomes, together, scaled down to the rounding of the type."""
+    def _spread(self, part: Callable[[Outcome], Array]) -> Array:
+        """Deviations of a part of the outcomes, scaled down to the rounding of the type; 0 where none is known."""
+        found: Array = np.array(np.nan)
         for jitter in (JITTER, LESS * JITTER):
-            outcomes = self._outcomes(jitter)
+            values = np.array([part(outcome) for outcome in self._outcomes(jitter)])
             with np.errstate(all="ignore"):
-                values = np.array([[part(outcome) for part in parts] for outcome in outcomes])
-                spread = float(np.sum(deviations(values, np.mean(values, axis=0))))
-            if np.isfinite(spread):
-                return SAFETY * self._epsilon / jitter * spread
-        return 0.0
+                own = SAFETY * self._epsilon / jitter * deviations(values, np.mean(values, axis=0))
+            found = np.where(np.isfinite(found), found, own)
+            if np.isfinite(found).all():
+                break
+        return np.nan_to_num(found, nan=0.0, posinf=0.0)
 
     def _outcomes(self, jitter: float) -> list[Outcome]:
         if jitter not in self._known:

@@ -28,7 +28,7 @@ from gradsweep._costs._guard import (
 from gradsweep._costs._numerics import Indices, Slopes
 from gradsweep._costs._runs import USUAL, Conditions, Outcome, Outcomes, Propagation, Record, Task
 from gradsweep._differences._alterations import Watch
-from gradsweep._differences._lanes import coarser
+from gradsweep._differences._cast import coarser
 from gradsweep._differences._program import SHORTEST
 from gradsweep._differences._propagation import loss
 from gradsweep._directions import Direction, Region, matrix_shape, product
@@ -258,12 +258,8 @@ class NumPyFunction:
         return allowed + jittered.of_value
 
     def _rounding(self, task: Task) -> Array:
-        """What rounding may do to the changes of a task, from their spread when every intermediate result is jittered."""
-        conditions = [Conditions(jitter=JITTER, seed=seed) for seed in range(RUNS)]
-        runs = np.array([self.propagation(replace(task, conditions=each)).changes for each in conditions])
-        with np.errstate(all="ignore"):
-            about = np.mean(runs, axis=0)
-        return SAFETY * float(np.finfo(np.float64).eps) / JITTER * deviations(runs, about)
+        """What rounding may do to the changes of a task: that of float64, in which all changes are computed."""
+        return Jittered(lambda conditions: self.propagation(replace(task, conditions=conditions)), None).of_changes
 
     def _samples(self, indices: Indices) -> list[Indices]:
         """Some indices of each block, and of no more than some blocks where there are very many."""

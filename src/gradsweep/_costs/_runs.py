@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from gradsweep._costs._evaluation import Points
 from gradsweep._costs._numerics import Indices
 from gradsweep._differences._alterations import Watch
+from gradsweep._differences._cast import Cast
 from gradsweep._differences._departure import Departure
-from gradsweep._differences._lanes import Cast, Lanes, Number, Ties
+from gradsweep._differences._lanes import Lanes, Number, Ties
 from gradsweep._differences._program import Program
 from gradsweep._differences._propagation import perturbed, perturbed_entry, propagate, unperturbed
 from gradsweep._differences._recording import Recording

@@ -12,7 +12,7 @@ from gradsweep._costs._casts import describe_cast, precision_of
 from gradsweep._costs._evaluation import Evaluator
 from gradsweep._costs._lines import Lines
 from gradsweep._costs._numerics import Indices, Slopes
-from gradsweep._differences._lanes import Cast
+from gradsweep._differences._cast import Cast
 from gradsweep._directions import Direction
 from gradsweep._ladder import RUNGS, Behaviour, Limit, ladder
 from gradsweep._monitor import current

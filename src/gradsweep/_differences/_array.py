@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from gradsweep._differences import _structure
 from gradsweep._differences._assignments import ASSIGNMENTS, CALLERS
+from gradsweep._differences._cast import is_narrow
 from gradsweep._differences._departure import Departure, describe, doing, is_users, users_frame
 from gradsweep._differences._factor import Factor
 from gradsweep._differences._functions import BUFFERS, FUNCTIONS, PASSED_ON
-from gradsweep._differences._lanes import Lanes, Number, is_narrow
+from gradsweep._differences._lanes import Lanes, Number
 from gradsweep._differences._linear import linear
 from gradsweep._differences._memory import Memory, is_shared
 from gradsweep._differences._slab import Slab

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from gradsweep._differences._array import DifferenceArray, operand_of, varies
+from gradsweep._differences._cast import is_narrow
 from gradsweep._differences._departure import doing
 from gradsweep._differences._factor import Factor
-from gradsweep._differences._lanes import Lanes, is_narrow
+from gradsweep._differences._lanes import Lanes
 
 # Those that make an array of nothing, and those that make one of what they are given.
 _NEW = (

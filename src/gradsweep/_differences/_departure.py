@@ -9,12 +9,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from gradsweep._differences._lanes import Cast
+from gradsweep._differences._cast import Cast
 
 # Files of this package and of NumPy: what happens in them was asked for by somebody further out.
 _NOT_USERS = tuple(os.path.dirname(name) + os.sep for name in (__file__, np.__file__))

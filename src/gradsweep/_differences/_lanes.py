@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gradsweep._differences._cast import Cast
 from gradsweep._differences._departure import describe, users_frame
-from gradsweep._parameters import Precision, precision
 from gradsweep._types import Array
 
 #: Whose side is taken where two values are equal: both branches of a kink, and the mean of their slopes.
@@ -37,38 +37,6 @@ class Number(NamedTuple):
     value: Any
     what: str
     where: str
-
-
-class Cast(NamedTuple):
-    """A value that changes was rounded to a type that is less precise than float64.
-
-    Attributes
-    ----------
-    kind : dtype
-        The type.
-    where : str
-        The place.
-    """
-
-    kind: np.dtype[Any]
-    where: str
-
-    @property
-    def precision(self) -> Precision:
-        """How exact the type is."""
-        return precision([np.empty(0, dtype=self.kind)])
-
-
-def coarser(one: Cast | None, other: Cast | None) -> Cast | None:
-    """The one that rounds by more; the first if they round alike."""
-    if one is None or other is None:
-        return one or other
-    return other if other.precision.epsilon > one.precision.epsilon else one
-
-
-def is_narrow(kind: np.dtype[Any]) -> bool:
-    """Whether a type is a floating one that is less precise than float64."""
-    return kind.kind == "f" and kind.itemsize < 8
 
 
 class Lanes:
