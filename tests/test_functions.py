@@ -126,6 +126,49 @@ def test_more_points_where_two_are_too_noisy(monkeypatch: pytest.MonkeyPatch) ->
     assert four.difference < 0.1 * two.difference
 
 
+@pytest.mark.parametrize("mode", ["sweep", "screen"])
+@pytest.mark.parametrize("distance", [1e-9, 4e-9, 1e-8, 4e-8])
+def test_a_dead_unit_near_its_kink(distance: float, mode: str) -> None:
+    """Values show that its bias counts for nothing, as they show one that is given another slope."""
+    generator = np.random.default_rng(2)
+    x, w = generator.standard_normal((1, 4)), 0.5 * generator.standard_normal(4)
+    off = -(x @ w) - 0.3 - distance
+
+    def cost(params: Any) -> float:
+        return float(np.sum(np.maximum(x @ params["w"] + params["b"] + off, 0.0)) + 0.1 * np.sum(params["w"] ** 2))
+
+    params = {"w": w, "b": np.array([0.3])}
+    assert check_plain(cost, params, {"w": 0.2 * w, "b": np.zeros(1)}, mode=mode).verdict != "fail"
+    assert check_plain(cost, params, {"w": 0.2 * w, "b": np.array([0.05])}, mode=mode).verdict == "fail"
+
+
+def rectified(params: dict[str, Any], at_zero: float) -> tuple[float, dict[str, Any]]:
+    """Cost and gradient of a hidden layer of relu on fixed data, with a convention for the slope at 0."""
+    generator = np.random.default_rng(7)
+    x, y = generator.standard_normal((20, 5)), generator.standard_normal((20, 2))
+    z = x @ params["W1"] + params["b1"]
+    a = np.maximum(z, 0.0)
+    error = a @ params["W2"] + params["b2"] - y
+    passed = error @ params["W2"].T / 20.0 * np.where(z == 0.0, at_zero, z > 0.0)
+    gradient = {"W1": x.T @ passed, "b1": passed.sum(axis=0), "W2": a.T @ error / 20.0, "b2": error.sum(axis=0) / 20.0}
+    return float(np.sum(error**2)) / 40.0, gradient
+
+
+@pytest.mark.parametrize("mode", ["sweep", "screen"])
+@pytest.mark.parametrize("at_zero", [0.0, 0.5, 1.0])
+def test_a_hidden_layer_that_starts_at_zero(at_zero: float, mode: str) -> None:
+    """All examples are at kinks at once, and no convention need lie between the one-sided slopes of their sum."""
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        params = {"W1": np.zeros((5, 6)), "b1": np.zeros(6), "W2": generator.standard_normal((6, 2)), "b2": np.zeros(2)}
+        right = rectified(params, at_zero)[1]
+        assert check_plain(lambda p: rectified(p, 0.0)[0], params, right, mode=mode).verdict != "fail"
+        wrong = {**right, "b2": 1.01 * right["b2"]}
+        assert check_plain(lambda p: rectified(p, 0.0)[0], params, wrong, mode=mode).verdict == "fail"
+        vast = {**right, "W1": right["W1"] + 100.0}
+        assert check_plain(lambda p: rectified(p, 0.0)[0], params, vast, mode=mode).verdict == "fail"
+
+
 def test_kinks_of_values() -> None:
     """Exactly at a kink, any slope between the one-sided ones will do, and none outside."""
     x = np.array([0.0, 1.0, -2.0])

@@ -204,6 +204,19 @@ def test_near_kinks(kind: str) -> None:
     assert np.mean(exact) >= 0.99
 
 
+@pytest.mark.parametrize("distance", [1e-9, 2e-9, 4e-9, 1e-8])
+@pytest.mark.parametrize("slope", [0.0, 1e-3])
+def test_a_kink_below_the_first_rungs(distance: float, slope: float) -> None:
+    """Where two or three are nearer than the kink, which tell nothing, lower ones are looked at."""
+
+    def value(x: float) -> float:
+        return 0.1 + slope * x - 1.1 * max(x - 0.3 - distance, 0.0)
+
+    (limit,) = ladder(cost_of(value, 0.3), Noise(1e-17, 0), np.zeros(1, dtype=np.intp), np.array([2.0**-19]))
+    assert limit.behaviour is not Behaviour.KINK
+    assert abs(limit.value - slope) <= limit.bound < 1e-4
+
+
 def test_peak_is_no_kink() -> None:
     """A smooth peak looks like one to steps that are wider than it."""
     for width in (1e-1, 1e-3, 1e-5):

@@ -19,7 +19,8 @@ from gradsweep._verdict import KEPT, Block, Entry, Status, Tally, block_status, 
 # Entries by which the noise of a block is known in which nothing is in dispute.
 _SAMPLED = 2
 
-# At a kink of several units at once a backward pass may give what is outside all that was tried, by so many times its width.
+# At kinks of several units at once a backward pass may give what is outside all that was tried, by so many times its width; where
+# only values tell of kinks, whose sum it is that may have little width, by so many times the largest of the block.
 _BESIDE_KINK = 4.0
 
 
@@ -228,7 +229,8 @@ class Judge:
             part = slice(start, start + len(places))
             start = part.stop
             dispute.settled = self._closer(dispute, places, closer, part)
-            dispute.confirmed = bool(self._is_wrong(dispute.given, dispute.settled)[places].any())
+            wrong = self._is_wrong(dispute.given, dispute.settled, by_values=closer.kinks is not None)
+            dispute.confirmed = bool(wrong[places].any())
             dispute.looked_at_rest = places is dispute.rest
 
     def _closer(self, dispute: "_Dispute", chosen: NDArray[np.intp], closer: Slopes, part: slice) -> "_Comparison":
@@ -245,9 +247,11 @@ class Judge:
             kinks[chosen] |= closer.kinks[part]
         return replace(before, slopes=replace(before.slopes, **arrays), noise=noise, kinks=kinks)
 
-    def _is_wrong(self, given: BlockGradients, after: "_Comparison") -> NDArray[np.bool_]:
+    def _is_wrong(self, given: BlockGradients, after: "_Comparison", *, by_values: bool) -> NDArray[np.bool_]:
         """Which entries are wrong, kinks and what is not known aside."""
         width = _BESIDE_KINK * (after.slopes.high - after.slopes.low)
+        if by_values:
+            width = np.maximum(width, np.max(width, initial=0.0, where=after.kinks & np.isfinite(width)))
         near = (after.analytic >= after.slopes.low - width) & (after.analytic <= after.slopes.high + width)
         known = np.isfinite(after.slopes.values) | ~np.isfinite(after.analytic)
         wrong: NDArray[np.bool_] = after.differs & known & ~(after.kinks & near) & ~self._is_unclear(given)

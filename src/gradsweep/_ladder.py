@@ -27,6 +27,10 @@ RUNGS = _ABOVE + 1 + _BELOW
 # noise leaves no digits. Each is done once at most.
 _DEEPER, _HIGHER = 11, 5
 
+# Noise explains a bound of so many times that of the lowest rung. Of more, what happens within the steps explains it, and lower
+# rungs tell more.
+_EXPLAINED = 64.0
+
 # Fewer rungs than the first of these tell nothing; with fewer than the second, lower ones are looked at.
 _LEAST_RUNGS, _ENOUGH_RUNGS = 3, 6
 
@@ -276,13 +280,17 @@ class _Ladder:
         findings = _Findings(rungs, self._noise, self._base)
         limits = findings.limits()
         noisy = np.array([limit.behaviour is Behaviour.NOISE for limit in limits], dtype=np.bool_)
-        deeper, higher = everything[findings.moves], everything[noisy & ~findings.moves]
-        if deeper.size:
-            lower = self._rungs(deeper, first[deeper], range(_BELOW + 1, _BELOW + 1 + _DEEPER))
-            self._replace(limits, deeper, rungs.of(deeper).followed_by(lower))
-        if higher.size:
-            upper = self._rungs(higher, first[higher], range(-_ABOVE - _HIGHER, -_ABOVE))
-            self._replace(limits, higher, upper.followed_by(rungs.of(higher)))
+        bounds = np.array([limit.bound for limit in limits])
+        deeper, higher = findings.moves | (bounds > _EXPLAINED * findings.lowest_noise), noisy & ~findings.moves
+        for below, above in ((True, False), (False, True), (True, True)):
+            lines = everything[(deeper == below) & (higher == above)]
+            if lines.size:
+                more = rungs.of(lines)
+                if above:
+                    more = self._rungs(lines, first[lines], range(-_ABOVE - _HIGHER, -_ABOVE)).followed_by(more)
+                if below:
+                    more = more.followed_by(self._rungs(lines, first[lines], range(_BELOW + 1, _BELOW + 1 + _DEEPER)))
+                self._replace(limits, lines, more)
         return limits
 
     def _replace(self, limits: list[Limit], lines: Indices, rungs: _Rungs) -> None:
@@ -310,6 +318,8 @@ class _Findings:
     ----------
     moves : array of bool of shape (lines,)
         Whether the lowest rungs still move by more than their noise, or few are finite: lower ones would tell more.
+    lowest_noise : array of shape (lines,)
+        The largest standard deviation of a two-sided quotient, which is that of the lowest rung; 0 if there is none.
     """
 
     def __init__(self, rungs: _Rungs, noise: Noise, base: float) -> None:
@@ -320,6 +330,7 @@ class _Findings:
             self._central, self._jump = (extrapolate(each.scaled(scatter)) for each in (quotients.central, quotients.jump))
             self._left, self._right = (extrapolate(each.scaled(each.scatter())) for each in (quotients.falling, quotients.rising))
         self._counts = {0: quotients.central.counts, 1: quotients.rising.counts, -1: quotients.falling.counts}
+        self.lowest_noise = np.fmax.reduce(quotients.central.noise, axis=1, initial=0.0)
         self.moves: NDArray[np.bool_] = quotients.central.moves() | quotients.jump.moves() | (self._counts[0] < _ENOUGH_RUNGS)
 
     def limits(self) -> list[Limit]:
