@@ -1101,6 +1101,14 @@ def test_what_has_no_form_says_so(function: Any, call: Callable[..., Any]) -> No
     assert lanes.crossings.sum() == 0
 
 
+@pytest.mark.parametrize("function", [np.quantile, np.percentile], ids=["quantile", "percentile"])
+def test_quantiles_with_weights_have_no_form(function: Any) -> None:
+    """They are other ones than those without."""
+    argument = DifferenceArray(Varying(np.arange(4.0), np.full((4, 2), 1e-3), Lanes(2)))
+    with pytest.raises(Departure, match=r"weights.* has no difference form"):
+        function(argument, 0.4, weights=np.array([1.0, 2.0, 3.0, 40.0]), method="inverted_cdf")
+
+
 # ---- what is counted -----------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradsweep._differences._arguments import along, as_varying, axis_of, chosen, elements, moved_axis
+from gradsweep._differences._departure import Departure
 from gradsweep._differences._varying import Operand, Varying, varying
 from gradsweep._types import Array
 
@@ -90,6 +91,8 @@ def quantile(
     weights: Any = None,
 ) -> Operand:
     """``np.quantile``, by any method that is a mean of two neighbours or one of them, without weights."""
+    if weights is not None:
+        raise Departure("np.quantile(…, weights=…) has no difference form")
     x, keep = as_varying(a), bool(keepdims) and keepdims is not np._NoValue
     from_axes = tuple(range(x.ndim)) if axis is None else tuple(axis) if isinstance(axis, tuple | list) else (axis,)
     axes = tuple(axis_of(each, x.ndim) for each in from_axes)
