@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from landscapes import LANDSCAPES, Array, Landscape, around, cost_of, hashed
 
 from gradsweep._neighbourhood import Neighbourhood
 from gradsweep._noise import Noise, measure_noise
-from gradsweep._quotients import Quotients, choose_steps, quotients, relative_step, weights_at
+from gradsweep._quotients import Quotients, _alike, choose_steps, quotients, relative_step, weights_at
 from gradsweep._schemes import BACKWARD, CENTRAL, FIVE_POINT, FORWARD, Scheme
 
 SCHEMES = [FORWARD, CENTRAL, FIVE_POINT]
@@ -267,6 +268,21 @@ def test_search_starts_between_the_size_and_one() -> None:
     for place, value in ((1e-10, math.exp), (1e-10, lambda x: math.sin(1e10 * x)), (1e-4, math.exp)):
         neighbourhood = cost_of(value, place)
         assert choose_steps(neighbourhood, measure_noise(neighbourhood), CENTRAL).evaluations <= 16
+
+
+@pytest.mark.parametrize("sizes", [(5e-324, 5e-324), (1e-320, 3e-310), (1e-200, 1e150), (5e-324, 1e300)])
+def test_ends_of_the_number_range(sizes: tuple[float, float]) -> None:
+    """Steps have reciprocals, noise is measured, and each parameter is of a group."""
+    large = max(1.0, sizes[1])
+    neighbourhood = around(lambda t: 2.0 + math.sin(t[1] / large), np.array(sizes), sizes=(1, 1))
+    result = form(neighbourhood)
+    assert result.finite.all()
+    assert np.isfinite(result.noise).all()
+    np.testing.assert_allclose(result.values[1], math.cos(sizes[1] / large) / large, atol=5.0 * float(result.noise[1]))
+    together = around(lambda t: 2.0 + math.sin(t[1] / large), np.array(sizes), sizes=(2,))
+    assert form(together).finite.all()
+    groups = np.concatenate(list(_alike(replace(together, given_scale=np.array([1e-200, 1e200]), given_spacing=np.ones(2)))))
+    assert sorted(groups.tolist()) == [0, 1]
 
 
 def test_dead_cost_takes_the_rule_of_thumb() -> None:

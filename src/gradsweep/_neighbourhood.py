@@ -20,6 +20,9 @@ Indices: TypeAlias = NDArray[np.intp]
 # do points at different multiples of ε.
 _LEAST_SPACINGS = 2.0
 
+# Nor is any step, or the size of a parameter, less than this: the reciprocals of subnormal numbers overflow.
+_LEAST = 2.0**-1020
+
 
 @dataclass(frozen=True, eq=False)
 class Neighbourhood:
@@ -69,7 +72,8 @@ class Neighbourhood:
     def scale(self) -> Array:
         """Size of each parameter, (parameters,): |θᵢ|, or the median of its block where that is more; 1 in a block of zeros.
 
-        The median is that of the block's non-zero entries. Unlike their root mean square, it is not set by one huge entry.
+        No parameter is taken for smaller than the least normal numbers are. The median is that of the block's non-zero entries.
+        Unlike their root mean square, it is not set by one huge entry.
         """
         if self.given_scale is not None:
             return self.given_scale
@@ -78,7 +82,7 @@ class Neighbourhood:
             sizes = np.abs(self.theta[block])
             nonzero = sizes[sizes > 0.0]
             np.maximum(sizes, float(np.median(nonzero)) if nonzero.size else 1.0, out=result[block])
-        return result
+        return np.maximum(result, _LEAST, out=result)
 
     @functools.cached_property
     def spacing(self) -> Array:
@@ -92,7 +96,7 @@ class Neighbourhood:
 
     def distinct(self, indices: Indices, steps: Array) -> Array:
         """Positive steps, those that θ + ε would swallow enlarged until it does not."""
-        result: Array = np.maximum(steps, _LEAST_SPACINGS * self.spacing[indices])
+        result: Array = np.maximum(np.maximum(steps, _LEAST_SPACINGS * self.spacing[indices]), _LEAST)
         return result
 
     def taken(self, indices: Indices, steps: Array) -> Array:

@@ -210,7 +210,8 @@ def _alike(neighbourhood: Neighbourhood) -> Iterator[Indices]:
     for block, _ in neighbourhood.blocks():
         sizes = neighbourhood.scale[block]
         if sizes.size:
-            octaves = np.log2(sizes / sizes.min()) // _ALIKE
+            # Differences of logarithms: a quotient may overflow, and a parameter without an octave would be of no group.
+            octaves = (np.log2(sizes) - np.log2(sizes.min())) // _ALIKE
             for octave in np.unique(octaves):
                 yield block.start + np.flatnonzero(octaves == octave)
 
