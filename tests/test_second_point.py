@@ -1,5 +1,6 @@
 """The second point, displaced at random: mistakes that do not show at the first one, and what must not count as one."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -155,3 +156,14 @@ def test_every_entry_is_moved_by_no_more_than_the_size_of_its_block(size: float)
         own = gap[leaf.start : leaf.stop]
         assert ((own >= 0.5 * size * scale) & (own <= size * scale * (1.0 + 1e-12))).all()
     assert not moved.values.flags.writeable
+
+
+@pytest.mark.parametrize("size", [5e-320, 1e-170, 1.0, 1e160, 1e307])
+def test_displacement_near_the_ends_of_the_number_range(size: float) -> None:
+    """In proportion to the parameters, also where their squares underflow or overflow."""
+    before = read_tree([size * np.array([1.0, -3.0]), np.zeros(2)])
+    moved = displaced_tree(before, 0.25, np.random.default_rng(0)).values - before.values
+    assert np.isfinite(moved).all()
+    parts = np.abs(moved[:2]) / (size * math.sqrt(5.0))
+    assert ((parts > 0.12) & (parts < 0.26)).all()
+    np.testing.assert_array_less(np.abs(moved[2:]), 0.26 * min(size * math.sqrt(5.0), 1.0))

@@ -9,6 +9,7 @@ import numpy as np
 from gradsweep._monitor import NOISE, current
 from gradsweep._neighbourhood import Neighbourhood
 from gradsweep._types import Array
+from gradsweep._verdict import root_mean_square
 
 #: Standard deviation of rounding to nearest, at most, relative to the number: numbers of float64 are spaced by up to epsilon.
 ROUNDING = float(np.finfo(np.float64).eps) / math.sqrt(12.0)
@@ -294,7 +295,7 @@ def _read(costs: Array) -> _Table:
     for order in range(1, len(costs)):
         with np.errstate(over="ignore"):  # infinite is no noise
             differences = np.diff(differences)
-            levels.append(_root_mean_square(differences) / math.sqrt(math.comb(2 * order, order)))
+            levels.append(root_mean_square(differences) / math.sqrt(math.comb(2 * order, order)))
         signs.append(bool(differences.min() < 0.0 < differences.max()))
     changes = np.abs(np.diff(costs))
     quantum, change = float(changes[changes > 0.0].min(initial=math.inf)), float(np.median(changes))
@@ -305,11 +306,3 @@ def _read(costs: Array) -> _Table:
         if both and most <= _PLATEAU * least:
             return _Table(levels[order], seen=True, still=False, quantum=quantum, change=change)
     return _Table(max(levels[-3:]), seen=False, still=False, quantum=quantum, change=change)
-
-
-def _root_mean_square(values: Array) -> float:
-    """Root of the mean square, also of what is so small that its squares underflow."""
-    largest = float(np.abs(values).max())
-    if largest == 0.0 or not math.isfinite(largest):
-        return largest
-    return largest * math.sqrt(float(np.mean(np.square(values / largest))))

@@ -8,7 +8,7 @@ import numpy as np
 from gradsweep._report import Displaced
 from gradsweep._trees import Tree
 from gradsweep._types import Array
-from gradsweep._verdict import Block, Status, overall
+from gradsweep._verdict import Block, Status, overall, root_mean_square
 
 #: How far it is from the first one, relative to the size of each block; less where the cost is not finite there.
 DISPLACEMENTS = (0.25, 0.03, 0.004)
@@ -40,12 +40,12 @@ def displaced_tree(tree: Tree, size: float, generator: np.random.Generator) -> T
         The same structure with other values.
     """
     values = tree.values.copy()
-    whole = float(np.sqrt(np.mean(np.square(values)))) or 1.0
+    whole = root_mean_square(values) or 1.0
     for leaf in tree.blocks:
         own = values[leaf.start : leaf.stop]
         if own.size:
             # Zero biases are moved as well: that a bias is missing shows nowhere else.
-            scale = float(np.sqrt(np.mean(np.square(own)))) or min(whole, 1.0)
+            scale = root_mean_square(own) or min(whole, 1.0)
             moved = size * scale * generator.uniform(0.5, 1.0, own.size) * generator.choice([-1.0, 1.0], own.size)
             own += np.clip(moved, *_room(own, size))
     values.flags.writeable = False

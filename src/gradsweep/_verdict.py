@@ -400,6 +400,14 @@ def norm(values: Array) -> float:
     return largest * float(np.linalg.norm(sizes / largest))
 
 
+def root_mean_square(values: Array) -> float:
+    """Root of the mean square, right for entries near the ends of the number range, too; 0 of none."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest == 0.0 or not math.isfinite(largest):
+        return largest
+    return largest * math.sqrt(float(np.mean(np.square(values / largest))))
+
+
 def _largest(score: Array, count: int) -> NDArray[np.intp]:
     """Places of the largest scores."""
     if count == 1:

@@ -15,6 +15,7 @@ from gradsweep._differences._propagation import loss
 from gradsweep._errors import InputError, OracleError
 from gradsweep._trees import Tree
 from gradsweep._types import Array
+from gradsweep._verdict import root_mean_square
 
 # Directions and entries along which the two are compared, and what they may differ by.
 _DIRECTIONS, _GUARDED, _AGREEMENT = 2, 8, 1e-6
@@ -149,8 +150,7 @@ class Guard:
         scale = np.empty_like(self.tree.values)
         for leaf in self.tree.blocks:
             own = self.tree.values[leaf.start : leaf.stop]
-            size = float(np.sqrt(np.mean(np.square(own)))) if own.size else 0.0
-            scale[leaf.start : leaf.stop] = np.maximum(np.abs(own), size or 1.0)
+            scale[leaf.start : leaf.stop] = np.maximum(np.abs(own), root_mean_square(own) or 1.0)
         return scale
 
     def _compare(
