@@ -129,3 +129,19 @@ def test_less_jitter_only_where_it_is_needed() -> None:
     asked.clear()
     assert 1e-16 < Jittered(asking, None).of_value < 1e-13
     assert asked == [JITTER] * RUNS
+
+
+@pytest.mark.parametrize("size", [1e-37, 1e-40, 1e-60, 1e-150, 1e-200])
+def test_no_step_is_small_beside_the_parameters(size: float) -> None:
+    """What oscillates over the size of such parameters is not known, and no mistake; what is smooth there is known."""
+    w = size * np.array([1.0, 1.3])
+
+    def check(cost: Any, gradient: Any) -> str:
+        return gradsweep.check(cost, w, gradient).verdict
+
+    right = np.cos(w / size) / size
+    assert check(lambda w: np.sum(np.sin(w / size)), right) == "inconclusive"
+    assert check(lambda w: np.sum(np.sin(w / size)), 1.01 * right) == "inconclusive"
+    for smooth, slopes in ((np.tanh, np.ones(2)), (np.square, np.zeros(2)), (lambda w: w**3, np.zeros(2))):
+        assert check(lambda w, smooth=smooth: np.sum(smooth(w)), slopes) != "fail"
+        assert check(lambda w, smooth=smooth: np.sum(smooth(w)), slopes + np.array([0.0, 0.5])) == "fail"

@@ -50,6 +50,9 @@ _FINER, _LITTLE_FINER = 2.0**-10, 2.0**-3
 # Quotients have settled where this part of them, or less, vanishes with the step; so many times smaller steps are taken at most.
 _VANISHED, _DESCENTS = 2.0**-30, 9
 
+# By no more than this part of how it moved before a quotient moves that tends to something.
+_CONVERGING = 0.5
+
 # How small a step is beside a parameter, at most, if it shows what happens there.
 _BESIDE = 2.0**-7
 
@@ -341,16 +344,22 @@ class NumPyFunction:
             own = indices[moving]
             again, crossed = self._quotients(own, self.scheme, step)
             left = self._vanishing(values[moving], again, _FINER)
+            settled = left <= _VANISHED * np.abs(again)
+            # Whatever it tends to, if it does, is not to be told from it.
+            astray = ~settled & ~(left <= np.maximum(_CONVERGING * vanishing[moving], noise[moving]))
+            within = self._is_within(own, step)
             values[moving], crossings[moving], vanishing[moving] = again, crossed, left
             evaluations += len(own) * len(self.scheme.offsets)
-            settled = (left <= _VANISHED * np.abs(again)) & self._is_within(own, step)
+            settled &= within
             if settled.any():
                 places = moving[settled]
                 noise[places] = self._simulated(indices[places], step, precision, RUNS)
                 evaluations += RUNS * len(places) * len(self.scheme.offsets)
-            moving = moving[~settled]
+            moving, lost = moving[~settled], moving[astray & ~within]
             if not len(moving):
                 break
+        else:
+            noise[lost] = np.inf  # no step was small beside these parameters, and so none shows what happens there
         vanishing[moving] = np.where(np.isfinite(vanishing[moving]), vanishing[moving], 0.0)
         return evaluations
 
