@@ -253,6 +253,15 @@ class TestGoesOn:
         assert second.calls < 800
 
 
+def _with_other_padding(array: Any) -> Any:
+    """The same numbers of the x87's 80 bits, the bytes behind which are drawn at random; of other machines, a copy."""
+    result = array.copy()
+    if np.finfo(array.dtype).nmant == 63:
+        padding = result.view(np.uint8).reshape(len(array), -1)[:, 10:]
+        padding[:] = np.random.default_rng().integers(0, 256, padding.shape)
+    return result
+
+
 class TestFile:
     """What is in it."""
 
@@ -290,6 +299,16 @@ class TestFile:
         monkeypatch.setattr(checkpoints, "write_whole", write)
         check(plain(Counting()), point(), backward, checkpoint=path)
         assert len(written) == 1
+
+    @pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="long doubles are doubles")
+    def test_extended_precision(self, path: pathlib.Path) -> None:
+        """Their numbers have bytes that hold nothing, and may be anything; their last digits count."""
+        x, slopes = np.array([1, 2, 3], dtype=np.longdouble), np.array([3, 12, 27], dtype=np.longdouble)
+        below = np.nextafter(x, np.longdouble(0))
+        names = [checkpoints.digest([("x", each)]) for each in (x, _with_other_padding(x), below, _with_other_padding(below))]
+        assert names[0] == names[1] != names[2] == names[3]
+        for _ in range(3):
+            assert check(lambda x: np.sum(x**3), _with_other_padding(x), _with_other_padding(slopes), checkpoint=path).ok
 
     def test_path_of_any_kind(self, tmp_path: pathlib.Path) -> None:
         """A str will do."""
