@@ -1,5 +1,6 @@
 """A function of many parameters at once: stacked along a first axis, a lane for each perturbation."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -180,7 +181,10 @@ class BatchedEvaluator:
         together = self._stacks(points)
         for lane in range(count):
             alone = float(self._stacks(points.part(slice(lane, lane + 1)))[0])
-            if abs(together[lane] - alone) > _SAME * max(abs(alone), float(np.nanmax(np.abs(together), initial=0.0))):
+            allowed = _SAME * max(abs(alone), float(np.max(np.abs(together), initial=0.0, where=np.isfinite(together))))
+            # Of values that are not finite those that are alike agree.
+            alike = np.array_equal(together[lane], alone, equal_nan=True)
+            if not (alike or abs(together[lane] - alone) <= allowed < math.inf):
                 raise InputError(
                     f"cost: a lane of gradsweep.batched(f) has the value {alone!r} alone and {float(together[lane])!r} beside "
                     f"{count - 1} others; lanes must not depend on each other (is there a mean or a sum over the first axis?)"
