@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import os
 import pathlib
 import subprocess
@@ -57,7 +58,19 @@ def test_public_names_are_those_that_type_checkers_see() -> None:
     assert all(alias.name == alias.asname for node in imports for alias in node.names)
     for name, module in _lazy.DEFINED_IN.items():
         assert getattr(gradsweep, name) is getattr(importlib.import_module(module), name)
-    assert set(_lazy.DEFINED_IN) <= set(dir(gradsweep))
+    # What it has beside them is a submodule, or stands for itself.
+    beside = {name for name in dir(gradsweep) if not name.startswith("_")} - set(_lazy.DEFINED_IN)
+    assert set(_lazy.MODULES) <= beside
+    assert all(inspect.ismodule(getattr(gradsweep, name)) for name in beside)
+
+
+def test_modules_can_be_used_behind_the_import_of_the_package() -> None:
+    """Each that has public names and is no package: nobody has to know which of them some other import has loaded."""
+    code = "import gradsweep\nfor name in {names!r}: assert getattr(gradsweep, name).__name__ == f'gradsweep.{{name}}'"
+    done = subprocess.run([sys.executable, "-c", code.format(names=_lazy.MODULES)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    modules = {path.stem for path in (ROOT / "src" / "gradsweep").glob("*.py") if not path.name.startswith("_")}
+    assert modules - {"pytest_plugin"} == set(_lazy.MODULES)
 
 
 def test_the_version_is_that_of_the_package_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:

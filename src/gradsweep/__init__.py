@@ -36,4 +36,4 @@ else:
     __getattr__ = _lazy.find
 
     def __dir__():
-        return [*globals(), *__all__, "__version__"]
+        return sorted({*globals(), *__all__, *_lazy.MODULES, "__version__"} - {"TYPE_CHECKING"})

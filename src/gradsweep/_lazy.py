@@ -31,7 +31,7 @@ DEFINED_IN = {
 }
 
 #: Modules that can be used behind ``import gradsweep`` alone.
-MODULES = ("functions", "network", "scratch")
+MODULES = ("datasets", "functions", "network", "problems", "scratch", "testing")
 
 
 def find(name: str) -> Any:
