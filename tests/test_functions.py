@@ -44,6 +44,14 @@ def check_plain(cost: Callable[[Any], Any], params: Any, gradient: Any, **option
     return gradsweep.check(gradsweep.plain(cost), params, gradient, **options)
 
 
+@pytest.mark.parametrize(("factor", "verdict"), [(3.0, "pass"), (2.0, "fail"), (0.0, "inconclusive")])
+def test_a_report_is_true_if_it_passes(factor: float, verdict: str) -> None:
+    """So that an assertion of the report itself is none that always holds."""
+    report = gradsweep.check(lambda w: np.sum(w**3) if factor else 1.0, X, factor * X**2)
+    assert report.verdict == verdict
+    assert bool(report) == report.ok == (verdict == "pass")
+
+
 # ---- plain functions -----------------------------------------------------------------------------------------------------
 
 
@@ -554,6 +562,24 @@ def test_lanes_must_not_depend_on_each_other() -> None:
 
     with pytest.raises(gradsweep.InputError, match="lanes must not depend on each other"):
         gradsweep.check(gradsweep.batched(normalised), X, X)
+
+
+@pytest.mark.parametrize(("alone", "together"), [(0.0, np.nan), (np.nan, 0.0), (0.0, np.inf), (np.inf, 0.0), (np.inf, -np.inf)])
+def test_lanes_that_are_finite_alone_or_in_company_depend_on_each_other(alone: float, together: float) -> None:
+    def f(w: Any) -> Any:
+        at_base = bool((w == X).all())
+        return np.sum(w**2, axis=1) + (0.0 if at_base else alone if len(w) == 1 else together)
+
+    with pytest.raises(gradsweep.InputError, match="lanes must not depend on each other"):
+        gradsweep.check(gradsweep.batched(f), X, 2.0 * X)
+
+
+@pytest.mark.parametrize("beside", [np.nan, np.inf, -np.inf])
+def test_lanes_that_are_finite_nowhere_else_do_not_depend_on_each_other(beside: float) -> None:
+    def f(w: Any) -> Any:
+        return np.where((w == X).all(axis=1), np.sum(w**2, axis=1), beside)
+
+    assert gradsweep.check(gradsweep.batched(f), X, 2.0 * X).verdict == "inconclusive"
 
 
 @pytest.mark.parametrize(

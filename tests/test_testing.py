@@ -915,6 +915,12 @@ def test_gradients_from_the_global_generator() -> None:
             assert "not where the global generators are in the same state" in contract["repeatable"].evidence
 
 
+def test_a_contract_is_true_if_it_is_kept() -> None:
+    assert dense(0).check()
+    for mistake in MISTAKES:
+        assert not mistake.write().check(), mistake
+
+
 class TestText:
     def test_a_pass(self) -> None:
         lines = str(dense(0).check()).splitlines()

@@ -157,6 +157,10 @@ class Report:
         """Whether the verdict is ``"pass"``."""
         return self.verdict == "pass"
 
+    def __bool__(self) -> bool:
+        """As `ok`, so that ``assert gradsweep.check(...)`` is what it looks like."""
+        return self.ok
+
     def worst(self, k: int = 10) -> list[Entry]:
         """Entries that are furthest from acceptance.
 

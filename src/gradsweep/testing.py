@@ -71,6 +71,10 @@ class Contract:
         """Whether no clause is broken or inconclusive."""
         return all(clause.outcome in ("holds", "not applicable") for clause in self.clauses)
 
+    def __bool__(self) -> bool:
+        """As `ok`, so that ``assert check_backward(...)`` is what it looks like."""
+        return self.ok
+
     def __getitem__(self, name: str) -> Clause:
         """The clause of this name; KeyError if there is none."""
         found = {clause.name: clause for clause in self.clauses}
