@@ -44,6 +44,49 @@ def check_plain(cost: Callable[[Any], Any], params: Any, gradient: Any, **option
     return gradsweep.check(gradsweep.plain(cost), params, gradient, **options)
 
 
+def _written_windows(x: Any) -> Any:
+    copy = 1.0 * x
+    np.lib.stride_tricks.sliding_window_view(copy, 2, writeable=True)[0, 0] = 5.0
+    return copy**2
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        (lambda x: np.sum(3.0 * x, dtype=int), "dtype=int64 makes whole numbers"),
+        (lambda x: np.cumsum(3.0 * x, dtype=int), "dtype=int64 makes whole numbers"),
+        (lambda x: np.concatenate([x, 3.0 * x], dtype=int, casting="unsafe"), "dtype=int64 makes whole numbers"),
+        (lambda x: np.linspace(x[0], 9.0 * x[1], 4, dtype=int), "dtype=int64 makes whole numbers"),
+        (lambda x: np.multiply(x, 3.0, dtype=int, casting="unsafe"), "dtype=int64 makes whole numbers"),
+        (lambda x: np.full_like(x, 3.0 * x[0], dtype=int), "makes an array of whole numbers"),
+        (lambda x: np.full((2, 2), 3.0 * x[0], dtype=int), "makes an array of whole numbers"),
+        (_written_windows, "writeable=True"),
+    ],
+    ids=["sum", "cumsum", "concatenate", "linspace", "ufunc", "full_like", "full", "windows"],
+)
+def test_what_cannot_be_followed_is_checked_by_values(part: Callable[[Any], Any], reason: str) -> None:
+    """Such a check stopped, as if difference arrays were wrong; the report names what it is."""
+
+    def cost(x: Any) -> Any:
+        return np.sum(part(x)) + np.sum(x**2)
+
+    x = np.array([0.31, -0.17, 0.52])
+    gradient = 2.0 * x * ([1.0, 2.0, 2.0] if part is _written_windows else [1.0, 1.0, 1.0])
+    report = gradsweep.check(cost, x, gradient)
+    assert (report.verdict, report.evaluated_by) == ("pass", "plain function")
+    assert reason in str(report)
+
+
+def test_arrays_that_are_equal_where_they_are_no_numbers() -> None:
+    def cost(x: Any) -> Any:
+        holes = np.where(x > 0.0, x, np.nan)
+        return np.sum(x**2) * (2.0 if np.array_equal(holes, holes, equal_nan=True) else np.inf)
+
+    report = gradsweep.check(cost, X, 4.0 * X)
+    assert (report.verdict, report.evaluated_by) == ("pass", "difference arrays")
+    assert gradsweep.check(lambda x: np.sum(x**2) * (1.0 + np.array_equal(x + np.nan, x + np.nan)), X, 2.0 * X).ok
+
+
 @pytest.mark.parametrize(("factor", "verdict"), [(3.0, "pass"), (2.0, "fail"), (0.0, "inconclusive")])
 def test_a_report_is_true_if_it_passes(factor: float, verdict: str) -> None:
     """So that an assertion of the report itself is none that always holds."""

@@ -804,14 +804,21 @@ def _cast(value: Varying, kind: np.dtype[Any]) -> Varying:
 def _narrow(options: dict[str, Any]) -> bool:
     """Whether a function is asked for a result of a type that is less precise than float64."""
     dtype = options.get("dtype")
-    return dtype is not None and is_narrow(np.dtype(dtype))
+    return dtype is not None and _rounds(np.dtype(dtype))
+
+
+def _rounds(kind: np.dtype[Any]) -> bool:
+    """Whether a type is less precise than float64; a departure if it has whole numbers alone."""
+    if kind.kind in "biu":
+        raise Departure(f"dtype={kind} makes whole numbers of a value that changes", f"write x.astype({kind})")
+    return is_narrow(kind)
 
 
 def _type_of_result(function: Callable[..., Any], args: Sequence[Any], options: dict[str, Any]) -> np.dtype[Any] | None:
     """The type that a function is asked for, by name or by place; None if it is not less precise than float64."""
     place = _place_of("dtype", function)
     dtype = args[place] if place is not None and place < len(args) else options.get("dtype")
-    return np.dtype(dtype) if dtype is not None and is_narrow(np.dtype(dtype)) else None
+    return np.dtype(dtype) if dtype is not None and _rounds(np.dtype(dtype)) else None
 
 
 def _copied(value: Varying) -> Varying:

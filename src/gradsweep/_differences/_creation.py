@@ -17,7 +17,7 @@ import numpy as np
 
 from gradsweep._differences._array import DifferenceArray, operand_of, varies
 from gradsweep._differences._cast import is_narrow
-from gradsweep._differences._departure import doing
+from gradsweep._differences._departure import Departure, doing
 from gradsweep._differences._factor import Factor
 from gradsweep._differences._lanes import Lanes
 
@@ -111,6 +111,8 @@ def _made(name: str, original: Callable[..., Any], *args: Any, **options: Any) -
 def _filled(original: Callable[..., Any], like: Any, fill_value: Any, *args: Any, **options: Any) -> Any:
     """``np.full`` or ``np.full_like`` with a value that changes: they ask nobody about the value that they fill with."""
     plain = original(like, 0.0, *args, **options)
+    if plain.dtype.kind in "biu":
+        raise Departure(f"np.{original.__name__} makes an array of whole numbers of a value that changes")
     buffer = DifferenceArray.buffer(plain if is_narrow(plain.dtype) else np.zeros(plain.shape), operand_of(fill_value).lanes)
     buffer.assign(fill_value)
     return buffer

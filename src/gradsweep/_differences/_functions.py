@@ -283,6 +283,8 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> 
 
 def _windows(x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False) -> Varying:
     view = np.lib.stride_tricks.sliding_window_view
+    if writeable:
+        raise Departure("np.lib.stride_tricks.sliding_window_view(…, writeable=True) of a value that changes cannot be followed")
     return _structure.rearrange(as_varying(x), lambda places: view(places, window_shape, axis))
 
 
@@ -454,7 +456,10 @@ def _same(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
     first, second = as_operand(a1), as_operand(a2)
-    return first.shape == second.shape and bool(np.all(compare(np.equal, (first, second))))
+    if first.shape != second.shape:
+        return False
+    void = np.isnan(base_of(first)) & np.isnan(base_of(second)) if equal_nan else False
+    return bool(np.all(compare(np.equal, (first, second)) | void))
 
 
 def _real(val: Any) -> Operand:
