@@ -159,7 +159,12 @@ def demo(
 
 @app.command()
 def network(
-    data: Annotated[pathlib.Path, typer.Argument(help="HDF5 file with train_set_x (n, …) uint8 and train_set_y (n,).")],
+    data: Annotated[
+        pathlib.Path,
+        typer.Argument(
+            metavar="DATA.h5", help="HDF5 file with train_set_x (n, …) uint8 and train_set_y (n,).", show_default=False
+        ),
+    ],
     layers: Annotated[str, typer.Option(help="Sizes of the layers, the inputs first: 12288,5,5,1")],
     hidden: Annotated[str, typer.Option(help="Activation of the hidden layers; several with commas, one for each.")] = "tanh",
     examples: Annotated[int, typer.Option(help="How many examples to draw.", min=1)] = 1,
