@@ -436,7 +436,7 @@ class TestNoFile:
 
     def test_no_path(self) -> None:
         """A number is none."""
-        with pytest.raises(InputError, match=r"path must be a str or os\.PathLike, got int"):
+        with pytest.raises(InputError, match=r"^checkpoint must be a str or os\.PathLike, got int"):
             check(plain(Counting()), point(), backward, checkpoint=3)  # type: ignore[arg-type]
 
     def test_folder(self, tmp_path: pathlib.Path) -> None:

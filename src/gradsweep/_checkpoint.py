@@ -59,7 +59,7 @@ def checkpointed(path: Any) -> Iterator[Journal | None]:
         return
     import filelock
 
-    place = place_of(path)
+    place = place_of(path, "checkpoint")
     require_writable(place)
     folder, name = os.path.split(os.path.realpath(place))
     # It stays: whoever removed it might remove one that another process has just made.

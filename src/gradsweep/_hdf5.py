@@ -27,13 +27,15 @@ _SHOWN = 80
 _MOST_LINKS = 32
 
 
-def place_of(path: object) -> str:
+def place_of(path: object, name: str = "path") -> str:
     """Turn a path into text.
 
     Parameters
     ----------
     path : str or os.PathLike
         Path to check.
+    name : str, default: "path"
+        Of the argument that it was given as.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def place_of(path: object) -> str:
     """
     place = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(place, str):
-        raise InputError(f"path must be a str or os.PathLike, got {type(path).__name__}")
+        raise InputError(f"{name} must be a str or os.PathLike, got {type(path).__name__}")
     return place
 
 
