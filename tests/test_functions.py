@@ -14,6 +14,7 @@ from models import attention, classical, convolution, dense, embedding, generati
 from models._model import Model
 
 import gradsweep
+from gradsweep import _workers
 from gradsweep._costs import _value_function
 from gradsweep.compat.scipy import approx_fprime, check_grad
 
@@ -273,6 +274,34 @@ def test_what_a_function_does_to_its_containers_is_forgotten() -> None:
         report = check_plain(cost, params, {"W": 18.0 * params["W"], "scale": 10.0 * scale})
         assert report.ok
         assert list(params) == ["W", "scale"]
+
+
+SAME = {
+    "array": lambda known, params: known is not None and known["W"] is params["W"],
+    "container": lambda known, params: known is params,
+    "values": lambda known, params: known is not None and np.array_equal(known["W"], params["W"]),
+}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("same", SAME)
+def test_a_function_that_keeps_what_it_computed_for_the_same_arrays(
+    same: str, jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changes within an array it does not see: it would be constant, and a gradient of zeros right."""
+    monkeypatch.setattr(_workers, "_WORTH_PROCESSES", 0.0)
+    known: list[Any] = [None, None]
+
+    def cost(params: dict[str, Any]) -> float:
+        if not SAME[same](known[0], params):
+            known[:] = [params, np.exp(params["W"])]
+        return float(np.sum(known[1] * params["v"]))
+
+    params = {"W": np.array([1.0, -2.0, 0.0]), "v": np.array([0.5, 2.0, 1.0])}
+    gradient = {"W": np.exp(params["W"]) * params["v"], "v": np.exp(params["W"])}
+    assert check_plain(cost, params, gradient, jobs=jobs).ok
+    report = check_plain(cost, params, {"W": np.zeros(3), "v": gradient["v"]}, jobs=jobs)
+    assert [block.status.name for block in report.blocks] == ["WRONG", "AGREES"]
 
 
 def test_structures_and_types() -> None:

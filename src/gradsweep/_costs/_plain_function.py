@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gradsweep._costs._evaluation import Points, gathered
 from gradsweep._costs._numerics import Indices
 from gradsweep._costs._reading import OUTSIDE, read_cost
-from gradsweep._deadlines import OutOfTime, out_of_time
+from gradsweep._deadlines import OutOfTime, in_time, out_of_time
 from gradsweep._errors import GradsweepError, InputError
 from gradsweep._journal import Fields, misfit
 from gradsweep._monitor import current
@@ -21,6 +21,9 @@ from gradsweep._workers import Workers
 
 # Seconds that a chunk takes, roughly, and calls in it at most: so long that sending it to a worker is nothing beside it.
 _CHUNK, _MOST_CALLS = 0.05, 4096
+
+# How far all parameters move, of their size, where it is found out what the function sees: beyond the digits of half precision.
+_MOVED = 2.0**-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,15 +80,15 @@ class _Calls:
     def __init__(self, function: Callable[[Any], Any], tree: Tree) -> None:
         self._function, self._tree = function, tree
         # Numbers cannot be changed within a container.
-        self._builds = any(leaf.is_scalar for leaf in tree.blocks)
+        self._builds, self._copies = any(leaf.is_scalar for leaf in tree.blocks), False
         self._copy()
 
-    def __getstate__(self) -> tuple[Callable[[Any], Any], Tree, bool]:
+    def __getstate__(self) -> tuple[Callable[[Any], Any], Tree, bool, bool]:
         """Without the working copy: each process makes its own."""
-        return self._function, self._tree, self._builds
+        return self._function, self._tree, self._builds, self._copies
 
-    def __setstate__(self, state: tuple[Callable[[Any], Any], Tree, bool]) -> None:
-        self._function, self._tree, self._builds = state
+    def __setstate__(self, state: tuple[Callable[[Any], Any], Tree, bool, bool]) -> None:
+        self._function, self._tree, self._builds, self._copies = state
         self._copy()
 
     def __call__(self, points: Points) -> _Outcome:
@@ -118,6 +121,29 @@ class _Calls:
             raise
         except OUTSIDE as error:
             raise self._refusal(points, 0, error) from error
+
+    def look_for_memory(self, here: Points) -> None:
+        """Find out whether the function sees what changes within arrays that it knows; else it gets new ones at each call.
+
+        One that keeps what it has computed as long as its argument is the same object, or equals the array that it was given
+        last and holds on to, takes a working copy that is perturbed in place for what it was before.
+        """
+        away = _moved(self._tree)
+        in_place = [self._value_or_nan(points) for points in (here, away, here)]
+        self._copies = True
+        self._copy()  # of whose memory the function has seen nothing
+        afresh = self._value_or_nan(away)
+        self._copies = not np.array_equal(in_place, [in_place[0], afresh, in_place[0]], equal_nan=True)
+
+    def _value_or_nan(self, points: Points) -> float:
+        """Value at the first point; NaN if the function is not defined there."""
+        try:
+            with np.errstate(all="ignore"), in_time(lambda: points.describe(0, self._tree)):
+                return self._evaluate(points, 0)
+        except InputError:
+            raise
+        except OUTSIDE:
+            return np.nan
 
     def _is_spoilt(self) -> bool:
         """Whether the function has put things into the containers that it was given, or taken some out of them."""
@@ -183,7 +209,9 @@ class _Calls:
 
     def _call(self, points: Points, place: int) -> float:
         # Containers of its own for each call would take as long as a layer of a network does; only who changes them gets them.
-        argument = self._tree.build(self._tree.arrays(self._working)) if self._builds else self._argument
+        argument = self._argument
+        if self._builds or self._copies:
+            argument = self._tree.build(self._tree.arrays(self._working.copy() if self._copies else self._working))
         try:
             result = self._function(argument)
         except OutOfTime:
@@ -224,6 +252,7 @@ class PlainEvaluator:
         self._refused, self._error = 0, ""
         here = Points(np.zeros(1), np.zeros(1, dtype=np.intp))
         self._calls(here)  # what the function does to its containers is known then
+        self._calls.look_for_memory(here)
         begun = time.perf_counter()
         self._calls.explain(here)
         spent = max(time.perf_counter() - begun, 1e-9)
@@ -266,6 +295,14 @@ class PlainEvaluator:
         self._refused += outcome.refused
         self._error = self._error or outcome.error
         return outcome.costs
+
+
+def _moved(tree: Tree) -> Points:
+    """A point at which all parameters are a little off, none of them in proportion to another."""
+    sizes = np.abs(tree.values)
+    largest = float(sizes.max(initial=0.0)) or 1.0
+    signs = np.random.default_rng(0).uniform(0.5, 1.0, len(sizes)) * np.where(np.arange(len(sizes)) % 2, 1.0, -1.0)
+    return Points(np.array([_MOVED]), direction=signs * np.where(sizes, sizes, largest))
 
 
 def _alike(one: Any, other: Any) -> bool:
