@@ -4,6 +4,9 @@ import itertools
 import math
 import pickle
 import random
+import threading
+import time
+import warnings
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable
 from typing import Any
@@ -963,6 +966,28 @@ def test_split() -> None:
 
 def analytic(params: dict[str, Any]) -> Any:
     return np.sum(np.exp(params["w"]) * params["w"] ** 2) * params["c"]
+
+
+def test_filters_of_warnings_are_left_alone_by_threads() -> None:
+    """One check begins before another one and ends before it: neither may put back what the other one has changed."""
+    here, filters = {"first": threading.Event(), "second": threading.Event()}, list(warnings.filters)
+
+    def check(name: str, mine: threading.Event, its: threading.Event) -> None:
+        def cost(w: Any) -> Any:
+            if np.iscomplexobj(w) and not mine.is_set():
+                mine.set()
+                assert its.wait(60)
+                time.sleep(0.2 if name == "second" else 0.0)
+            return np.sum(w**3)
+
+        assert gradsweep.check(gradsweep.plain(cost), X, 3.0 * X**2, scheme="complex").ok
+
+    first = threading.Thread(target=check, args=("first", here["first"], here["second"]))
+    first.start()
+    assert here["first"].wait(60)
+    check("second", here["second"], here["first"])
+    first.join()
+    assert list(warnings.filters) == filters
 
 
 def test_complex() -> None:

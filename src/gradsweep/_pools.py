@@ -8,13 +8,13 @@ import itertools
 import multiprocessing
 import sys
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
 from gradsweep._deadlines import out_of_time
 from gradsweep._errors import WorkerError
+from gradsweep._filters import filtered
 from gradsweep._processes import Processes, ProcessLostError
 from gradsweep._ray_tasks import evaluated_by_ray
 from gradsweep._sending import Done, Failed, RayStored, Sent, evaluate
@@ -186,8 +186,7 @@ def _streamed(shipment: Shipment, items: Iterable[Any], jobs: int | None, backen
             yield outcome
     finally:
         # Processes are stopped when their results are not wanted any more, as after an error. joblib warns of it.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
+        with filtered("ignore", UserWarning):
             if isinstance(outcomes, Generator):
                 outcomes.close()
 

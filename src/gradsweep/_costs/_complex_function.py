@@ -1,7 +1,6 @@
 """A function of complex parameters: derivatives by an imaginary step."""
 
 import functools
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from gradsweep._costs._numerics import Directional, Indices, Slopes
 from gradsweep._costs._value_function import ValueNumerics
 from gradsweep._directions import Direction
 from gradsweep._errors import InputError, OracleError
+from gradsweep._filters import filtered
 from gradsweep._parameters import Precision
 from gradsweep._trees import Tree
 from gradsweep._types import Array
@@ -156,9 +156,8 @@ class ComplexNumerics:
 
     def _call(self, leaves: list[Any]) -> Any:
         try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
-                # Who stores a complex number in an array of real ones loses the derivative, with a warning.
-                warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            # Who stores a complex number in an array of real ones loses the derivative, with a warning.
+            with filtered("error", np.exceptions.ComplexWarning), np.errstate(all="ignore"):
                 return self.function(self.real.tree.build(leaves))
         except Exception as error:
             raise InputError(
