@@ -315,6 +315,19 @@ class TestFile:
         check(plain(Counting()), point(), backward, checkpoint=str(tmp_path / "run"))
         assert (tmp_path / "run").exists()
 
+    def test_cost_that_goes_to_another_folder(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A path is from where the check began."""
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path)
+
+        def cost(params: Any) -> Any:
+            os.chdir(tmp_path / "elsewhere")
+            return Counting()(params)
+
+        check(plain(cost), point(), backward, checkpoint="run.h5")
+        assert sorted(os.listdir(tmp_path)) == [".run.h5.lock", "elsewhere", "run.h5"]
+        assert not os.listdir(tmp_path / "elsewhere")
+
 
 class TestRefused:
     """A file that is not that of this check."""
@@ -386,7 +399,7 @@ class TestRefused:
         with h5py.File(path, "w") as file:
             file["X"] = np.zeros(3)
         before = path.read_bytes()
-        with pytest.raises(DataError, match=r"run\.h5: checkpoint/index is missing, the file holds 'X'"):
+        with pytest.raises(DataError, match=r"^[^:]*run\.h5: checkpoint/index is missing, the file holds 'X'$"):
             check(plain(Counting()), point(), backward, checkpoint=path)
         assert path.read_bytes() == before
 
@@ -435,9 +448,13 @@ class TestNoFile:
     """Where nothing can be written."""
 
     def test_no_path(self) -> None:
-        """A number is none."""
+        """A number is none, nor is nothing; it is said before anything is computed."""
+        cost = Counting()
         with pytest.raises(InputError, match=r"^checkpoint must be a str or os\.PathLike, got int"):
-            check(plain(Counting()), point(), backward, checkpoint=3)  # type: ignore[arg-type]
+            check(plain(cost), point(), backward, checkpoint=3)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="^checkpoint must name a file, but it is empty"):
+            check(plain(cost), point(), backward, checkpoint="")
+        assert cost.calls == 0
 
     def test_folder(self, tmp_path: pathlib.Path) -> None:
         """Neither is a folder, nor what is in none."""

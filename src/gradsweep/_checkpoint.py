@@ -61,7 +61,9 @@ def checkpointed(path: Any) -> Iterator[Journal | None]:
 
     place = place_of(path, "checkpoint")
     require_writable(place)
-    folder, name = os.path.split(os.path.realpath(place))
+    # Where it is now: the cost may go to another folder.
+    target = os.path.realpath(place)
+    folder, name = os.path.split(target)
     # It stays: whoever removed it might remove one that another process has just made.
     lock = filelock.FileLock(os.path.join(folder, f".{name}.lock"), timeout=0)
     try:
@@ -72,7 +74,7 @@ def checkpointed(path: Any) -> Iterator[Journal | None]:
         raise DataError(f"{place}: cannot be locked: {error}") from error
     try:
         content = _read(place) if os.path.exists(place) else None
-        journal = Journal(place, content, lambda file: write_whole(place, file), format_checkpoint)
+        journal = Journal(place, content, lambda file: write_whole(target, file), format_checkpoint)
         try:
             yield journal
         finally:
@@ -116,8 +118,9 @@ def put_content(file: "h5py.File", content: Content) -> None:
 def _read(place: str) -> Content:
     """The journal in a file; DataError if it holds none that this version can read."""
     with opened(place) as file:
+        text = _read_array(file, _INDEX, place, ("uint8",), _MOST_OF_INDEX).tobytes()
         try:
-            index = json.loads(_read_array(file, _INDEX, place, ("uint8",), _MOST_OF_INDEX).tobytes())
+            index = json.loads(text)
         except ValueError as error:
             raise DataError(f"{place}: {_INDEX} is damaged: {error}") from error
         if not isinstance(index, dict) or index.get("version") != VERSION:

@@ -45,11 +45,13 @@ def place_of(path: object, name: str = "path") -> str:
     Raises
     ------
     InputError
-        If it is no path, or one of bytes.
+        If it is no path, one of bytes, or an empty one.
     """
     place = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(place, str):
         raise InputError(f"{name} must be a str or os.PathLike, got {type(path).__name__}")
+    if not place:
+        raise InputError(f"{name} must name a file, but it is empty")
     return place
 
 
