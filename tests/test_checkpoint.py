@@ -431,6 +431,27 @@ class TestRefused:
             check(plain(Counting()), point(), backward, checkpoint=path)
         assert "\n" not in str(caught.value)
 
+    def test_a_damaged_quotient(self, path: pathlib.Path) -> None:
+        """One bit on a disk, deep in the file: it would be another quotient, in which nothing looks wrong."""
+        check(plain(Counting()), point(), backward, checkpoint=path)
+        with h5py.File(path) as file:
+            known = file["checkpoint/4/costs"][10:20].tobytes()
+        content = bytearray(path.read_bytes())
+        content[content.index(known)] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"^[^:]*run\.h5: checkpoint/4/costs cannot be read"):
+            check(plain(Counting()), point(), backward, checkpoint=path)
+
+    @pytest.mark.parametrize("chunks", [None, (2**20,)])
+    def test_more_numbers_than_there_are(self, chunks: tuple[int] | None, path: pathlib.Path) -> None:
+        """A shape alone takes no room in a file, but in memory."""
+        check(plain(Counting()), point(), backward, checkpoint=path)
+        with h5py.File(path, "r+") as file:
+            del file["checkpoint/0/costs"]
+            file.create_dataset("checkpoint/0/costs", shape=(2**28,), dtype="f8", chunks=chunks)
+        with pytest.raises(DataError, match=r"run\.h5: checkpoint/0/costs has 2147483648 bytes by its shape, but the file has"):
+            check(plain(Counting()), point(), backward, checkpoint=path)
+
     def test_fields_of_other_lengths(self, path: pathlib.Path) -> None:
         """Costs that are fewer than were asked for are not taken for others."""
         check(plain(Counting()), point(), backward, checkpoint=path)

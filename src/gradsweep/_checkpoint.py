@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gradsweep._errors import DataError
 from gradsweep._hdf5 import damage_named, find_data_set, opened, place_of, read_type
+from gradsweep._hdf5_limits import require_chunks, require_layout, require_memory, require_stored
 from gradsweep._journal import Column, Content, Journal, Record
 from gradsweep._writing import require_writable, write_whole
 
@@ -111,7 +112,8 @@ def put_content(file: "h5py.File", content: Content) -> None:
     for number, record in enumerate(content.records):
         for name, column in record.columns.items():
             values, counts = column.first(record.count)
-            file[f"{_GROUP}/{number}/{name}"] = values
+            # With a checksum: most of what is damaged on a disk would pass for other quotients. Nothing empty can have one.
+            file.create_dataset(f"{_GROUP}/{number}/{name}", data=values, fletcher32=len(values) > 0)
             file[f"{_GROUP}/{number}/{name} counts"] = counts
 
 
@@ -159,6 +161,12 @@ def _read_array(file: "h5py.File", name: str, place: str, types: tuple[str, ...]
     if kind.name not in types or len(data_set.shape) != 1 or (most is not None and data_set.shape[0] > most):
         raise DataError(f"{place}: {name} is no part of a checkpoint: type {kind}, shape {data_set.shape}")
     with damage_named(place, f"{name} cannot be read"):
+        require_layout(data_set, name, place)
+        declared, size = data_set.shape[0] * kind.itemsize, os.stat(place).st_size
+        message = f"{place}: {name} has {declared} bytes by its shape, but the file has {size}"
+        require_stored(declared, data_set.id.get_storage_size(), size, message)
+        require_memory(declared, place, f"reading {name}")
+        require_chunks(data_set, name, place)
         values: NDArray[Any] = data_set[()]
     return values
 
