@@ -380,6 +380,29 @@ def test_an_interrupt_ends_it(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.usefixtures("processes")
+def test_an_error_of_the_caller_ends_them(tmp_path: pathlib.Path) -> None:
+    """As of a window that shows the progress and is closed; also where the error is kept, as a notebook does."""
+    calls = tmp_path / "calls"
+
+    def cost(w: Any) -> float:
+        time.sleep(0.005)
+        with calls.open("a") as file:
+            file.write(".")
+        return float(np.sum(w**2))
+
+    def tell(progress: gradsweep.Progress) -> None:
+        if progress.phase == "sweep" and progress.done > 60:
+            raise RuntimeError("closed")
+
+    w = np.linspace(1.0, 2.0, 1000)
+    with pytest.raises(RuntimeError, match="closed") as kept:
+        gradsweep.check(gradsweep.plain(cost), w, 2.0 * w, mode="sweep", jobs=2, progress=tell)
+    before = calls.stat().st_size
+    time.sleep(1.0)
+    assert calls.stat().st_size <= before + 100  # what was under way
+    assert kept.traceback
+
+
 def test_blas_has_one_thread_in_workers() -> None:
     def threads(item: int) -> tuple[int, Any]:
         import threadpoolctl

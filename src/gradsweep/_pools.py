@@ -8,6 +8,7 @@ import itertools
 import multiprocessing
 import sys
 import time
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import Any
@@ -76,11 +77,21 @@ def _itself(sent: Sent) -> Sent:
 
 
 class _Held:
-    """Processes that are slow to start, kept for a while."""
+    """Processes that are slow to start, kept for a while, and what comes from them."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._stack = stack
         self._pools: dict[tuple[int, int, float | None], _Pool] = {}
+        self._outcomes: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
+        stack.callback(self._close)
+
+    def close_at_end(self, outcomes: Generator[Any, None, None]) -> None:
+        """Close a generator when the check ends, however that does: an error that is kept would keep it, and its processes busy."""
+        self._outcomes.add(outcomes)
+
+    def _close(self) -> None:
+        for outcomes in list(self._outcomes):
+            outcomes.close()
 
     def get(self, backend: Any, workers: int, timeout: float | None) -> "_Pool":
         """A pool that belongs to nobody else."""
@@ -155,6 +166,16 @@ def evaluated(
     CostTimeoutError
         There was no answer in time.
     """
+    outcomes = _evaluated(shipment, items, jobs, where)
+    if (held := _held.get()) is not None:
+        held.close_at_end(outcomes)
+    return outcomes
+
+
+def _evaluated(
+    shipment: Shipment, items: Iterable[Any], jobs: int | None, where: Callable[[], str]
+) -> Generator["Done | Failed", None, None]:
+    """The same, where nobody sees to its end."""
     from joblib.parallel import get_active_backend
 
     backend, _ = get_active_backend(prefer="processes")
