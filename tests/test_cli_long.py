@@ -122,6 +122,7 @@ def test_no_bar_elsewhere(file: pathlib.Path) -> None:
         (("--select", "0"), 2, "select must be names of blocks, or a number of entries of each block"),
         (("--select", "2", "--mode", "screen"), 2, "select is for single entries"),
         (("--checkpoint", "no/such/folder/run.h5"), 2, "no file can be written in its folder"),
+        (("--checkpoint", "run.h5", "--report", "./run.h5"), 2, "run.h5: the report would replace the checkpoint"),
     ],
 )
 def test_arguments(arguments: tuple[str, ...], status: int, said: str, file: pathlib.Path) -> None:
@@ -130,3 +131,16 @@ def test_arguments(arguments: tuple[str, ...], status: int, said: str, file: pat
     assert process.returncode == status, errors
     assert said in (out if status == 0 else errors)
     assert status == 0 or errors.count("\n") == 1
+
+
+def test_code_that_goes_to_another_folder(file: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths on the command line are from where it was given."""
+    (elsewhere := file.with_name("elsewhere")).mkdir()
+    file.write_text("import os\n" + f"os.chdir({str(elsewhere)!r})\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.chdir(file.parent)
+    process = start(file, "--select", "3", "--checkpoint", "run.h5", "--report", "report.json")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert file.with_name("run.h5").exists()
+    assert file.with_name("report.json").exists()
+    assert not os.listdir(elsewhere)

@@ -182,7 +182,7 @@ def network(
     report_file: ReportFile = None,
 ) -> None:
     """Check backpropagation of a dense network on data of your own, at random parameters."""
-    console = _Console(quiet, as_json, report_file, data)
+    console = _Console(quiet, as_json, report_file, data, checkpoint)
     options = _options(mode, scheme, step, tolerance, select, jobs, seed, checkpoint)
     options["progress"] = console.shows_progress
     net = Network(_read_layers(layers), hidden=_read_hidden(hidden))
@@ -229,7 +229,7 @@ def problem(
     report_file: ReportFile = None,
 ) -> None:
     """Check the gradient in a problem file, as any language may write it."""
-    console = _Console(quiet, as_json, report_file, file)
+    console = _Console(quiet, as_json, report_file, file, checkpoint)
     options = _options(mode, scheme, step, tolerance, select, jobs, seed, checkpoint)
     options["progress"] = console.shows_progress
     given = problems.load(file, hidden=hidden and _read_hidden(hidden), output=output, loss=loss, l2=l2)
@@ -275,11 +275,12 @@ def check_function(
     report_file: ReportFile = None,
 ) -> None:
     """Check the gradient that a function of your own returns."""
-    console = _Console(quiet, as_json, report_file)
+    console = _Console(quiet, as_json, report_file, checkpoint=checkpoint)
     options = _options(mode, scheme, step, tolerance, select, jobs, seed, checkpoint)
     options["progress"] = console.shows_progress
     options["timeout"] = read_timeout(timeout)
     console.claim_stdout()
+    console.hold_place()
     target = Target(function)
     cost, params, gradient = target()
     if isinstance(cost, NetworkCost):
@@ -342,15 +343,26 @@ class _Console:
         File of the report. That it can be written is looked at here, before there is anything to write.
     data : pathlib.Path, optional
         A file that is read, and must not be replaced.
+    checkpoint : pathlib.Path, optional
+        Another one that must not.
     """
 
-    def __init__(self, quiet: bool, as_json: bool, report_file: pathlib.Path | None, data: pathlib.Path | None = None) -> None:
+    def __init__(
+        self,
+        quiet: bool,
+        as_json: bool,
+        report_file: pathlib.Path | None,
+        data: pathlib.Path | None = None,
+        checkpoint: pathlib.Path | None = None,
+    ) -> None:
         if quiet and as_json:
             raise InputError("--quiet and --json: one prints nothing, the other a report; give one of them")
         if report_file is not None:
             require_place(report_file)
             if data is not None and report_file.exists() and data.exists() and report_file.samefile(data):
                 raise InputError(f"{report_file}: the report would replace the file that is checked")
+            if checkpoint is not None and os.path.realpath(report_file) == os.path.realpath(checkpoint):
+                raise InputError(f"{report_file}: the report would replace the checkpoint, which is one when the check is done")
         self._quiet, self._as_json, self._report_file = quiet, as_json, report_file
         self._stdout: BinaryIO = sys.stdout.buffer  # bytes: JSON is UTF-8, whatever the terminal takes
         # Soft wrap: lines have been laid out already, and what is longer is a path, which is the terminal's to break.
@@ -402,6 +414,10 @@ class _Console:
         if self._as_json:
             self._stdout = os.fdopen(os.dup(1), "wb")
             os.dup2(2, 1)
+
+    def hold_place(self) -> None:
+        """Have the report written where its path leads to now, whatever folder other code goes to."""
+        self._report_file = self._report_file and self._report_file.absolute()
 
 
 def _send_nowhere(file: IO[Any]) -> None:
@@ -458,7 +474,7 @@ def _options(
         "select": chosen,
         "jobs": jobs,
         "seed": seed,
-        "checkpoint": checkpoint,
+        "checkpoint": checkpoint and checkpoint.absolute(),  # a user's file may go to another folder when it is run
     }
 
 

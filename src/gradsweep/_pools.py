@@ -86,7 +86,7 @@ class _Held:
         stack.callback(self._close)
 
     def close_at_end(self, outcomes: Generator[Any, None, None]) -> None:
-        """Close a generator when the check ends, however that does: an error that is kept would keep it, and its processes busy."""
+        """Close a generator when the check ends: an error of the caller's that is kept would keep it, and its processes busy."""
         self._outcomes.add(outcomes)
 
     def _close(self) -> None:
