@@ -287,6 +287,23 @@ class TestFile:
         check(plain(Counting()), point(), backward, checkpoint=path)
         assert {each.name for each in path.parent.iterdir()} == {"run.h5", ".run.h5.lock"}
 
+    def test_is_on_the_disk_before_it_replaces_another(self, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Else the old one might be gone after a power failure, and the new one empty."""
+        order: list[str] = []
+
+        def noted(name: str, function: Callable[..., None]) -> Callable[..., None]:
+            def call(*arguments: Any) -> None:
+                order.append(name)
+                function(*arguments)
+
+            return call
+
+        for name in ("fsync", "replace"):
+            monkeypatch.setattr(os, name, noted(name, getattr(os, name)))
+        write_whole(str(path), b"content")
+        assert order == ["fsync", "replace"]
+        assert path.read_bytes() == b"content"
+
     def test_is_written_every_now_and_then(self, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Not after each chunk: a large file takes its time."""
         written: list[str] = []

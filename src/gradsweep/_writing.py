@@ -57,6 +57,9 @@ def write_whole(place: str, content: bytes) -> None:
     try:
         with open(beside, "xb") as file:
             file.write(content)
+            # Else a machine that fails now may remember the new name before it remembers what stands in the file.
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(beside, target)
     except OSError as error:
         raise DataError(f"{place}: cannot be written: {error}") from error
