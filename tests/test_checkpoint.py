@@ -490,7 +490,7 @@ class TestNoFile:
         cost = Counting()
         with pytest.raises(InputError, match=r"^checkpoint must be a str or os\.PathLike, got int"):
             check(plain(cost), point(), backward, checkpoint=3)  # type: ignore[arg-type]
-        with pytest.raises(InputError, match="^checkpoint must name a file, but it is empty"):
+        with pytest.raises(InputError, match=r"^checkpoint must name a file, but it is empty"):
             check(plain(cost), point(), backward, checkpoint="")
         assert cost.calls == 0
 

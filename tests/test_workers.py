@@ -403,6 +403,7 @@ def test_an_error_of_the_caller_ends_them(tmp_path: pathlib.Path) -> None:
     assert kept.traceback
 
 
+@pytest.mark.usefixtures("processes")
 def test_blas_has_one_thread_in_workers() -> None:
     def threads(item: int) -> tuple[int, Any]:
         import threadpoolctl

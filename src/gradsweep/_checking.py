@@ -104,9 +104,9 @@ def check(
         else a line every now and then. A callable is given a :class:`gradsweep.Progress` several times a second.
     checkpoint : str or os.PathLike, optional
         A file in which what is computed is kept: written anew every few seconds, and whole at any time. A check that was ended,
-        by whatever, goes on from there when it is started again, with any number of workers, and gives the same bits; which mistakes
-        are tried to explain a gradient that fails is a matter of seconds, as ever. With another gradient, as when a mistake has
-        been mended, quotients are taken from it, and what is in dispute is computed anew.
+        by whatever, goes on from there when it is started again, with any number of workers, and gives the same bits; which
+        mistakes are tried to explain a gradient that fails is limited by time, in any run. With another gradient, as when a
+        mistake has been mended, quotients are taken from it, and what is in dispute is computed anew.
         When the check is done the file is a report as well, as :meth:`Report.save` writes it.
     timeout : float, optional
         Seconds that a call of a cost function may take while quotients are formed: one call, or several short ones that go
