@@ -102,7 +102,7 @@ def check_network(cost: NetworkCost, params: Parameters, gradient: Gradient, set
         verdict, displaced = overall_interrupted(report.blocks, displaced)
     return replace(
         report,
-        findings=report.findings or (elsewhere.findings if elsewhere else ()),
+        findings=report.findings or (elsewhere.findings if elsewhere is not None else ()),
         notes=(*report.notes, *notes),
         interrupted=monitor.interrupted,
         verdict=verdict,
