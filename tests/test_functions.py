@@ -307,6 +307,48 @@ def test_a_function_that_keeps_what_it_computed_for_the_same_arrays(
     assert [block.status.name for block in report.blocks] == ["WRONG", "AGREES"]
 
 
+@pytest.mark.parametrize("constant", [0.0, 1e8])
+def test_what_is_kept_shows_beside_a_large_constant(constant: float) -> None:
+    known: list[Any] = [None, None]
+
+    def cost(params: dict[str, Any]) -> float:
+        if known[0] is not params["W"]:
+            known[:] = [params["W"], np.exp(params["W"])]
+        return constant + float(np.sum(known[1] * params["v"]))
+
+    params = {"W": np.array([1.0, -2.0, 0.0]), "v": np.array([0.5, 2.0, 1.0])}
+    gradient = {"W": np.exp(params["W"]) * params["v"], "v": np.exp(params["W"])}
+    assert check_plain(cost, params, gradient).verdict != "fail"
+    report = check_plain(cost, params, {"W": np.zeros(3), "v": gradient["v"]})
+    assert [block.status.name for block in report.blocks] == ["WRONG", "AGREES"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError, ValueError])
+def test_a_function_that_raises_where_nobody_asks_for_it(error: type[Exception]) -> None:
+    """Where it is found out what it sees, further away than any step, it may raise what it likes."""
+    w = np.array([0.2, 0.3, 0.5])
+
+    def cost(params: Any) -> float:
+        if np.max(np.abs(params - w)) > 1e-4:
+            raise error("too far")
+        return float(np.sum(params**3))
+
+    assert check_plain(cost, w, 3.0 * w**2).ok
+
+
+def test_zeros_beside_huge_parameters_hardly_move() -> None:
+    """Where it is found out what the function sees, they may have another unit."""
+    seen = []
+
+    def cost(params: dict[str, Any]) -> float:
+        seen.append(float(np.abs(params["b"]).max()))
+        return float(np.sum((1e-8 * params["w"]) ** 2) + np.sum(params["b"] ** 2 + params["b"]))
+
+    params = {"w": np.array([1e8, -2e8]), "b": np.zeros(2)}
+    assert check_plain(cost, params, {"w": 2e-16 * params["w"], "b": np.ones(2)}).ok
+    assert max(seen) < 0.1
+
+
 def test_structures_and_types() -> None:
     """Numbers arrive as floats, containers as they were, arrays of any type as float64."""
     seen = []

@@ -25,8 +25,9 @@ _CHUNK, _MOST_CALLS = 0.05, 4096
 # How far all parameters move, of their size, where it is found out what the function sees: beyond the digits of half precision.
 _MOVED = 2.0**-10
 
-# What it sees is the same up to this part of its value: sums may be rounded in another way where memory is aligned in another.
-_SAME = 1e-9
+# What it sees is the same up to this part of its value, or this part of its change, whichever is less: a cost may have a large
+# constant. And up to so many roundings: sums are rounded in another way where memory is aligned in another.
+_SAME, _SEEN, _ROUNDINGS = 1e-9, 2.0**-7, 64.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,20 +133,20 @@ class _Calls:
         last and holds on to, takes a working copy that is perturbed in place for what it was before.
         """
         away = _moved(self._tree)
-        in_place = [self._value_or_nan(points) for points in (here, away, here)]
+        before, changed, after = (self._value_or_nan(points) for points in (here, away, here))
         self._copies = True
         self._copy()  # of whose memory the function has seen nothing
         afresh = self._value_or_nan(away)
-        self._copies = not np.allclose(in_place, [in_place[0], afresh, in_place[0]], rtol=_SAME, atol=0.0, equal_nan=True)
+        self._copies = not (_agree(after, before, before) and _agree(changed, afresh, before))
 
     def _value_or_nan(self, points: Points) -> float:
-        """Value at the first point; NaN if the function is not defined there."""
+        """Value at the first point; NaN if there is none. Nobody has asked for this point, and nobody is told what is raised."""
         try:
             with np.errstate(all="ignore"), in_time(lambda: points.describe(0, self._tree)):
-                return self._evaluate(points, 0)
-        except InputError:
+                return self._value(points, 0)
+        except GradsweepError:
             raise
-        except OUTSIDE:
+        except Exception:  # also what is raised nowhere near the points that are asked for
             return np.nan
 
     def _is_spoilt(self) -> bool:
@@ -303,9 +304,19 @@ class PlainEvaluator:
 def _moved(tree: Tree) -> Points:
     """A point at which all parameters are a little off, none of them in proportion to another."""
     sizes = np.abs(tree.values)
-    largest = float(sizes.max(initial=0.0)) or 1.0
+    # Zeros move in proportion to the others, but not far beside huge ones, whose unit need not be theirs.
+    usual = min(float(sizes.max(initial=0.0)) or 1.0, 1.0)
     signs = np.random.default_rng(0).uniform(0.5, 1.0, len(sizes)) * np.where(np.arange(len(sizes)) % 2, 1.0, -1.0)
-    return Points(np.array([_MOVED]), direction=signs * np.where(sizes, sizes, largest))
+    return Points(np.array([_MOVED]), direction=signs * np.where(sizes, sizes, usual))
+
+
+def _agree(one: float, other: float, before: float) -> bool:
+    """Whether two values are the same but for rounding, where the cost was this before."""
+    if not (np.isfinite(one) and np.isfinite(other) and np.isfinite(before)):
+        return np.array_equal(one, other, equal_nan=True)
+    size, change = max(abs(one), abs(other)), max(abs(one - before), abs(other - before))
+    allowed = max(min(_SAME * size, _SEEN * change), _ROUNDINGS * np.finfo(np.float64).eps * size)
+    return bool(abs(one - other) <= allowed)
 
 
 def _alike(one: Any, other: Any) -> bool:
