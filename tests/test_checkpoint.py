@@ -459,6 +459,20 @@ class TestRefused:
         with pytest.raises(DataError, match=r"^[^:]*run\.h5: checkpoint/4/costs cannot be read"):
             check(plain(Counting()), point(), backward, checkpoint=path)
 
+    @pytest.mark.parametrize("name", ["index", "4/costs counts"])
+    def test_a_damaged_list(self, name: str, path: pathlib.Path) -> None:
+        """One bit in what says what the quotients are of, and how many there are."""
+        check(plain(Counting()), point(), backward, checkpoint=path)
+        with h5py.File(path) as file:
+            known = file[f"checkpoint/{name}"][()].tobytes()
+        content = bytearray(path.read_bytes())
+        start = content.index(known)
+        # Of the list still a right one: another number, or another letter of a name.
+        content[start + (known.index(b'"phase": "') + 10 if name == "index" else 0)] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=rf"^[^:]*run\.h5: checkpoint/{name} cannot be read"):
+            check(plain(Counting()), point(), backward, checkpoint=path)
+
     @pytest.mark.parametrize("chunks", [None, (2**20,)])
     def test_more_numbers_than_there_are(self, chunks: tuple[int] | None, path: pathlib.Path) -> None:
         """A shape alone takes no room in a file, but in memory."""

@@ -108,13 +108,17 @@ def put_content(file: "h5py.File", content: Content) -> None:
             for record in content.records
         ],
     }
-    file[_INDEX] = np.frombuffer(json.dumps(index).encode(), dtype=np.uint8)
+    _put(file, _INDEX, np.frombuffer(json.dumps(index).encode(), dtype=np.uint8))
     for number, record in enumerate(content.records):
         for name, column in record.columns.items():
             values, counts = column.first(record.count)
-            # With a checksum: most of what is damaged on a disk would pass for other quotients. Nothing empty can have one.
-            file.create_dataset(f"{_GROUP}/{number}/{name}", data=values, fletcher32=len(values) > 0)
-            file[f"{_GROUP}/{number}/{name} counts"] = counts
+            _put(file, f"{_GROUP}/{number}/{name}", values)
+            _put(file, f"{_GROUP}/{number}/{name} counts", counts)
+
+
+def _put(file: "h5py.File", name: str, values: NDArray[Any]) -> None:
+    """Put an array into a file, with a checksum: most of what is damaged on a disk would pass for other numbers, or words."""
+    file.create_dataset(name, data=values, fletcher32=len(values) > 0)  # nothing empty can have one
 
 
 def _read(place: str) -> Content:
