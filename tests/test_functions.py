@@ -17,7 +17,7 @@ from models import attention, classical, convolution, dense, embedding, generati
 from models._model import Model
 
 import gradsweep
-from gradsweep import _workers
+from gradsweep import _filters, _workers
 from gradsweep._costs import _value_function
 from gradsweep.compat.scipy import approx_fprime, check_grad
 
@@ -1029,6 +1029,32 @@ def test_filters_of_warnings_are_left_alone_by_threads() -> None:
     assert here["first"].wait(60)
     check("second", here["second"], here["first"])
     first.join()
+    assert list(warnings.filters) == filters
+
+
+def test_filters_of_warnings_are_asked_for_while_they_are_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything may be collected then, and the end of a generator that ran in processes asks for them, too."""
+    monkeypatch.setattr(_filters, "_filters", _filters._Filters())
+    filters, simplefilter = list(warnings.filters), warnings.simplefilter
+    collected: list[bool] = []
+
+    def collecting(*args: Any, **options: Any) -> None:
+        if not collected:
+            collected.append(True)
+            with _filters.filtered("ignore", UserWarning):
+                pass
+        simplefilter(*args, **options)
+
+    def change() -> None:
+        with _filters.filtered("ignore", UserWarning):
+            pass
+
+    monkeypatch.setattr(warnings, "simplefilter", collecting)
+    thread = threading.Thread(target=change, daemon=True)
+    thread.start()
+    thread.join(10.0)
+    assert collected
+    assert not thread.is_alive()
     assert list(warnings.filters) == filters
 
 

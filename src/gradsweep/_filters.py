@@ -33,7 +33,8 @@ class _Filters:
     """Who has changed them, and how that is undone."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        # What is collected while it is held may ask for it once more, as the end of a generator that was kept in a cycle.
+        self.lock = threading.RLock()
         self.holders = 0
         self.saved: warnings.catch_warnings[None] = warnings.catch_warnings()
 
