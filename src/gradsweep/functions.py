@@ -93,7 +93,8 @@ def in_place(f: Callable[[], Any], params: Any) -> Callable[[Any], Any]:
     Notes
     -----
     On difference arrays, these stand in the containers. If that shows no effect on the cost, because layers hold the arrays
-    themselves, values are written into the arrays, and the report says so.
+    themselves, values are written into the arrays, and the report says so. The object must compute its cost from what stands in
+    them at each call: where it keeps what it has computed for as long as its arrays are the same ones, the cost does not change.
 
     Examples
     --------
