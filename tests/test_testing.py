@@ -1211,6 +1211,7 @@ class TestBadInput:
             ({"gradients": {}}, "parameters: gradients and accumulates are for a layer that holds parameters"),
             ({"accumulates": True}, "parameters: gradients and accumulates are for"),
             ({"parameters": {"w": np.arange(3)}}, r"parameters\['w'\] is of dtype int64"),
+            ({"parameters": {"w": np.ones(3)}}, "gradients: give where backward leaves those of parameters"),
             ({"parameters": {"w": np.ones(3)}, "gradients": {}}, "gradients has no 'w'"),
             ({"parameters": {"w": np.ones(3)}, "gradients": {"w": None}}, r"gradients\['w'\] is None after backward"),
             ({"seed": -1}, "seed must be"),

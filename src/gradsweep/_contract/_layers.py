@@ -34,7 +34,7 @@ class Held:
     accumulates: bool = False
 
     def require(self) -> None:
-        """Raise InputError unless there are parameters for the gradients, and all of them can be changed."""
+        """Raise InputError unless there are parameters and gradients, or neither, and parameters can be changed."""
         if self.parameters is None and (self.gradients is not None or self.accumulates):
             raise InputError("parameters: gradients and accumulates are for a layer that holds parameters; give these, too")
         if self.accumulates and self.gradients is None:
@@ -44,6 +44,9 @@ class Held:
                 what = "read-only" if array.dtype.kind == "f" else f"of dtype {array.dtype}"
                 raise InputError(f"{name} is {what}, but parameters are changed in place; leave it out")
             require_finite(array, name)
+        if self.parameters is not None and self.gradients is None:
+            # A contract that leaves them out would pass with whatever backward makes of them.
+            raise InputError("gradients: give where backward leaves those of parameters, or leave parameters out")
 
     @property
     def live(self) -> Any:
