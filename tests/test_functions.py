@@ -1230,6 +1230,13 @@ def test_scipys_signatures() -> None:
     for options in (*calls, {"direction": "random", "epsilon": 1e-6, "rng": 1}):
         own, other = check_grad(func, grad, x, 2.0, **options), scipy_optimize.check_grad(func, grad, x, 2.0, **options)
         assert abs(own - other) < 1e-4
+    # The slope along one direction tells which one it was.
+    for drawn in ({"rng": 1}, {"seed": 1}):
+        own, other = (
+            function(func, lambda x, factor: factor * x, x, 2.0, direction="random", **drawn)
+            for function in (check_grad, scipy_optimize.check_grad)
+        )
+        assert own == pytest.approx(other, rel=1e-6)
     for epsilon in (1e-6, [1e-6, 1e-5]):
         np.testing.assert_allclose(
             approx_fprime(x, func, epsilon, 2.0), scipy_optimize.approx_fprime(x, func, epsilon, 2.0), rtol=1e-7
@@ -1241,6 +1248,7 @@ def test_scipys_signatures() -> None:
     [
         (lambda: check_grad(cubes, slopes_of_cubes, X, direction="some"), "direction"),
         (lambda: check_grad(cubes, slopes_of_cubes, X, epsilon=[1e-7] * 7, direction="random"), "epsilon"),
+        (lambda: check_grad(cubes, slopes_of_cubes, X, direction="random", rng=1, seed=1), "rng and seed"),
         (lambda: approx_fprime(np.ones((2, 2)), cubes), "shape"),
         (lambda: approx_fprime(X, cubes, -1.0), "epsilon"),
         (lambda: approx_fprime(X, cubes, [1e-7, 1e-7]), "epsilon"),

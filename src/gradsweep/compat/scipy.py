@@ -41,8 +41,10 @@ def check_grad(
         Step of forward differences. By default, unlike SciPy's, central differences with a step that suits the function.
     direction : str, default: "all"
         ``"all"``, or ``"random"``: the slope along one random direction alone.
-    rng, seed : int, Generator or RandomState, optional
-        Of that direction; either name will do.
+    rng : int or Generator, optional
+        Of that direction, as of ``np.random.default_rng``.
+    seed : int, Generator or RandomState, optional
+        The same under SciPy's older name, by which a number is one of ``RandomState``.
 
     Returns
     -------
@@ -80,7 +82,7 @@ def check_grad(
         raise InputError("epsilon must be a number where direction is 'random'")
     if analytic.shape[-1:] != point.shape:
         raise InputError(f"grad returns an array of shape {analytic.shape}, but one of length {len(point)} is needed")
-    vector = _generator(rng if rng is not None else seed).standard_normal(point.shape)
+    vector = _generator(rng, seed).standard_normal(point.shape)
     slope = approx_fprime(np.zeros(1), lambda t: func(point + t[0] * vector, *args), epsilon)
     return float(np.sqrt(np.sum(np.square(analytic @ vector - np.squeeze(slope, axis=-1)))))
 
@@ -186,8 +188,11 @@ def _read_steps(epsilon: Any, point: Array) -> Array | None:
     return np.broadcast_to(steps, point.shape)
 
 
-def _generator(seed: Any) -> Any:
-    """What draws the direction: as SciPy reads its argument."""
-    if isinstance(seed, np.random.Generator | np.random.RandomState):
-        return seed
-    return np.random.default_rng(seed)
+def _generator(rng: Any, seed: Any) -> Any:
+    """What draws the direction: as SciPy reads its two arguments, of which the older one draws from another stream."""
+    if rng is not None and seed is not None:
+        raise InputError("rng and seed are two names of one argument; give one of them")
+    given = seed if rng is None else rng
+    if isinstance(given, np.random.Generator | np.random.RandomState):
+        return given
+    return np.random.default_rng(rng) if seed is None else np.random.RandomState(seed)
