@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import pathlib
 import random
 import re
@@ -1017,6 +1018,14 @@ class TestDerivative:
         assert contract["derivative"].outcome == "inconclusive"
         assert not contract.ok
         assert str(contract).startswith("INCONCLUSIVE: backward could not be verified: derivative")
+
+    def test_a_finding_names_no_line_of_gradsweeps_own(self) -> None:
+        """A forward pass that has no lines is looked for where it was given."""
+        contract = check_backward(np.exp, lambda dout, x: dout * x, {"x": drawn(1, 4)}, cache="arguments")
+        assert contract.report is not None
+        message = contract.report.findings[0].message
+        assert "the slope of np.exp is taken as u" in message
+        assert f"({os.path.basename(__file__)}, line " in message
 
 
 class TestRounding:

@@ -15,8 +15,12 @@ import numpy as np
 
 from gradsweep._differences._cast import Cast
 
-# Files of this package and of NumPy: what happens in them was asked for by somebody further out.
-_NOT_USERS = tuple(os.path.dirname(name) + os.sep for name in (__file__, np.__file__))
+# Files of gradsweep and of NumPy: what happens in them was asked for by somebody further out.
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_NOT_USERS = tuple(name + os.sep for name in (_PACKAGE, os.path.dirname(np.__file__)))
+
+# Forward passes of gradsweep's own that users have in their costs: their lines tell more than the call.
+_FORWARD_PASSES = tuple(os.path.join(_PACKAGE, name) for name in ("scratch.py", "network.py", "_dense.py"))
 
 _heard = threading.local()
 
@@ -69,7 +73,7 @@ def heard() -> Iterator[list[Departure]]:
 
 def is_users(code: CodeType) -> bool:
     """Whether code is neither ours nor NumPy's."""
-    return not code.co_filename.startswith(_NOT_USERS)
+    return not code.co_filename.startswith(_NOT_USERS) or code.co_filename in _FORWARD_PASSES
 
 
 def users_frame() -> FrameType | None:
