@@ -200,6 +200,8 @@ def _streamed(shipment: Shipment, items: Iterable[Any], jobs: int | None, backen
 
     parallel = joblib.Parallel(n_jobs=jobs, prefer="processes", return_as="generator", **_limits(shipment.sent.timeout))
     sent = shipment.on(backend)
+    if type(backend).__name__ == "DaskDistributedBackend":
+        _tell_of_failures(backend)
     outcomes = iter(parallel(joblib.delayed(evaluate)(sent, item) for item in items))
     try:
         # Not by delegation, which would close them before the warning is turned off.
@@ -210,6 +212,30 @@ def _streamed(shipment: Shipment, items: Iterable[Any], jobs: int | None, backen
         with filtered("ignore", UserWarning):
             if isinstance(outcomes, Generator):
                 outcomes.close()
+
+
+def _tell_of_failures(backend: Any) -> None:
+    """Have joblib told of tasks that Dask has given up, too.
+
+    joblib's backend (seen in 1.6.0) calls back for those alone that have a result, so that a generator of results waits for the
+    others for ever: those that have ended too many workers.
+    """
+    if "submit" in vars(backend):  # by a call before
+        return
+    submit = backend.submit
+
+    def submitted(task: Any, callback: Any = None) -> Any:
+        future = submit(task, callback)
+
+        def tell(done: Any) -> None:
+            error = None if done.cancelled() else done.exception()
+            if error is not None and callback is not None:
+                callback(error)
+
+        future.add_done_callback(tell)
+        return future
+
+    backend.submit = submitted
 
 
 def _by_ray(shipment: Shipment, items: Iterable[Any], jobs: int | None, backend: Any) -> Generator[Any, None, None]:
