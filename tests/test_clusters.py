@@ -551,23 +551,24 @@ def test_progress_interrupts_and_checkpoints(
 ) -> None:
     """Ctrl-C ends it with what there is; the next run goes on there, with the same bits."""
     monkeypatch.setattr(_pools, "_WAVE", 0.3)
-    folder, path, ended = tmp_path / "processes", tmp_path / "run.h5", tmp_path / "ended"
+    folder, path, far, ended = (tmp_path / name for name in ("processes", "run.h5", "far", "ended"))
     folder.mkdir()
-    cost = Slow(folder, {100: lambda _: ended.exists()})
-    seen: list[gradsweep.Progress] = []
 
-    def interrupt(progress: gradsweep.Progress) -> None:
-        is_far = progress.phase == "sweep" and progress.done >= 50
-        if is_far and not seen:
-            # Not from here: a signal that comes while results are waited for is what a person sends.
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-        if is_far:
-            seen.append(progress)
+    def is_ended(_: Slow) -> bool:
+        far.touch()
+        return ended.exists()
+
+    cost = Slow(folder, {100: is_ended})
+
+    def interrupt() -> None:
+        wait_for(far.exists)
+        time.sleep(0.2)  # so that results are waited for: that is when a person interrupts
+        os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with pytest.raises(gradsweep.Interrupted) as caught:
-            cost.check(progress=interrupt, checkpoint=path)
+        with meanwhile(interrupt), pytest.raises(gradsweep.Interrupted) as caught:
+            cost.check(checkpoint=path)
     finally:
         signal.signal(signal.SIGINT, before)
         ended.touch()
