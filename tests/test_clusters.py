@@ -429,18 +429,23 @@ def test_data_are_sent_to_each_node_once(tmp_path: pathlib.Path) -> None:
     assert ballast.nbytes <= loopback() - before < 3 * ballast.nbytes
 
 
-@_needs("dask", "distributed")
-@pytest.mark.usefixtures("worth", "dask")
-def test_a_cost_that_dask_gives_up() -> None:
-    """It is said, where joblib alone would wait for ever."""
-    from distributed import default_client
-
+def check_what_ends_processes() -> None:
+    """Check a cost that ends each process but this one when an entry grows."""
     here, x = os.getpid(), np.linspace(-1.0, 1.0, 160)
 
     def cost(params: Any) -> float:
         if os.getpid() != here and params[100] > x[100]:
             os._exit(1)
         return float(np.sum(params**3))
+
+    gradsweep.check(gradsweep.plain(cost), x, 3.0 * x**2, mode="sweep")
+
+
+@_needs("dask", "distributed")
+@pytest.mark.usefixtures("worth", "dask")
+def test_a_cost_that_dask_gives_up() -> None:
+    """It is said, where joblib alone would wait for ever."""
+    from distributed import default_client
 
     def allow(failures: int, dask_scheduler: Any = None) -> int:
         before = int(dask_scheduler.allowed_failures)
@@ -450,7 +455,7 @@ def test_a_cost_that_dask_gives_up() -> None:
     before = default_client().run_on_scheduler(allow, 0)
     try:
         with pytest.raises(gradsweep.WorkerError, match="a worker process died"):
-            gradsweep.check(gradsweep.plain(cost), x, 3.0 * x**2, mode="sweep")
+            check_what_ends_processes()
     finally:
         default_client().run_on_scheduler(allow, before)
 
@@ -459,15 +464,8 @@ def test_a_cost_that_dask_gives_up() -> None:
 @pytest.mark.usefixtures("worth", "ray")
 def test_a_cost_that_ends_every_process() -> None:
     """It is given some, and no more."""
-    here, x = os.getpid(), np.linspace(-1.0, 1.0, 160)
-
-    def cost(params: Any) -> float:
-        if os.getpid() != here and params[100] > x[100]:
-            os._exit(1)
-        return float(np.sum(params**3))
-
     with pytest.raises(gradsweep.WorkerError, match="a worker process died"):
-        gradsweep.check(gradsweep.plain(cost), x, 3.0 * x**2, mode="sweep")
+        check_what_ends_processes()
 
 
 @_needs("ray")
